@@ -1,0 +1,412 @@
+package queue
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// starvation is how long a waiter lets others pass. It is sync.Mutex's figure.
+const starvation = time.Millisecond
+
+// A Lock is one lock with its queue. The zero value is free and has one permit. It must not be copied after first use.
+//
+// All methods may be called concurrently. An acquisition is not tied to its goroutine: any goroutine may release it.
+type Lock struct {
+	// A word. While busy is clear anybody changes it by compare-and-swap; whoever has set busy decides alone, but readers
+	// come and go by addition even then.
+	state atomic.Uint64
+
+	// Serialises the slow path, so that goroutines sleep rather than spin for busy. Taken before busy, never after.
+	mu sync.Mutex
+
+	// Guarded by busy:
+	frozen word // the state when busy was set
+	queue  waitlist
+	strict int   // waiters that must not be passed; the bit strict says whether there are any
+	taken  int64 // exclusive holders where permits > 1; the bit held says whether there are any
+
+	permits int64 // how many exclusive holders at once; 0 means 1. Set before first use.
+}
+
+// A Generation identifies one exclusive hold of a lock with one permit.
+type Generation uint64
+
+// TryAcquire takes the lock if that needs no waiting, and no overtaking where that is not allowed.
+func (l *Lock) TryAcquire(m Mode, o Order) (Generation, bool) {
+	if g, ok := l.acquireFast(m, o); ok {
+		return g, true
+	}
+	l.mu.Lock()
+	return l.tryFrozen(l.freeze(), m, o)
+}
+
+// Acquire takes the lock, waiting for it if it must. When ctx ends first it returns ctx.Err() and the lock is as if it had
+// never been asked for.
+func (l *Lock) Acquire(ctx context.Context, m Mode, o Order) (Generation, error) {
+	if g, ok := l.acquireSpinning(m, o); ok {
+		return g, nil
+	}
+	l.mu.Lock()
+	return l.acquireFrozen(ctx, l.freeze(), m, o)
+}
+
+// Release gives up a hold of mode m and reports whether there was one.
+func (l *Lock) Release(m Mode) bool {
+	if m == Exclusive {
+		return l.releaseExclusive(0, 0)
+	}
+	return l.load()&readersMask != 0 && l.releaseShared()
+}
+
+// ReleaseGeneration gives up the exclusive hold g of a lock with one permit and reports whether it was still held.
+func (l *Lock) ReleaseGeneration(g Generation) bool {
+	return l.releaseExclusive(genMask, word(g))
+}
+
+// Downgrade turns the exclusive hold into a shared one, letting in the readers at the front of the queue. It reports
+// whether there was an exclusive hold.
+func (l *Lock) Downgrade() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.freeze()
+	ok := w.heldAs(Exclusive)
+	if ok {
+		w = l.serve(l.leave(w, Exclusive) + oneReader)
+	}
+	l.thaw(w)
+	return ok
+}
+
+// Holder reports whether anybody holds the lock, and how.
+func (l *Lock) Holder() (m Mode, held bool) {
+	switch w := l.load(); {
+	case w.heldAs(Exclusive):
+		return Exclusive, true
+	case w.heldAs(Shared):
+		return Shared, true
+	}
+	return Exclusive, false
+}
+
+// Holds reports whether the exclusive hold g is still held.
+func (l *Lock) Holds(g Generation) bool {
+	w := l.load()
+	return w.heldAs(Exclusive) && w.generation() == g
+}
+
+// Waiting returns how many requests of mode m are queued.
+func (l *Lock) Waiting(m Mode) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.freeze()
+	n := 0
+	for q := l.queue.head; q != nil; q = q.next {
+		if q.mode == m {
+			n++
+		}
+	}
+	l.thaw(w)
+	return n
+}
+
+// The fast path: one atomic operation.
+
+func (l *Lock) load() word            { return word(l.state.Load()) }
+func (l *Lock) swap(old, w word) bool { return l.state.CompareAndSwap(uint64(old), uint64(w)) }
+func (l *Lock) add(w word) word       { return word(l.state.Add(uint64(w))) }
+
+// acquireFast takes the lock if the word lets it and no other goroutine comes between.
+func (l *Lock) acquireFast(m Mode, o Order) (Generation, bool) {
+	if m == Shared {
+		return 0, l.join(0, 0)
+	}
+	w := l.load()
+	if !l.takable(w, o) || !l.swap(w, w+held+oneGeneration) {
+		return 0, false
+	}
+	return (w + oneGeneration).generation(), true
+}
+
+// lets reports whether it is worth trying acquireFast on that word.
+func (l *Lock) lets(w word, m Mode, o Order) bool {
+	return m == Shared && readable(w) || m == Exclusive && l.takable(w, o)
+}
+
+// takable reports whether an exclusive request may take the lock by a swap of w.
+func (l *Lock) takable(w word, o Order) bool {
+	return w&(busy|strict|held|readersMask) == 0 && (w&waiting == 0 || o == Overtaking) && l.permits <= 1
+}
+
+// readable reports whether a shared request may join. It never overtakes, as readers that did could keep a waiting writer
+// out for ever.
+func readable(w word) bool {
+	return w&(busy|held|waiting) == 0 && w&readersMask < maxReaders
+}
+
+// join adds a reader and reports whether it may stay: the word must still be readable, and must read want under mask.
+// Adding first and looking then is what lets readers come by an addition, which is several times faster than
+// compare-and-swap when they are many. One that may not stay is no harm, but for an exclusive attempt that takes it for a
+// holder at this moment and fails.
+func (l *Lock) join(mask, want word) bool {
+	w := l.add(oneReader)
+	if readable(w-oneReader) && w&mask == want {
+		return true
+	}
+	l.releaseShared()
+	return false
+}
+
+// spins is how often acquireSpinning looks again before it queues: with an empty critical section the holder is gone
+// before a queue could be built, but spinning longer takes the processor from the holder.
+var spins = map[bool]int{true: 8}[runtime.NumCPU() > 1]
+
+func (l *Lock) acquireSpinning(m Mode, o Order) (Generation, bool) {
+	g, ok := l.acquireFast(m, o)
+	for i := 0; !ok && i < spins; i++ {
+		pause()
+		w := l.load()
+		if w&strict != 0 {
+			break
+		}
+		if l.lets(w, m, o) {
+			g, ok = l.acquireFast(m, o)
+		}
+	}
+	return g, ok
+}
+
+// pause passes a few nanoseconds.
+//
+//go:noinline
+func pause() {
+	for range 20 {
+	}
+}
+
+// releaseShared removes a reader and reports whether there was one.
+func (l *Lock) releaseShared() bool {
+	w := l.add(^oneReader + 1)
+	if w&readersMask == readersMask {
+		l.add(oneReader) // Too many releases at once. The sum comes out right, whoever looked in between.
+		return false
+	}
+	if w.unserved() { // With busy set, this is for whoever clears it.
+		l.mu.Lock()
+		l.thaw(l.serve(l.freeze()))
+		l.mu.Unlock()
+	}
+	return true
+}
+
+// releaseExclusive gives up an exclusive hold, if there is one and the word reads want under mask.
+func (l *Lock) releaseExclusive(mask, want word) bool {
+	for {
+		w := l.load()
+		if w&busy != 0 || l.permits > 1 {
+			break
+		}
+		if w&held == 0 || w&mask != want {
+			return false
+		}
+		if (w &^ held).unserved() {
+			break
+		}
+		if l.swap(w, w-held) {
+			return true
+		}
+	}
+	l.mu.Lock()
+	ok := l.releaseFrozen(l.freeze(), Exclusive, mask, want)
+	l.mu.Unlock()
+	return ok
+}
+
+// The slow path: under mu, with the word frozen.
+
+// freeze sets busy and returns the word without it. The caller holds mu, so that only the short time in which a slot is
+// renamed (see slot.acquireFast) has to be waited for.
+func (l *Lock) freeze() word {
+	for i := 0; ; i++ {
+		w := l.load()
+		if w&busy == 0 && l.swap(w, w|busy) {
+			l.frozen = w
+			return w
+		}
+		if i > 10 {
+			runtime.Gosched()
+		}
+	}
+}
+
+// thaw publishes what has become of the word that freeze returned, and clears busy. Readers may have left meanwhile, whom those that wait
+// had to wait for.
+func (l *Lock) thaw(w word) {
+	for l.add(w - l.frozen - busy).unserved() {
+		w = l.serve(l.freeze())
+	}
+}
+
+// tryFrozen ends a TryAcquire: it thaws and unlocks mu.
+func (l *Lock) tryFrozen(w word, m Mode, o Order) (Generation, bool) {
+	defer l.mu.Unlock()
+	ok := l.admits(w, m, o)
+	if ok {
+		w = l.enter(w, m)
+	}
+	l.thaw(w)
+	return w.generation(), ok
+}
+
+// acquireFrozen ends an Acquire: it thaws and unlocks mu.
+func (l *Lock) acquireFrozen(ctx context.Context, w word, m Mode, o Order) (Generation, error) {
+	if l.admits(w, m, o) {
+		w = l.enter(w, m)
+		l.thaw(w)
+		l.mu.Unlock()
+		return w.generation(), nil
+	}
+	me := newWaiter(m, o)
+	l.queue.push(me)
+	if me.strict {
+		l.strict++
+		w |= strict
+	}
+	l.thaw(w | waiting)
+	l.mu.Unlock()
+	return l.await(ctx, me)
+}
+
+// releaseFrozen gives up a hold of mode m, if there is one and the word reads want under mask, and thaws.
+func (l *Lock) releaseFrozen(w word, m Mode, mask, want word) bool {
+	ok := w.heldAs(m) && w&mask == want
+	if ok {
+		w = l.serve(l.leave(w, m))
+	}
+	l.thaw(w)
+	return ok
+}
+
+// await sleeps until the waiter has become a holder or ctx has ended.
+func (l *Lock) await(ctx context.Context, me *waiter) (Generation, error) {
+	stop := me.wakeWhenDone(ctx)
+	for {
+		g, granted := me.park()
+		var err error
+		if !granted || ctx.Err() != nil {
+			g, granted, err = l.compete(ctx, me)
+		}
+		if granted || err != nil {
+			if stop() {
+				me.free()
+			}
+			return g, err
+		}
+	}
+}
+
+// compete is what a waiter does that has been woken: it takes the lock, or goes to sleep again where it stood, or leaves
+// because ctx has ended. Whatever it leaves behind is passed on to those who wait.
+func (l *Lock) compete(ctx context.Context, me *waiter) (g Generation, granted bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.freeze()
+	switch err = ctx.Err(); {
+	case err != nil && me.granted:
+		w = l.serve(l.leave(w, me.mode))
+	case err != nil:
+		w = l.serve(l.withdraw(w, me))
+	case me.granted:
+		g, granted = me.generation, true
+	case me == l.queue.head && l.room(w, me.mode):
+		w = l.enter(l.withdraw(w, me), me.mode)
+		g, granted = w.generation(), true
+		w = l.serve(w)
+	default:
+		// Asleep again before the word is published: the next release finds the bit woken clear and wakes it anew.
+		me.awake = false
+		w &^= woken
+		if !me.strict && time.Since(me.since) >= starvation {
+			me.strict = true
+			l.strict++
+			w |= strict
+		}
+	}
+	l.thaw(w)
+	return g, granted, err
+}
+
+// serve lets in whom the word lets in: the first waiter and, among readers or with several permits, its successors. It
+// is called whenever a holder or a waiter has left.
+func (l *Lock) serve(w word) word {
+	for first := l.queue.head; first != nil && l.room(w, first.mode); first = l.queue.head {
+		if w&strict == 0 && first.mode == Exclusive {
+			// Whoever comes by before it is up may overtake it.
+			if !first.awake {
+				first.awake = true
+				first.wake()
+			}
+			return w | woken
+		}
+		w = l.enter(l.withdraw(w, first), first.mode)
+		first.grant(w.generation())
+	}
+	return w
+}
+
+// withdraw takes a waiter out of the queue.
+func (l *Lock) withdraw(w word, q *waiter) word {
+	l.queue.remove(q)
+	if l.queue.head == nil {
+		w &^= waiting
+	}
+	if q.awake {
+		w &^= woken
+	}
+	if q.strict {
+		if l.strict--; l.strict == 0 {
+			w &^= strict
+		}
+	}
+	return w
+}
+
+// admits reports whether a new request may take the lock now.
+func (l *Lock) admits(w word, m Mode, o Order) bool {
+	overtakes := m == Exclusive && o == Overtaking && w&strict == 0
+	return (w&waiting == 0 || overtakes) && l.room(w, m)
+}
+
+// room reports whether the holders leave room for one more of mode m.
+func (l *Lock) room(w word, m Mode) bool {
+	if m == Shared {
+		return w&held == 0 && w&readersMask < maxReaders
+	}
+	return !w.occupied() || l.permits > 1 && w&readersMask == 0 && l.taken < l.permits
+}
+
+// enter adds a holder.
+func (l *Lock) enter(w word, m Mode) word {
+	if m == Shared {
+		return w + oneReader
+	}
+	if l.permits > 1 {
+		l.taken++
+	}
+	return w | held + oneGeneration
+}
+
+// leave removes a holder.
+func (l *Lock) leave(w word, m Mode) word {
+	if m == Shared {
+		return w - oneReader
+	}
+	if l.permits > 1 {
+		if l.taken--; l.taken > 0 {
+			return w
+		}
+	}
+	return w &^ held
+}

@@ -1,0 +1,184 @@
+package queue
+
+import "sync"
+
+// A slot is the part of a table where keys with equal hash bits meet. Its own lock serves one key; others that are in
+// use at the same time have an entry in crowd. A key in use is in one of the two places, never in both:
+//
+//   - the slot takes a new name only while nobody uses its lock, and only a key that is not in crowd;
+//   - a key gets an entry only while the slot's lock is in use under another name.
+//
+// An unused slot keeps its last name, so that a name that is used again and again costs no writing. It keeps a copy of
+// the text, since a string could pin a larger one that it was cut from; a key too long to copy always has an entry.
+type slot struct {
+	Lock
+
+	crowd map[Key]*entry // guarded by mu; the bit crowded says whether it has entries
+
+	// The name that the lock serves: text[:scope] and text[scope:end]. It is written with busy set while nobody uses the
+	// lock, and so may be read by a holder and by whoever has set busy.
+	scope, end uint8
+	grown      bool // crowd has become large and is dropped when it is empty, since maps do not shrink; guarded by mu
+	text       [53]byte
+}
+
+// manyEntries is the size from which on an empty crowd is not worth its memory.
+const manyEntries = 8
+
+// An entry is the lock of a key that found its slot in use by another.
+type entry struct {
+	Lock
+	key  Key
+	refs int // holders and requests; guarded by the slot's mu
+}
+
+// Entries are pooled. A stale hold cannot reach one in new use, since its receipt has ended.
+var entries = sync.Pool{New: func() any { return new(entry) }}
+
+// acquireFast takes the slot's lock for the key by one atomic operation, if the slot is the key's or free.
+func (s *slot) acquireFast(k Key, tag word, m Mode, o Order) (Generation, bool) {
+	if m == Shared && s.join(tagMask, tag) {
+		return s.verify(k, m, 0)
+	}
+	w := s.load()
+	switch {
+	case m == Exclusive && w&tagMask == tag && s.takable(w, o):
+		if taken := w + held + oneGeneration; s.swap(w, taken) {
+			return s.verify(k, m, taken.generation())
+		}
+	case w&(busy|crowded) == 0 && w&tagMask != tag && !w.inUse() && k.short() && (m == Shared || s.permits <= 1):
+		return s.claim(w, k, tag, m)
+	}
+	return 0, false
+}
+
+// verify ends an acquisition by tag: the name, which a holder may read, must be the key's.
+func (s *slot) verify(k Key, m Mode, g Generation) (Generation, bool) {
+	if s.named(k) {
+		return g, true
+	}
+	// Give the other name's lock back as any holder would, since somebody may have queued. Whoever tries that lock at
+	// this moment finds it taken: one chance in 256 for two names that share a slot.
+	s.Release(m)
+	return 0, false
+}
+
+// claim makes the slot, unused as of w, the key's and takes its lock.
+func (s *slot) claim(w word, k Key, tag word, m Mode) (Generation, bool) {
+	named := w&^tagMask | tag
+	if !s.swap(w, named|busy) {
+		return 0, false
+	}
+	s.rename(k)
+	s.frozen = named
+	taken := s.enter(named, m)
+	s.thaw(taken)
+	return taken.generation(), true
+}
+
+// locate finds or makes the lock of a key for the slow path. That is either an entry, with a reference for the caller, or else (nil)
+// the slot's own lock, with mu held and its word, returned, frozen.
+func (s *slot) locate(k Key, tag word) (*entry, word) {
+	s.mu.Lock()
+	w := s.freeze()
+	if w.inUse() && s.named(k) {
+		return nil, w
+	}
+	e := s.crowd[k]
+	if e == nil && !w.inUse() && k.short() {
+		s.rename(k)
+		return nil, w&^tagMask | tag
+	}
+	if e == nil {
+		e = s.add(k)
+		w |= crowded
+	}
+	e.refs++
+	s.thaw(w)
+	s.mu.Unlock()
+	return e, 0
+}
+
+// releaseFast gives up a hold of the slot's lock if that is the key's. If the caller holds the key's lock and the slot is
+// not crowded, it holds the slot's, and so may read the name.
+func (s *slot) releaseFast(k Key, tag word, m Mode) bool {
+	w := s.load()
+	return w&crowded == 0 && w&tagMask == tag && w.heldAs(m) && s.named(k) && s.Release(m)
+}
+
+// releaseNamed gives up a hold of the key's lock, wherever that is, and reports whether there was one.
+func (s *slot) releaseNamed(k Key, m Mode) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.freeze()
+	if w.inUse() && s.named(k) {
+		return s.releaseFrozen(w, m, 0, 0)
+	}
+	s.thaw(w)
+	e := s.crowd[k]
+	ok := e != nil && e.Release(m)
+	if ok {
+		s.unref(e)
+	}
+	return ok
+}
+
+func (s *slot) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.crowd)
+	if s.load().inUse() {
+		n++
+	}
+	return n
+}
+
+// add makes an entry; mu is held.
+func (s *slot) add(k Key) *entry {
+	if s.crowd == nil {
+		s.crowd = make(map[Key]*entry)
+	}
+	e := entries.Get().(*entry)
+	e.key, e.permits = k, s.permits
+	s.crowd[k] = e
+	s.grown = s.grown || len(s.crowd) > manyEntries
+	return e
+}
+
+// drop gives up a reference to an entry.
+func (s *slot) drop(e *entry) {
+	s.mu.Lock()
+	s.unref(e)
+	s.mu.Unlock()
+}
+
+// unref is drop with mu held.
+func (s *slot) unref(e *entry) {
+	if e.refs--; e.refs > 0 {
+		return
+	}
+	delete(s.crowd, e.key)
+	e.key = Key{}
+	entries.Put(e)
+	if len(s.crowd) > 0 {
+		return
+	}
+	if s.grown {
+		s.crowd, s.grown = nil, false
+	}
+	s.thaw(s.freeze() &^ crowded)
+}
+
+// named reports whether the slot's lock serves the key.
+func (s *slot) named(k Key) bool {
+	return string(s.text[s.scope:s.end]) == k.Name && string(s.text[:s.scope]) == k.Scope
+}
+
+// rename makes the slot's lock serve the key.
+func (s *slot) rename(k Key) {
+	s.scope = uint8(copy(s.text[:], k.Scope))
+	s.end = s.scope + uint8(copy(s.text[s.scope:], k.Name))
+}
+
+// short reports whether a slot has room for the key's text.
+func (k Key) short() bool { return len(k.Scope)+len(k.Name) <= len(slot{}.text) }

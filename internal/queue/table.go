@@ -1,0 +1,127 @@
+package queue
+
+import (
+	"context"
+	"hash/maphash"
+)
+
+// A Table gives each key a [Lock] for as long as somebody holds it or waits for it. Nothing of a key is kept beyond that: a
+// table takes the same memory after a million one-off keys as before them. All methods may be called concurrently.
+//
+// It is an array of slots. A slot has room for one key; while that one is in use, other keys of the slot have entries in
+// a map beside it. So keys cost a compare-and-swap as long as there are more slots than keys in use at a time, and a
+// map access beyond.
+type Table struct {
+	slots   []slot // a power of two of them
+	permits int64
+	seed    maphash.Seed
+	mask    uint64 // of the hash bits in use; tests cut it down, so that collisions are the rule
+}
+
+// A Key names a lock in a table: equal keys mean one lock.
+type Key struct{ Scope, Name string }
+
+// NewTable returns a table with that many slots, rounded up to a power of two, each of whose locks has that many permits.
+func NewTable(slots int, permits int64) *Table {
+	n := 1
+	for n < slots {
+		n *= 2
+	}
+	t := &Table{slots: make([]slot, n), permits: permits, seed: maphash.MakeSeed(), mask: ^uint64(0)}
+	for i := range t.slots {
+		t.slots[i].permits = permits
+	}
+	return t
+}
+
+// Permits returns how many exclusive holders a key may have at once.
+func (t *Table) Permits() int64 { return t.permits }
+
+// TryAcquire takes the key's lock if that needs no waiting.
+func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
+	s, tag := t.slot(k)
+	g, ok := s.acquireFast(k, tag, m, o)
+	if ok {
+		return t.hold(s, nil, g, m), true
+	}
+	e, w := s.locate(k, tag)
+	if e == nil {
+		g, ok = s.tryFrozen(w, m, o)
+	} else if g, ok = e.TryAcquire(m, o); !ok {
+		s.drop(e)
+	}
+	if !ok {
+		return Hold{}, false
+	}
+	return t.hold(s, e, g, m), true
+}
+
+// Acquire takes the key's lock, waiting for it if it must. When ctx ends first it returns ctx.Err(), and it is as if the lock
+// had never been asked for.
+func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
+	s, tag := t.slot(k)
+	g, ok := s.acquireFast(k, tag, m, o)
+	for i := 0; !ok && i < spins; i++ {
+		pause()
+		w := s.load()
+		if w&strict != 0 || w&tagMask != tag {
+			break
+		}
+		if s.lets(w, m, o) {
+			g, ok = s.acquireFast(k, tag, m, o)
+		}
+	}
+	if ok {
+		return t.hold(s, nil, g, m), nil
+	}
+	e, w := s.locate(k, tag)
+	var err error
+	if e == nil {
+		g, err = s.acquireFrozen(ctx, w, m, o)
+	} else if g, err = e.Acquire(ctx, m, o); err != nil {
+		s.drop(e)
+	}
+	if err != nil {
+		return Hold{}, err
+	}
+	return t.hold(s, e, g, m), nil
+}
+
+// AcquireAnonymous x.
+func (t *Table) AcquireAnonymous(ctx context.Context, k Key, m Mode, o Order) error {
+	_, err := t.Acquire(ctx, k, m, o)
+	return err
+}
+
+// Release gives up a hold of mode m of the key's lock, whoever holds it, and reports whether there was one.
+func (t *Table) Release(k Key, m Mode) bool {
+	s, tag := t.slot(k)
+	return s.releaseFast(k, tag, m) || s.releaseNamed(k, m)
+}
+
+// Len returns how many keys are in use: held or waited for.
+func (t *Table) Len() int {
+	n := 0
+	for i := range t.slots {
+		n += t.slots[i].len()
+	}
+	return n
+}
+
+// slot returns the key's slot and its tag there.
+func (t *Table) slot(k Key) (*slot, word) {
+	h := maphash.String(t.seed, k.Name)
+	if k.Scope != "" {
+		h ^= maphash.String(t.seed, k.Scope) * 0x9e3779b97f4a7c15
+	}
+	h &= t.mask
+	return &t.slots[h&uint64(len(t.slots)-1)], word(h>>32<<tagShift) & tagMask
+}
+
+// AcquireAtOnce takes the key's lock exclusively if that takes one atomic operation. It is the front half of Acquire, for
+// callers in a hurry.
+func (t *Table) AcquireAtOnce(k Key) (Hold, bool) {
+	s, tag := t.slot(k)
+	g, ok := s.acquireFast(k, tag, Exclusive, Overtaking)
+	return Hold{slot: s, generation: g}, ok
+}
