@@ -1,0 +1,66 @@
+package filelock
+
+import (
+	"errors"
+	"time"
+)
+
+// fairFile is a lock file whose lock is asked for only by who is first in its queue.
+type fairFile struct {
+	*flockFile
+	queue queue
+}
+
+func newFairFile(f *flockFile, r Request) *fairFile {
+	return &fairFile{flockFile: f, queue: queue{path: companionOf(r.Path), perm: r.Perm, fd: -1}}
+}
+
+func (f *fairFile) serves(r Request) bool {
+	return r.Fair && f.fcntl == r.Fcntl && (f.writable || !needsWriting(r))
+}
+
+func (f *fairFile) try(m Mode) (bool, error) {
+	first, err := f.queue.isFirst()
+	if !first || err != nil {
+		return false, err
+	}
+	granted, err := f.flockFile.try(m)
+	if granted && err == nil {
+		err = f.admitNext(m)
+	}
+	return granted, err
+}
+
+// admitNext ends a reader's time as the first, since the next may be a reader as well. A writer stays first until it
+// unlocks: then the next is woken once only, and finds the lock free.
+func (f *fairFile) admitNext(m Mode) error {
+	if m == Exclusive {
+		return nil
+	}
+	return f.queue.leave()
+}
+
+func (f *fairFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) error {
+	if err := block(delay, stop, f.queue.isFirst, f.queue.untilFirst); err != nil {
+		return err
+	}
+	granted, err := f.try(m)
+	if granted || err != nil {
+		return err
+	}
+	if err := f.flockFile.wait(m, delay, stop); err != nil {
+		return err
+	}
+	return f.admitNext(m)
+}
+
+func (f *fairFile) probe(Mode) bool { return false }
+
+func (f *fairFile) unlock() error {
+	return errors.Join(f.flockFile.unlock(), f.queue.leave())
+}
+
+func (f *fairFile) close() {
+	f.queue.close()
+	f.flockFile.close()
+}

@@ -1,0 +1,282 @@
+package filelock
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// place is what this process knows of one path: the descriptor that it keeps for the next request, the hold that its
+// readers share, and the questions that it has put to the kernel and still waits for.
+type place struct {
+	path string
+
+	// The table owns these; its mutex guards them.
+	refs int  // requests, holds and asks under way
+	seat int  // index in the table's ring, or noSeat
+	hot  bool // used since the ring's hand last passed
+
+	// mu guards what follows, and is held during system calls that do not wait. The table's mutex is never taken under
+	// it.
+	mu     sync.Mutex
+	idle   *hold       // open and unlocked; nil for a place that has left the table
+	shared [2]*hold    // the latest shared hold, without and with a record lock; each has at least one reader
+	asks   [kinds]*ask // at most one wait of a kind
+}
+
+// hold is an open lock file: locked for its holder, in wait for an ask, or idle.
+type hold struct {
+	place *place
+	file  lockFile
+	req   Request      // of those who hold it now
+	used  atomic.Int64 // when the file was last marked as used, in nanoseconds of Unix time
+
+	// readers counts the shared holders; guarded by place.mu.
+	readers int
+}
+
+// lock waits for the lock of r. Only the first goroutine that has to wait asks the kernel, see ask.
+func (p *place) lock(ctx context.Context, r Request) (*hold, error) {
+	p.mu.Lock()
+	if a := p.asks[kindOf(r)]; a != nil {
+		w := a.join()
+		p.mu.Unlock()
+		return a.wait(ctx, w)
+	}
+	h, granted, err := p.try(r, persist)
+	if err != nil || granted {
+		p.mu.Unlock()
+		return h, err
+	}
+	a := p.ask(r, h)
+	w := a.join()
+	p.mu.Unlock()
+	go a.run()
+	return a.wait(ctx, w)
+}
+
+// tryLock takes the lock of r if it is free.
+func (p *place) tryLock(r Request) (*hold, error) {
+	p.mu.Lock()
+	if a := p.asks[kindOf(r)]; a != nil && a.hold != nil && len(a.waiters) == 0 && a.hold.file.probe(r.Mode) {
+		// The abandoned wait has the lock, or will have it before anybody else could: what a plain try would refuse
+		// on account of this very process.
+		w := a.join()
+		p.mu.Unlock()
+		return a.wait(context.Background(), w)
+	}
+	defer p.mu.Unlock()
+	h, granted, err := p.try(r, once)
+	if err != nil {
+		return nil, err
+	}
+	if !granted {
+		h.abandon()
+		return nil, ErrLocked
+	}
+	return h, nil
+}
+
+// once and persist say how often to try before a refusal counts.
+func once(lockFile) int      { return 1 }
+func persist(f lockFile) int { return f.patience() }
+
+// try takes the lock of r without waiting, as one more reader of a shared hold or with a file of its own. A hold that is
+// not granted is open, and for the caller to use or abandon. p.mu is held.
+func (p *place) try(r Request, times func(lockFile) int) (h *hold, granted bool, err error) {
+	if h, err := p.joinReaders(r); h != nil || err != nil {
+		return h, h != nil, err
+	}
+	for range restarts {
+		h, err := p.open(r)
+		if err != nil {
+			return nil, false, err
+		}
+		granted, err := tryFor(h.file, r.Mode, times(h.file))
+		if err != nil {
+			h.discard()
+			return nil, false, err
+		}
+		if !granted {
+			return h, false, nil
+		}
+		current, err := h.current()
+		if current {
+			return p.grant(h, 1), true, nil
+		}
+		h.discard()
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	return nil, false, pathError("lock", p.path, errUnstable)
+}
+
+// joinReaders adds a reader to the shared hold of this process, if there is one that r may join and the path still leads
+// to its file. A fair reader may not: it would pass those who queue. p.mu is held.
+func (p *place) joinReaders(r Request) (*hold, error) {
+	h := p.shared[recordIndex(r)]
+	if r.Mode != Shared || r.Fair || h == nil {
+		return nil, nil
+	}
+	current, err := h.current()
+	if err != nil || !current {
+		return nil, err
+	}
+	h.readers++
+	return h, nil
+}
+
+// grant makes h, which has just been locked, the hold of n requesters. p.mu is held.
+func (p *place) grant(h *hold, n int) *hold {
+	if h.req.Mode == Exclusive {
+		return h
+	}
+	latest := &p.shared[recordIndex(h.req)]
+	if *latest != nil {
+		// Readers who queued for their turn meet others who hold already: one descriptor is enough for all.
+		if current, err := (*latest).current(); current && err == nil {
+			h.abandon()
+			(*latest).readers += n
+			return *latest
+		}
+	}
+	h.readers += n
+	*latest = h
+	return h
+}
+
+// open returns a hold for r that is not locked: the idle one if it serves. p.mu is held.
+func (p *place) open(r Request) (*hold, error) {
+	if h := p.idle; h != nil {
+		p.idle = nil
+		if h.file.serves(r) {
+			h.req = r
+			return h, nil
+		}
+		h.file.close()
+	}
+	f, err := files.open(r)
+	if err != nil {
+		return nil, err
+	}
+	return &hold{place: p, file: f, req: r}, nil
+}
+
+// keep makes an unlocked hold the idle one of its place. p.mu is held.
+func (p *place) keep(h *hold) {
+	if p.idle != nil {
+		h.file.close()
+		return
+	}
+	p.idle = h
+}
+
+// closeIdle closes the idle descriptor and returns how many that were.
+func (p *place) closeIdle() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.idle == nil {
+		return 0
+	}
+	p.idle.file.close()
+	p.idle = nil
+	return 1
+}
+
+// Unlock implements Hold.
+func (h *hold) Unlock() error {
+	h.markUsed()
+	err := h.release()
+	places.leave(h.place)
+	return err
+}
+
+// release takes back one grant of h.
+func (h *hold) release() error {
+	p := h.place
+	if h.req.Mode == Shared && !p.lastReader(h) {
+		return nil
+	}
+	if err := h.file.unlock(); err != nil {
+		h.file.close() // which frees the lock in any case
+		return err
+	}
+	p.mu.Lock()
+	p.keep(h)
+	p.mu.Unlock()
+	return nil
+}
+
+// lastReader takes one reader from h and tells if it was the last.
+func (p *place) lastReader(h *hold) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h.readers--
+	if h.readers > 0 {
+		return false
+	}
+	if latest := &p.shared[recordIndex(h.req)]; *latest == h {
+		*latest = nil
+	}
+	return true
+}
+
+// abandon gives back what an unsuccessful or superfluous request has taken, and keeps the descriptor. place.mu is held.
+func (h *hold) abandon() {
+	if h.file.unlock() != nil {
+		h.file.close()
+		return
+	}
+	h.place.keep(h)
+}
+
+// discard gives back what the hold has taken and closes it.
+func (h *hold) discard() {
+	_ = h.file.unlock() // closing does it as well, only not as soon: a child being forked may share the descriptor
+	h.file.close()
+}
+
+// current tells if the path still leads to the file of h.
+func (h *hold) current() (bool, error) {
+	current, used, err := h.file.current()
+	if current {
+		h.used.Store(used.UnixNano())
+	}
+	return current, err
+}
+
+// usedGranularity is the precision of a file's time of last use: marking each use would double what a lock costs.
+const usedGranularity = time.Second
+
+// markUsed records in the file's times that somebody uses it now, unless they say about that already.
+func (h *hold) markUsed() {
+	now := time.Now().UnixNano()
+	age := time.Duration(now - h.used.Load())
+	if age.Abs() < usedGranularity {
+		return
+	}
+	h.used.Store(now)
+	h.file.touch()
+}
+
+// recordIndex is the index in place.shared.
+func recordIndex(r Request) int {
+	if r.Fcntl {
+		return 1
+	}
+	return 0
+}
+
+// tryFor calls try up to n times, a moment apart.
+func tryFor(f lockFile, m Mode, n int) (bool, error) {
+	for {
+		granted, err := f.try(m)
+		if n--; granted || err != nil || n <= 0 {
+			return granted, err
+		}
+		for start := time.Now(); time.Since(start) < 2*time.Microsecond; {
+		}
+	}
+}

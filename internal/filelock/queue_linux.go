@@ -1,0 +1,206 @@
+package filelock
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+)
+
+// queue is a place in the line of those who want one lock fairly, processes of this host all of them.
+//
+// The line is made of OFD record locks on single bytes of the companion file, which stays empty: locks reach beyond the
+// end of a file. Byte n is locked by whoever drew number n. Whoever comes locks the byte after the last that is locked;
+// who has no locked byte below its own is first. To wait one's turn is to wait for the byte before one's own: each
+// departure wakes one process. All of this is in the kernel, so a process that dies just leaves the line, and numbers
+// begin at 1 again when nobody is left.
+//
+// Nobody waits while it holds a byte below its own number; that could close a circle, and nothing detects those.
+//
+// It is a file beside the lock file since record locks on that one belong to the Fcntl option.
+type queue struct {
+	path   string
+	perm   fs.FileMode
+	fd     int // -1 if not open
+	id     identity
+	number int64 // 0 outside the line
+}
+
+// isFirst enters the line, unless q is in it, and tells if nobody is before it.
+func (q *queue) isFirst() (bool, error) {
+	if q.number == 0 {
+		if entered, err := q.enter(); !entered {
+			return false, err
+		}
+	}
+	if q.number == 1 {
+		return true, nil
+	}
+	ahead, err := q.firstLock(1, q.number-1)
+	return ahead == nil && err == nil, err
+}
+
+// untilFirst enters the line, unless q is in it, and waits until nobody is before it.
+func (q *queue) untilFirst() error {
+	for q.number == 0 {
+		entered, err := q.enter()
+		if err == nil && !entered {
+			// Somebody is removing the companion: enter the next one then.
+			err = errors.Join(q.await(0), q.drop(0, 0))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// The neighbour may have left out of turn, killed or cancelled, with others still before it.
+	for next := q.number - 1; next > 0; {
+		if err := q.await(next); err != nil {
+			return err
+		}
+		ahead, err := q.firstLock(1, q.number-1)
+		if ahead == nil {
+			return err // the neighbour's byte may stay locked: those behind wait for ours as well
+		}
+		if err := q.drop(1, q.number-1); err != nil {
+			return err
+		}
+		next = ahead.Start
+	}
+	return nil
+}
+
+// enter goes to the end of the line. It fails without an error if somebody is removing the companion.
+func (q *queue) enter() (bool, error) {
+	for range restarts {
+		if err := q.open(); err != nil {
+			return false, err
+		}
+		end, err := q.end()
+		if err != nil || end == 0 {
+			return false, err
+		}
+		entered, err := q.set(unix.F_WRLCK, end, 1)
+		if err != nil {
+			return false, err
+		}
+		if !entered {
+			continue // somebody was faster
+		}
+		q.number = end
+		settled, err := q.settled()
+		if settled {
+			return true, nil
+		}
+		if err := errors.Join(err, q.leave()); err != nil {
+			return false, err
+		}
+	}
+	return false, pathError("fcntl", q.path, errUnstable)
+}
+
+// settled tells if the number just drawn is good: the companion is still in its place, and nobody is behind already. One
+// who looked for the end of the line, then slept while the line moved on, could otherwise come in before others.
+func (q *queue) settled() (bool, error) {
+	behind, err := q.firstLock(q.number+1, 0)
+	if behind != nil || err != nil {
+		return false, err
+	}
+	current, _, err := leadsTo(q.path, q.id)
+	if !current && err == nil {
+		err = q.leave()
+		q.close()
+	}
+	return current, err
+}
+
+// end returns the number after the last that is taken, or 0 if somebody has locked the whole file to remove it.
+func (q *queue) end() (int64, error) {
+	for end := int64(1); ; {
+		taken, err := q.firstLock(end, 0)
+		if taken == nil {
+			return end, err
+		}
+		if taken.Len == 0 {
+			return 0, nil
+		}
+		end = taken.Start + taken.Len
+	}
+}
+
+// leave leaves the line.
+func (q *queue) leave() error {
+	if q.number == 0 {
+		return nil
+	}
+	q.number = 0
+	return q.drop(0, 0)
+}
+
+func (q *queue) open() (err error) {
+	if q.fd < 0 {
+		q.fd, q.id, err = openRegular(q.path, unix.O_RDWR, q.perm)
+	}
+	return err
+}
+
+func (q *queue) close() {
+	if q.fd >= 0 {
+		_ = unix.Close(q.fd)
+		q.fd = -1
+	}
+}
+
+// firstLock returns a lock that somebody else has on any of length bytes from start, or to the end if length is 0.
+func (q *queue) firstLock(start, length int64) (*unix.Flock_t, error) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: start, Len: length}
+	err := retry(func() error { return unix.FcntlFlock(uintptr(q.fd), unix.F_OFD_GETLK, &lock) })
+	if err != nil || lock.Type == unix.F_UNLCK {
+		return nil, pathError("fcntl", q.path, unsupported(err))
+	}
+	return &lock, nil
+}
+
+// await waits until it can lock byte n, and does.
+func (q *queue) await(n int64) error {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: n, Len: 1}
+	err := retry(func() error { return unix.FcntlFlock(uintptr(q.fd), unix.F_OFD_SETLKW, &lock) })
+	return pathError("fcntl", q.path, err)
+}
+
+func (q *queue) drop(start, length int64) error {
+	_, err := q.set(unix.F_UNLCK, start, length)
+	return err
+}
+
+func (q *queue) set(kind int16, start, length int64) (bool, error) {
+	done, err := setRecord(q.fd, kind, start, length)
+	return done, pathError("fcntl", q.path, err)
+}
+
+// removeCompanion unlinks the companion of a lock file if nobody stands in its line, else it returns ErrLocked. A missing
+// companion is no error.
+func removeCompanion(path string) error {
+	q := queue{path: companionOf(path)}
+	var err error
+	q.fd, q.id, err = openExisting(q.path, unix.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer q.close()
+	locked, err := q.set(unix.F_WRLCK, 0, 0)
+	if err != nil {
+		return err
+	}
+	if !locked {
+		return ErrLocked
+	}
+	current, _, err := leadsTo(q.path, q.id)
+	if current {
+		err = pathError("unlink", q.path, unix.Unlink(q.path))
+	}
+	return errors.Join(err, q.drop(0, 0))
+}

@@ -1,0 +1,71 @@
+package filelock
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Remove unlinks a lock file and its companion. It does so only while it holds the lock exclusively, and returns
+// ErrLocked if somebody else holds it or queues for it. A missing file is no error.
+func Remove(path string) error {
+	_, err := removeIf(path, func(time.Time) bool { return true })
+	return err
+}
+
+// RemoveIdle removes a lock file, or a companion that has lost its lock file, unless somebody holds it, queues for it or
+// has used it within the time olderThan. The time of use is known to a second, in favour of keeping the file. With
+// olderThan 0 any file goes that is not in use at the moment. It tells if it has removed the file.
+func RemoveIdle(path string, olderThan time.Duration) (bool, error) {
+	idle := func(used time.Time) bool {
+		return olderThan <= 0 || time.Since(used) >= olderThan+usedGranularity
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !(info.Mode().IsRegular() && idle(info.ModTime())) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var removed bool
+	if IsCompanion(filepath.Base(path)) {
+		removed, err = removeOrphan(path)
+	} else {
+		removed, err = removeIf(path, idle)
+	}
+	if errors.Is(err, ErrLocked) {
+		return false, nil
+	}
+	return removed, err
+}
+
+// removeOrphan removes a companion unless its lock file exists.
+func removeOrphan(companion string) (bool, error) {
+	lock := strings.TrimSuffix(companion, companionSuffix)
+	if _, err := os.Lstat(lock); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	err := removeCompanion(lock)
+	return err == nil, err
+}
+
+// removeIf removes a lock file if condition accepts the time of its last use.
+func removeIf(path string, condition func(used time.Time) bool) (bool, error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return false, removeCompanion(path)
+	}
+	p := places.enter(path)
+	defer places.leave(p)
+	h, err := p.tryLock(Request{Path: path}.withDefaults())
+	if err != nil {
+		return false, err
+	}
+	if !condition(time.Unix(0, h.used.Load())) {
+		return false, h.release()
+	}
+	err = h.file.remove()
+	return err == nil, err
+}

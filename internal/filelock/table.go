@@ -1,0 +1,144 @@
+package filelock
+
+import (
+	"sync"
+	"time"
+)
+
+// places is the table of all paths that this process deals with.
+var places = table{byPath: make(map[string]*place)}
+
+const (
+	// seats bounds the places that stay in the table after their last use, and so the idle descriptors.
+	seats = 32
+	// noSeat marks a place without a seat.
+	noSeat = -1
+	// sweepInterval is the time between two rounds that clear the seats of places not used since the last.
+	sweepInterval = 500 * time.Millisecond
+)
+
+// table finds the place of a path. A place is in it while somebody uses it, and for about a second after that if it
+// gets one of the seats.
+//
+// The seats pay for themselves because a lock is often taken again soon: opening and closing a file costs twice what
+// locking it does. A place used again while it has a seat keeps its descriptor open. A name used once costs no
+// descriptor after its release.
+type table struct {
+	mu     sync.Mutex
+	byPath map[string]*place
+	ring   [seats]*place // places with a seat
+	taken  int           // of the seats
+	hand   int           // the seat that is cleared next if one is needed
+	timed  bool          // a sweep is due
+}
+
+// enter finds or makes the place of path and counts one more user.
+func (t *table) enter(path string) *place {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.byPath[path]
+	if p == nil {
+		p = &place{path: path, seat: noSeat}
+		t.byPath[path] = p
+	}
+	p.refs++
+	return p
+}
+
+// retain counts one more user of a place that has some.
+func (t *table) retain(p *place) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.refs++
+}
+
+// leave counts one user less. The last one leaves the place with a seat, and an idle descriptor only if it had a seat
+// before.
+func (t *table) leave(p *place) {
+	t.mu.Lock()
+	p.refs--
+	p.hot = true
+	if p.refs > 0 || p.seat != noSeat {
+		t.mu.Unlock()
+		return
+	}
+	unseated := t.sit(p)
+	t.mu.Unlock()
+	p.closeIdle()
+	if unseated != nil {
+		unseated.closeIdle()
+	}
+}
+
+// sit gives p the next seat that is free or not hot, and returns the place that had to give way. t.mu is held.
+func (t *table) sit(p *place) (unseated *place) {
+	for {
+		unseated = t.ring[t.hand]
+		if unseated == nil || !unseated.hot {
+			break
+		}
+		unseated.hot = false
+		t.hand = (t.hand + 1) % seats
+	}
+	if unseated != nil {
+		t.clear(unseated)
+	}
+	t.ring[t.hand] = p
+	p.seat = t.hand
+	t.hand = (t.hand + 1) % seats
+	t.taken++
+	if !t.timed {
+		t.timed = true
+		time.AfterFunc(sweepInterval, t.sweep)
+	}
+	return unseated
+}
+
+// clear takes p's seat away. t.mu is held.
+func (t *table) clear(p *place) {
+	t.ring[p.seat] = nil
+	t.taken--
+	p.seat = noSeat
+	if p.refs == 0 {
+		delete(t.byPath, p.path)
+	}
+}
+
+// sweep clears the seats of places not used since the last round, until none is taken.
+func (t *table) sweep() {
+	cleared := t.clearAll(func(p *place) bool {
+		hot := p.hot
+		p.hot = false
+		return !hot
+	})
+	for _, p := range cleared {
+		p.closeIdle()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timed = t.taken > 0
+	if t.timed {
+		time.AfterFunc(sweepInterval, t.sweep)
+	}
+}
+
+// closeIdle clears all seats and returns the number of descriptors that this has closed.
+func (t *table) closeIdle() (closed int) {
+	for _, p := range t.clearAll(func(*place) bool { return true }) {
+		closed += p.closeIdle()
+	}
+	return closed
+}
+
+// clearAll clears the seats of the places that cold accepts and returns these.
+func (t *table) clearAll(cold func(*place) bool) (cleared []*place) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.ring {
+		if p != nil && cold(p) {
+			t.clear(p)
+			cleared = append(cleared, p)
+		}
+	}
+	return cleared
+}
