@@ -1,0 +1,107 @@
+package lockutils
+
+import (
+	"context"
+	"slices"
+
+	"github.com/lockutils/lockutils/internal/queue"
+)
+
+// Do runs fn with the named lock held, and releases it when fn returns, panics or ends its goroutine with [runtime.Goexit]. It
+// returns fn's error, or the [*AcquireError] of a lock that could not be had, in which case fn has not been run. Waiting
+// ends with ctx, as in [LockContext].
+//
+// The context that fn gets is ctx with the knowledge of the lock: [HeldLocks] lists it, and a blocking request that is made with it
+// for the same lock fails with [ErrDeadlock]. So does a request to share a lock that it holds alone, or the other way
+// round. The knowledge ends with the hold.
+//
+// A nil fn is an error that wraps [ErrOptions].
+func Do(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error {
+	if fn == nil {
+		return &AcquireError{Name: name, Err: invalid("nil function")}
+	}
+	s := settings{}.with(opts)
+	return doBy(ctx, name, "", fn, &s)
+}
+
+func doBy(ctx context.Context, name, by string, fn func(ctx context.Context) error, s *settings) (err error) {
+	g, err := lockBy(ctx, name, by, s)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := g.Unlock(); err == nil {
+			err = e
+		}
+	}()
+	return fn(holding(ctx, g, s))
+}
+
+// HeldLocks returns the names of the locks that ctx knows to be held by the calls of [Do] and [Synchronized] that it comes from,
+// the outermost first. A nil ctx holds none.
+func HeldLocks(ctx context.Context) []string {
+	var names []string
+	for c := innermost(ctx); c != nil; c = c.outer {
+		if c.guard.held() {
+			names = append(names, c.guard.name)
+		}
+	}
+	slices.Reverse(names)
+	return names
+}
+
+// A holdingContext is the context that Do passes on: one link of the chain of locks held.
+type holdingContext struct {
+	context.Context
+	outer *holdingContext // the next one out, or nil
+	guard Guard
+	table *queue.Table
+	key   queue.Key
+	mode  queue.Mode
+}
+
+type holdingKey struct{}
+
+func holding(ctx context.Context, g Guard, s *settings) context.Context {
+	return &holdingContext{
+		Context: ctx, outer: innermost(ctx), guard: g,
+		table: s.table(), key: s.key(g.name), mode: s.mode(),
+	}
+}
+
+// Value answers for the chain itself, and leaves the rest to the contexts further out.
+func (c *holdingContext) Value(key any) any {
+	if key == (holdingKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+func innermost(ctx context.Context) *holdingContext {
+	if ctx == nil {
+		return nil
+	}
+	c, _ := ctx.Value(holdingKey{}).(*holdingContext)
+	return c
+}
+
+// deadlocks reports whether a request would wait for what its own context holds.
+func deadlocks(ctx context.Context, path, name string, s *settings) bool {
+	permits := s.table().Permits()
+	for c := innermost(ctx); c != nil; c = c.outer {
+		switch {
+		case c.mode == queue.Shared && s.shared || !c.guard.held():
+		case path != "" && path == c.guard.Path():
+			return true
+		case c.table != s.table() || c.key != s.key(name):
+		case c.mode == queue.Exclusive && !s.shared:
+			// Of several permits the context must hold all.
+			if permits--; permits == 0 {
+				return true
+			}
+		default:
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,73 @@
+package lockutils
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// The reasons why a call can fail, for [errors.Is].
+var (
+	// ErrLocked: the lock is taken, and the call was not to wait.
+	ErrLocked = errors.New("locked by another holder")
+
+	// ErrNotHeld: what is to be released is not held, or not any more.
+	ErrNotHeld = errors.New("lockutils: lock not held")
+
+	// ErrDeadlock: the context already holds the lock, so that waiting for it would never end.
+	ErrDeadlock = errors.New("deadlock: the context already holds this lock")
+
+	// ErrLockPath: a lock file is needed and no directory for it was given.
+	ErrLockPath = errors.New("no lock path: use WithLockPath, SetDefaults or the environment variable OSLO_LOCK_PATH")
+
+	// ErrName: the name cannot be that of a lock file.
+	ErrName = errors.New("not a name for a lock file")
+
+	// ErrOptions: an option or an argument makes no sense, or contradicts another.
+	ErrOptions = errors.New("invalid options")
+)
+
+// An AcquireError tells which lock could not be acquired, and why. Every call that fails to acquire a lock returns one.
+type AcquireError struct {
+	Name string // the lock's name; "" where locks have none
+	Path string // its lock file; "" if none was involved
+	Err  error  // the reason
+}
+
+func (e *AcquireError) Error() string {
+	msg := "lockutils: cannot acquire lock"
+	if e.Name != "" {
+		msg += " " + strconv.Quote(e.Name)
+	}
+	if e.Path != "" {
+		msg += " (file " + strconv.Quote(e.Path) + ")"
+	}
+	return msg + ": " + e.Err.Error()
+}
+
+// Unwrap returns the reason.
+func (e *AcquireError) Unwrap() error { return e.Err }
+
+// invalid returns an error that wraps ErrOptions and says what is wrong.
+func invalid(what string) error { return fmt.Errorf("%w: %s", ErrOptions, what) }
+
+// ended returns the error of a wait that ctx has ended. It matches both ctx.Err() and the cause.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == err {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// usable returns an error unless ctx can be waited with.
+func usable(ctx context.Context) error {
+	if ctx == nil {
+		return invalid("nil context")
+	}
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	return nil
+}

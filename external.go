@@ -1,0 +1,414 @@
+package lockutils
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lockutils/lockutils/internal/filelock"
+	"github.com/lockutils/lockutils/internal/queue"
+)
+
+// ExternalLock takes just the lock file of [Lock] with [External], for those who compose locks themselves. It excludes all
+// others that take this lock file, goroutines of this process included, but not internal locks of the same name. [WithSemaphores],
+// which concerns internal locks, is an error.
+func ExternalLock(name string, opts ...Option) (Guard, error) {
+	s := settings{}.with(opts)
+	if s.semaphores != nil {
+		return Guard{}, &AcquireError{Name: name, Err: invalid("ExternalLock with WithSemaphores")}
+	}
+	s.fileOnly = true
+	return lock(context.Background(), name, s)
+}
+
+// An InterProcessLock is a lock file with a path of its own, apart from names and lock paths. It may be held by one writer
+// or by several readers, in this or in other processes. Any goroutine may release what another has taken. It must not be
+// copied after first use, and is not reentrant.
+//
+// The file is created when it is missing, is never written to, and stays behind.
+type InterProcessLock struct {
+	path     string
+	settings settings
+	err      error // why it cannot be used
+
+	mu      sync.Mutex
+	writer  *fileHold   // guarded by mu
+	readers []*fileHold // guarded by mu
+}
+
+// NewInterProcessLock returns the lock of the file at path, which need not exist. [Fair], [WithFcntl], [WithTimeout], [WithDelay] and
+// [WithFileMode] apply to all its holds. The other options make no sense here: those that would choose another file or
+// another kind of hold than the method called make each acquisition return an error that wraps [ErrOptions].
+func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
+	l := &InterProcessLock{settings: settings{}.with(opts)}
+	s := &l.settings
+	s.fileOnly = true
+	l.path, l.err = filepath.Abs(path)
+	switch {
+	case path == "":
+		l.err = fmt.Errorf("%w: empty path", ErrName)
+	case s.shared || s.nonBlocking || s.semaphores != nil || s.prefix != "" || s.lockPath != "":
+		l.err = invalid("an InterProcessLock takes no Shared, NonBlocking, WithSemaphores, WithPrefix or WithLockPath")
+	case l.err == nil:
+		l.err = s.check()
+	}
+	return l
+}
+
+// Path returns the absolute path of the file.
+func (l *InterProcessLock) Path() string { return l.path }
+
+// Exists reports whether the file exists now.
+func (l *InterProcessLock) Exists() bool {
+	_, err := os.Lstat(l.path)
+	return err == nil
+}
+
+// Lock takes the lock alone, waiting for it. An error is always an [*AcquireError].
+func (l *InterProcessLock) Lock() error { return l.LockContext(context.Background()) }
+
+// LockContext is Lock with a wait that ends with ctx.
+func (l *InterProcessLock) LockContext(ctx context.Context) error {
+	return l.acquire(ctx, l.settings)
+}
+
+// TryLock takes the lock alone if it is free, and reports whether it did. That it is taken is no error.
+func (l *InterProcessLock) TryLock() (bool, error) { return l.try(l.settings) }
+
+// RLock takes the lock together with other readers, waiting for it. An error is always an [*AcquireError].
+func (l *InterProcessLock) RLock() error { return l.RLockContext(context.Background()) }
+
+// RLockContext is RLock with a wait that ends with ctx.
+func (l *InterProcessLock) RLockContext(ctx context.Context) error {
+	return l.acquire(ctx, l.reading())
+}
+
+// TryRLock takes the lock together with other readers if no writer holds it, and reports whether it did.
+func (l *InterProcessLock) TryRLock() (bool, error) { return l.try(l.reading()) }
+
+// Unlock releases what Lock has taken. It returns [ErrNotHeld] if nothing is held so.
+func (l *InterProcessLock) Unlock() error {
+	l.mu.Lock()
+	held := l.writer
+	l.writer = nil
+	l.mu.Unlock()
+	if held == nil {
+		return ErrNotHeld
+	}
+	_, err := held.release()
+	return err
+}
+
+// RUnlock releases what one RLock has taken. It returns [ErrNotHeld] if nothing is held so.
+func (l *InterProcessLock) RUnlock() error {
+	l.mu.Lock()
+	n := len(l.readers) - 1
+	if n < 0 {
+		l.mu.Unlock()
+		return ErrNotHeld
+	}
+	held := l.readers[n]
+	l.readers[n] = nil
+	l.readers = l.readers[:n]
+	l.mu.Unlock()
+	_, err := held.release()
+	return err
+}
+
+func (l *InterProcessLock) reading() settings {
+	s := l.settings
+	s.shared = true
+	return s
+}
+
+func (l *InterProcessLock) acquire(ctx context.Context, s settings) error {
+	err := l.err
+	if err == nil {
+		err = usable(ctx)
+	}
+	if err != nil {
+		return &AcquireError{Path: l.path, Err: err}
+	}
+	g, err := take(ctx, "", l.path, &s)
+	if err != nil {
+		return &AcquireError{Path: l.path, Err: err}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.shared {
+		l.readers = append(l.readers, g.extra.file)
+	} else {
+		l.writer = g.extra.file
+	}
+	return nil
+}
+
+func (l *InterProcessLock) try(s settings) (bool, error) {
+	s.nonBlocking, s.timed = true, false
+	err := l.acquire(context.Background(), s)
+	if errors.Is(err, ErrLocked) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// RemoveExternalLockFile removes the lock file of a name, so that a lock path does not fill up with the files of locks that are not used any
+// more. It is safe at any time: a file that anybody holds stays, with an error that wraps [ErrLocked], and those who wait for the lock
+// or ask for it at the same moment start over with a new file. Programs that do not do so, Python's oslo.concurrency and flock(1) among
+// them, could be left holding a removed file: where they share the lock, do not remove it. A missing file is no error.
+//
+// [WithPrefix] and [WithLockPath] say which file is meant; options that only concern taking the lock have no effect.
+func RemoveExternalLockFile(name string, opts ...Option) error {
+	s := settings{}.with(opts)
+	path, err := s.filePath(name)
+	if err == nil {
+		err = s.check()
+	}
+	if err == nil {
+		err = idle(path, func() error { return filelock.Remove(path) })
+	}
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, ErrLocked) {
+		warnNotRemoved(path, err)
+	}
+	return fmt.Errorf("lockutils: cannot remove the file of lock %q (file %q): %w", name, path, err)
+}
+
+// RemoveExternalLockFiles removes the files in the lock path that nobody holds and nobody has used for olderThan, and
+// returns how many. With [WithPrefix] it removes only those of that project; without it everything in the directory counts as a lock file, so keep nothing
+// else there. The time of the last use is kept in the file's modification time, to about a second. The remarks on
+// [RemoveExternalLockFile] about other programs apply.
+//
+// Files that are in use are left alone. Others that cannot be removed do not stop the sweep: err joins their errors. A
+// missing directory is no error. A negative olderThan is one.
+func RemoveExternalLockFiles(olderThan time.Duration, opts ...Option) (removed int, err error) {
+	s := settings{}.with(opts)
+	dir, err := s.directory()
+	if err == nil {
+		err = s.check()
+	}
+	if err == nil && olderThan < 0 {
+		err = invalid("negative age")
+	}
+	var entries []fs.DirEntry
+	if err == nil {
+		entries, err = os.ReadDir(dir)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("lockutils: cannot sweep lock files (directory %q): %w", dir, err)
+	}
+	var failures []error
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), s.filePrefix()) {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		err := idle(path, func() error {
+			gone, err := filelock.RemoveIdle(path, olderThan)
+			if gone {
+				removed++
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, ErrLocked) {
+			warnNotRemoved(path, err)
+			failures = append(failures, fmt.Errorf("lockutils: cannot remove lock file %q: %w", path, err))
+		}
+	}
+	return removed, errors.Join(failures...)
+}
+
+func warnNotRemoved(path string, err error) {
+	logger().LogAttrs(context.Background(), slog.LevelWarn, "Failed to remove lock file",
+		slog.String("path", path), slog.Any("error", err))
+}
+
+// A Holder is a process that holds a lock file.
+type Holder struct {
+	PID     int
+	Command string // its name, as the system lists it; "" if that cannot be read
+	Mode    Mode   // ModeReader or ModeWriter
+}
+
+// Holders returns the processes that hold the lock file of a name now: a diagnosis for people, since it may have changed by
+// the time that it is read. Holders of other users and in other containers may be missing. A missing file has no
+// holders. Where the system does not tell, the error matches [errors.ErrUnsupported]; Linux does.
+func Holders(name string, opts ...Option) ([]Holder, error) {
+	s := settings{}.with(opts)
+	path, err := s.filePath(name)
+	if err == nil {
+		err = s.check()
+	}
+	var found []filelock.Holder
+	if err == nil {
+		found, err = filelock.Holders(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lockutils: cannot tell the holders of lock %q (file %q): %w", name, path, err)
+	}
+	holders := make([]Holder, len(found))
+	for i, h := range found {
+		holders[i] = Holder{PID: h.PID, Command: h.Command, Mode: ModeWriter}
+		if h.Mode == filelock.Shared {
+			holders[i].Mode = ModeReader
+		}
+	}
+	return holders, nil
+}
+
+// From names to files.
+
+// maxFileName is what file systems take, in bytes.
+const maxFileName = 255
+
+// filePath returns the absolute path of the lock file of a name.
+func (s *settings) filePath(name string) (string, error) {
+	file, err := s.fileName(name)
+	if err != nil {
+		return "", err
+	}
+	dir, err := s.directory()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, file), nil
+}
+
+func (s *settings) directory() (string, error) {
+	dir := s.lockPath
+	if dir == "" {
+		dir = LockPath()
+	}
+	if dir == "" {
+		return "", ErrLockPath
+	}
+	return filepath.Abs(dir)
+}
+
+// fileName maps a name as oslo.concurrency does, so that both meet in the same file: prefix, hyphen, and the name with path
+// separators replaced. A result that is too long for a file name, which would be an error there, is cut and completed with a hash
+// of the whole.
+func (s *settings) fileName(name string) (string, error) {
+	file := s.filePrefix() + strings.ReplaceAll(name, string(os.PathSeparator), "_")
+	if os.PathSeparator != '/' {
+		file = strings.ReplaceAll(file, "/", "_") // a separator there too
+	}
+	switch {
+	case name == "":
+		return "", fmt.Errorf("%w: the empty name", ErrName)
+	case strings.ContainsRune(file, 0):
+		return "", fmt.Errorf("%w: %q contains a NUL byte", ErrName, file)
+	case file == "." || !filepath.IsLocal(file) || filepath.Base(file) != file:
+		return "", fmt.Errorf("%w: %q would lead out of the lock path", ErrName, file)
+	case filelock.IsCompanion(file):
+		return "", fmt.Errorf("%w: %q is kept for the queues of fair locks", ErrName, file)
+	}
+	if len(file) > maxFileName {
+		sum := sha256.Sum256([]byte(file))
+		hash := "-" + hex.EncodeToString(sum[:16])
+		cut := maxFileName - len(hash)
+		for i := 1; i < utf8.UTFMax && !utf8.RuneStart(file[cut]); i++ {
+			cut-- // not through a character: some file systems insist on UTF-8
+		}
+		file = file[:cut] + hash
+	}
+	return file, nil
+}
+
+// filePrefix returns what the file names of the prefix begin with.
+func (s *settings) filePrefix() string {
+	if s.prefix == "" || strings.HasSuffix(s.prefix, "-") {
+		return s.prefix
+	}
+	return s.prefix + "-"
+}
+
+// Holding a file.
+
+// fileTurns gives the goroutines of the process their turn at each lock file, so that one of them at a time asks the
+// kernel; readers come together and share what it gives.
+var fileTurns = queue.NewTable(256, 1)
+
+// A fileHold is a lock file held, with the turn that led to it.
+type fileHold struct {
+	turn     queue.Hold
+	file     filelock.Hold
+	released atomic.Bool
+}
+
+func acquireFile(ctx context.Context, path string, s *settings) (*fileHold, error) {
+	turn, err := acquire(ctx, fileTurns, queue.Key{Name: path}, s)
+	if err != nil {
+		return nil, err
+	}
+	request := filelock.Request{Path: path, Perm: s.fileMode, Delay: s.delay, Fcntl: s.fcntl, Fair: s.fair}
+	if s.shared {
+		request.Mode = filelock.Shared
+	}
+	var file filelock.Hold
+	if s.nonBlocking {
+		file, err = filelock.TryLock(request)
+	} else {
+		file, err = filelock.Lock(ctx, request)
+	}
+	if err != nil {
+		turn.Release()
+		return nil, fileError(ctx, err)
+	}
+	return &fileHold{turn: turn, file: file}, nil
+}
+
+// fileError puts the engine's errors in the terms of this package.
+func fileError(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, filelock.ErrLocked):
+		return ErrLocked
+	case errors.Is(err, errors.ErrUnsupported):
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return ended(ctx)
+	}
+	return err
+}
+
+// held reports whether it has not been released.
+func (h *fileHold) held() bool { return !h.released.Load() }
+
+// release gives up the file and then the turn. It reports whether the file was still held.
+func (h *fileHold) release() (bool, error) {
+	if h.released.Swap(true) {
+		return false, nil
+	}
+	defer h.turn.Release()
+	return true, h.file.Unlock()
+}
+
+// idle runs remove while no goroutine of this process holds the file at path or waits for it.
+func idle(path string, remove func() error) error {
+	turn, ok := fileTurns.TryAcquire(queue.Key{Name: path}, queue.Exclusive, queue.Fair)
+	if !ok {
+		return ErrLocked
+	}
+	defer turn.Release()
+	err := remove()
+	if errors.Is(err, filelock.ErrLocked) {
+		return ErrLocked
+	}
+	return err
+}

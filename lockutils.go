@@ -1,0 +1,266 @@
+// Package lockutils takes locks by name: a program asks for the lock called "instance-4711" and gets it, whether the
+// contenders are goroutines of one process or processes of one host. It does not build, keep or clean up lock objects: a name
+// costs memory only while somebody holds it or waits for it.
+//
+//	guard, err := lockutils.Lock("instance-4711")
+//	if err != nil {
+//		return err
+//	}
+//	defer guard.Unlock()
+//
+// [Lock], [LockContext] and [TryLock] return a [Guard]; [Do] runs a function with the lock held, [Synchronized] makes a
+// function that always runs so. Options say what kind of lock it is: [External] excludes other processes as well, through a lock
+// file; [Shared] lets readers in together; [Fair] serves strictly in order of arrival; [WithPrefix] scopes the name to a
+// project.
+//
+// The package is the Go counterpart of Python's oslo_concurrency.lockutils, with which it can share lock files (see [WithFcntl]).
+//
+// Without [Fair], a request may take a lock that is free although others wait for it, as with [sync.Mutex]; a waiter that
+// has been passed for a millisecond is served next. No lock is reentrant: whoever holds one and asks for it again waits for ever,
+// unless the asking goes through the context of [Do], which gives [ErrDeadlock].
+//
+// All functions and methods may be called concurrently, unless their documentation says otherwise.
+package lockutils
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/lockutils/lockutils/internal/queue"
+)
+
+// Lock takes the named lock, waiting for it as long as it takes, and returns the guard that releases it. An error is
+// always an [*AcquireError]. Inside a process, locks with and without [External], with and without [Fair], are the same lock if they
+// have the same name, prefix and container.
+func Lock(name string, opts ...Option) (Guard, error) {
+	if len(opts) == 0 && !debugging() {
+		if h, ok := internalLocks.AcquireAtOnce(queue.Key{Name: name}); ok {
+			return Guard{name: name, hold: h}, nil
+		}
+	}
+	return LockContext(context.Background(), name, opts...)
+}
+
+// LockContext is [Lock] with a wait that ends with ctx: the error then matches ctx.Err() and context.Cause(ctx). With a ctx that is done
+// already not even a free lock is taken. A nil ctx is an error that wraps [ErrOptions].
+func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
+	return lock(ctx, name, settings{}.with(opts))
+}
+
+// TryLock is [Lock] with [NonBlocking]: it returns an error that wraps [ErrLocked] if the lock is taken.
+func TryLock(name string, opts ...Option) (Guard, error) {
+	s := settings{}.with(opts)
+	s.nonBlocking = true
+	return lock(context.Background(), name, s)
+}
+
+// InternalLock takes just the layer of [Lock] that concerns the goroutines of this process, for those who compose locks
+// themselves. Asking it for [External] is an error.
+func InternalLock(name string, opts ...Option) (Guard, error) {
+	s := settings{}.with(opts)
+	if s.external {
+		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalLock with External")}
+	}
+	return lock(context.Background(), name, s)
+}
+
+// InternalFairLock is [InternalLock] with [Fair].
+func InternalFairLock(name string, opts ...Option) (Guard, error) {
+	s := settings{}.with(opts)
+	s.fair = true
+	if s.external {
+		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalFairLock with External")}
+	}
+	return lock(context.Background(), name, s)
+}
+
+// A Guard stands for one acquisition of a lock. It is a small value that may be copied and be unlocked by any
+// goroutine. The zero Guard holds nothing.
+type Guard struct {
+	name  string
+	hold  queue.Hold // of the internal layer
+	extra *extra     // nil for a plain internal lock
+}
+
+// extra is what a guard needs for a lock with a file, or with log messages.
+type extra struct {
+	file  *fileHold // nil if there is none
+	path  string
+	trail *trail // nil unless the release is to be logged
+}
+
+// Unlock releases the lock. A second Unlock, on whatever copy, returns [ErrNotHeld] and disturbs nobody. Any other error comes
+// from the file system and means that the lock file could not be closed properly; the lock is released all the same.
+func (g Guard) Unlock() error {
+	if g.extra != nil {
+		return g.extra.unlock(g.hold)
+	}
+	if !g.hold.Release() {
+		return ErrNotHeld
+	}
+	return nil
+}
+
+// Name returns the lock's name, as it was asked for.
+func (g Guard) Name() string { return g.name }
+
+// Path returns the path of the lock file, or "" for a lock without one.
+func (g Guard) Path() string {
+	if g.extra == nil {
+		return ""
+	}
+	return g.extra.path
+}
+
+// held reports whether the guard has not been unlocked yet.
+func (g Guard) held() bool {
+	if g.extra != nil && g.extra.file != nil {
+		return g.extra.file.held()
+	}
+	return g.hold.Held()
+}
+
+// unlock releases in the opposite order of acquisition.
+func (e *extra) unlock(internal queue.Hold) error {
+	released, err := false, error(nil)
+	if e.file != nil {
+		released, err = e.file.release()
+		if !released {
+			return ErrNotHeld
+		}
+	}
+	if internal.Release() {
+		released = true
+	}
+	if !released {
+		return ErrNotHeld
+	}
+	e.trail.released()
+	return err
+}
+
+// lock takes the lock with these settings: the way of every acquisition by name.
+func lock(ctx context.Context, name string, s settings) (Guard, error) {
+	return lockBy(ctx, name, "", &s)
+}
+
+// lockBy is lock on behalf of the function called by, which shows in log messages.
+func lockBy(ctx context.Context, name, by string, s *settings) (Guard, error) {
+	if err := s.check(); err != nil {
+		return Guard{}, &AcquireError{Name: name, Err: err}
+	}
+	if err := usable(ctx); err != nil {
+		return Guard{}, &AcquireError{Name: name, Err: err}
+	}
+	path := ""
+	if s.fileOnly || s.external && !noProcessLocking.Load() {
+		var err error
+		if path, err = s.filePath(name); err != nil {
+			return Guard{}, &AcquireError{Name: name, Err: err}
+		}
+	}
+	if !s.nonBlocking && deadlocks(ctx, path, name, s) {
+		return Guard{}, &AcquireError{Name: name, Path: path, Err: ErrDeadlock}
+	}
+	t := newTrail(ctx, name, by, path, s)
+	t.acquiring()
+	g, err := take(ctx, name, path, s)
+	if err != nil {
+		t.failed(err)
+		return Guard{}, &AcquireError{Name: name, Path: path, Err: err}
+	}
+	if t != nil {
+		t.acquired()
+		if g.extra == nil {
+			g.extra = new(extra)
+		}
+		g.extra.trail = t
+	}
+	return g, nil
+}
+
+// take applies the timeout, if there is one. What can be had at once is had, however short the timeout.
+func take(ctx context.Context, name, path string, s *settings) (Guard, error) {
+	if s.timed {
+		atOnce := *s
+		atOnce.nonBlocking = true
+		g, err := takeLayers(ctx, name, path, &atOnce)
+		if !errors.Is(err, ErrLocked) {
+			return g, err
+		}
+		if s.timeout == 0 {
+			return g, context.DeadlineExceeded
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+	}
+	return takeLayers(ctx, name, path, s)
+}
+
+// takeLayers takes the internal lock, unless there is nothing but the file, and then the lock file, if there is one.
+func takeLayers(ctx context.Context, name, path string, s *settings) (Guard, error) {
+	g := Guard{name: name}
+	if !s.fileOnly {
+		var err error
+		if g.hold, err = acquire(ctx, s.table(), s.key(name), s); err != nil {
+			return Guard{}, err
+		}
+	}
+	if path == "" {
+		return g, nil
+	}
+	file, err := acquireFile(ctx, path, s)
+	if err != nil {
+		g.hold.Release()
+		return Guard{}, err
+	}
+	g.extra = &extra{file: file, path: path}
+	return g, nil
+}
+
+// acquire takes the lock of a key as the settings say.
+func acquire(ctx context.Context, t *queue.Table, key queue.Key, s *settings) (queue.Hold, error) {
+	if s.nonBlocking {
+		h, ok := t.TryAcquire(key, s.mode(), s.order())
+		if !ok {
+			return h, ErrLocked
+		}
+		return h, nil
+	}
+	h, err := t.Acquire(ctx, key, s.mode(), s.order())
+	if err != nil {
+		return h, ended(ctx)
+	}
+	return h, nil
+}
+
+// internalLocks is the container of all locks that are given no other.
+var internalLocks = queue.NewTable(1024, 1)
+
+func (s *settings) table() *queue.Table {
+	if s.semaphores != nil {
+		return s.semaphores.locks()
+	}
+	return internalLocks
+}
+
+// key returns what a lock is known by in its container; the two spellings of a prefix are made one.
+func (s *settings) key(name string) queue.Key {
+	return queue.Key{Scope: strings.TrimSuffix(s.prefix, "-"), Name: name}
+}
+
+func (s *settings) mode() queue.Mode {
+	if s.shared {
+		return queue.Shared
+	}
+	return queue.Exclusive
+}
+
+func (s *settings) order() queue.Order {
+	if s.fair {
+		return queue.Fair
+	}
+	return queue.Overtaking
+}

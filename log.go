@@ -1,0 +1,76 @@
+package lockutils
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// A trail writes the messages about one acquisition, and knows its times. A nil trail, which is what a call gets while
+// debug messages are off, writes nothing and reads no clock.
+type trail struct {
+	log      *slog.Logger
+	lock, by string
+	path     string
+	start    time.Time // of the wait, and then of the hold
+}
+
+// newTrail returns nil unless debug messages are wanted.
+func newTrail(ctx context.Context, name, by, path string, s *settings) *trail {
+	if s.silent {
+		return nil
+	}
+	l := logger()
+	if !l.Enabled(ctx, slog.LevelDebug) {
+		return nil
+	}
+	return &trail{log: l, lock: name, by: by, path: path, start: time.Now()}
+}
+
+func (t *trail) acquiring() {
+	if t != nil {
+		t.write("Acquiring lock")
+	}
+}
+
+func (t *trail) acquired() {
+	if t != nil {
+		waited := t.lap()
+		t.write("Acquired lock", slog.Duration("waited", waited))
+	}
+}
+
+func (t *trail) failed(err error) {
+	if t != nil {
+		t.write("Failed to acquire lock", slog.Duration("waited", t.lap()), slog.Any("error", err))
+	}
+}
+
+func (t *trail) released() {
+	if t != nil {
+		t.write("Released lock", slog.Duration("held", t.lap()))
+	}
+}
+
+// lap returns the time since start and starts anew.
+func (t *trail) lap() time.Duration {
+	now := time.Now()
+	d := now.Sub(t.start)
+	t.start = now
+	return d
+}
+
+func (t *trail) write(msg string, more ...slog.Attr) {
+	attrs := make([]slog.Attr, 0, 5)
+	attrs = append(attrs, slog.String("lock", t.lock))
+	if t.by != "" {
+		attrs = append(attrs, slog.String("by", t.by))
+	}
+	if t.path != "" {
+		attrs = append(attrs, slog.String("path", t.path))
+	}
+	t.log.LogAttrs(context.Background(), slog.LevelDebug, msg, append(attrs, more...)...)
+}
+
+// debugging reports whether debug messages are wanted.
+func debugging() bool { return logger().Enabled(context.Background(), slog.LevelDebug) }

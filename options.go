@@ -1,0 +1,169 @@
+package lockutils
+
+import (
+	"io/fs"
+	"time"
+)
+
+// An Option changes how a lock is taken. Of an option that is given twice the last one counts. The zero Option changes
+// nothing.
+//
+// Options that concern the lock file have no effect on a lock without one, so that a project can give them as defaults
+// for all its locks.
+type Option struct {
+	kind       optionKind
+	text       string
+	number     int64
+	semaphores *Semaphores
+}
+
+// Options are values that one loop folds into the settings, since closures would make the settings escape to the heap.
+type optionKind uint8
+
+const (
+	optNone optionKind = iota
+	optExternal
+	optPrefix
+	optLockPath
+	optFair
+	optShared
+	optNonBlocking
+	optTimeout
+	optDelay
+	optSemaphores
+	optLogging
+	optFileMode
+	optFcntl
+)
+
+// External makes the lock exclude other processes on the host too, through a lock file in the lock path (see
+// [WithLockPath], [SetDefaults]).
+func External() Option { return Option{kind: optExternal} }
+
+// WithPrefix puts the lock in the scope of a project: locks of different prefixes have nothing to do with each other. The lock
+// file is named prefix, hyphen, name; a prefix that ends in a hyphen means the same as without it. The empty prefix is
+// that of locks without one.
+func WithPrefix(prefix string) Option { return Option{kind: optPrefix, text: prefix} }
+
+// WithLockPath sets the directory of the lock file. It is made if it does not exist. All processes that share a lock must name the same
+// directory; for security only their users should be able to write to it. Empty means the process-wide one, [LockPath].
+func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: dir} }
+
+// Fair serves the request in strict order of arrival: nobody passes it, and it passes nobody. With [External] that holds
+// among all processes that ask for the lock with Fair.
+func Fair() Option { return Option{kind: optFair} }
+
+// Shared takes the lock together with other Shared holders. Holders without Shared exclude them, and are excluded by
+// them. Waiting requests without Shared are not passed, so that readers cannot keep writers out.
+func Shared() Option { return Option{kind: optShared} }
+
+// NonBlocking makes the call fail at once with [ErrLocked] when the lock is taken.
+func NonBlocking() Option { return Option{kind: optNonBlocking} }
+
+// WithTimeout bounds the wait: after d the call fails with an error that matches [context.DeadlineExceeded]. A zero d waits not at
+// all. A negative one is an error, and so is a timeout together with [NonBlocking].
+func WithTimeout(d time.Duration) Option { return Option{kind: optTimeout, number: int64(d)} }
+
+// WithDelay sets how often a lock file is looked at where the system cannot wake a waiter: on network file systems, on other
+// systems than Linux, and when very many lock files are waited for at once. The first looks follow each other faster. The
+// default, also for zero, is 10 ms. A negative delay is an error.
+func WithDelay(d time.Duration) Option { return Option{kind: optDelay, number: int64(d)} }
+
+// WithSemaphores takes the lock from this container instead of the package's own: locks of different containers have nothing to do with
+// each other inside a process. A lock file knows no containers. A nil container means the package's own. A container
+// cannot be combined with [Fair].
+func WithSemaphores(s *Semaphores) Option { return Option{kind: optSemaphores, semaphores: s} }
+
+// WithLogging turns the log messages of this call on, which is the default, or off.
+func WithLogging(on bool) Option {
+	o := Option{kind: optLogging}
+	if !on {
+		o.number = 1
+	}
+	return o
+}
+
+// WithFileMode sets the permissions, before the umask, of a lock file that is created. The default is 0600, which keeps other users out.
+// A mode with other bits than permissions is an error.
+func WithFileMode(mode fs.FileMode) Option { return Option{kind: optFileMode, number: int64(mode)} }
+
+// WithFcntl takes an fcntl record lock on the lock file in addition to the flock that [External] takes, so that programs that lock with
+// fcntl are excluded as well. Python's oslo.concurrency and fasteners are such programs. Where the system has no open
+// file description locks, as Linux does, the call fails with an error that matches [ErrOptions] and [errors.ErrUnsupported].
+func WithFcntl() Option { return Option{kind: optFcntl} }
+
+// settings is what the options of one call amount to.
+type settings struct {
+	external    bool
+	fair        bool
+	shared      bool
+	nonBlocking bool
+	fcntl       bool
+	silent      bool
+	timed       bool // timeout counts
+	timeout     time.Duration
+	delay       time.Duration
+	fileMode    fs.FileMode // 0: the default
+	prefix      string
+	lockPath    string
+	semaphores  *Semaphores
+	fileOnly    bool // there is no internal layer; no option sets it, but ExternalLock and InterProcessLock do
+}
+
+// with returns the settings changed by the options.
+func (s settings) with(opts []Option) settings {
+	for i := range opts {
+		switch o := &opts[i]; o.kind {
+		case optExternal:
+			s.external = true
+		case optPrefix:
+			s.prefix = o.text
+		case optLockPath:
+			s.lockPath = o.text
+		case optFair:
+			s.fair = true
+		case optShared:
+			s.shared = true
+		case optNonBlocking:
+			s.nonBlocking = true
+		case optTimeout:
+			s.timed, s.timeout = true, time.Duration(o.number)
+		case optDelay:
+			s.delay = time.Duration(o.number)
+		case optSemaphores:
+			s.semaphores = o.semaphores
+		case optLogging:
+			s.silent = o.number != 0
+		case optFileMode:
+			s.fileMode = fs.FileMode(o.number)
+			if s.fileMode == 0 {
+				s.fileMode = noPermissions
+			}
+		case optFcntl:
+			s.fcntl = true
+		}
+	}
+	return s
+}
+
+// noPermissions tells WithFileMode(0), which is an error, from no WithFileMode.
+const noPermissions = fs.ModeIrregular
+
+// check returns an error that wraps ErrOptions if the settings contradict themselves.
+func (s *settings) check() error {
+	switch {
+	case s.fair && s.semaphores != nil:
+		return invalid("Fair with WithSemaphores")
+	case s.nonBlocking && s.timed:
+		return invalid("NonBlocking with WithTimeout")
+	case s.timeout < 0:
+		return invalid("negative timeout")
+	case s.delay < 0:
+		return invalid("negative delay")
+	case s.fileMode&^fs.ModePerm != 0:
+		return invalid("file mode with other bits than permissions, or none")
+	case s.fileMode != 0 && s.fileMode&0o400 == 0:
+		return invalid("file mode that keeps the owner from opening the file again")
+	}
+	return nil
+}

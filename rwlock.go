@@ -1,0 +1,195 @@
+package lockutils
+
+import (
+	"context"
+	"sync"
+
+	"github.com/lockutils/lockutils/internal/queue"
+)
+
+// A Mode says how a lock is held.
+type Mode int
+
+const (
+	ModeNone   Mode = iota // not held
+	ModeReader             // held by one or more readers
+	ModeWriter             // held by a writer, which excludes all others
+)
+
+// String returns "none", "reader" or "writer".
+func (m Mode) String() string {
+	switch m {
+	case ModeReader:
+		return "reader"
+	case ModeWriter:
+		return "writer"
+	}
+	return "none"
+}
+
+func modeOf(m queue.Mode, held bool) Mode {
+	switch {
+	case !held:
+		return ModeNone
+	case m == queue.Shared:
+		return ModeReader
+	}
+	return ModeWriter
+}
+
+// A ReaderWriterLock is held by any number of readers or by one writer. Both are served in order of arrival, neighbouring
+// readers together, so that neither side starves. The zero value is free. It must not be copied after first use.
+//
+// Like a [sync.RWMutex] it is not tied to goroutines, and not reentrant: a reader that asks for it again while a writer
+// waits, waits for ever.
+type ReaderWriterLock struct{ lock queue.Lock }
+
+// Lock takes the lock as a writer.
+func (l *ReaderWriterLock) Lock() { mustAcquire(l.LockContext(context.Background())) }
+
+// LockContext takes the lock as a writer, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx is an error
+// that wraps [ErrOptions].
+func (l *ReaderWriterLock) LockContext(ctx context.Context) error {
+	return l.acquire(ctx, queue.Exclusive)
+}
+
+// TryLock takes the lock as a writer if it is free, and reports whether it did.
+func (l *ReaderWriterLock) TryLock() bool { return l.try(queue.Exclusive) }
+
+// Unlock releases a writer's hold. It panics if there is none.
+func (l *ReaderWriterLock) Unlock() {
+	if !l.lock.Release(queue.Exclusive) {
+		panic("lockutils: Unlock of a ReaderWriterLock without a writer")
+	}
+}
+
+// RLock takes the lock as a reader.
+func (l *ReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Background())) }
+
+// RLockContext takes the lock as a reader, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx is an error
+// that wraps [ErrOptions].
+func (l *ReaderWriterLock) RLockContext(ctx context.Context) error {
+	return l.acquire(ctx, queue.Shared)
+}
+
+// TryRLock takes the lock as a reader if neither a writer holds it nor anybody waits for it, and reports whether it did.
+func (l *ReaderWriterLock) TryRLock() bool { return l.try(queue.Shared) }
+
+// RUnlock releases one reader's hold. It panics if there is none.
+func (l *ReaderWriterLock) RUnlock() {
+	if !l.lock.Release(queue.Shared) {
+		panic("lockutils: RUnlock of a ReaderWriterLock without a reader")
+	}
+}
+
+// RLocker returns a [sync.Locker] whose Lock and Unlock are RLock and RUnlock.
+func (l *ReaderWriterLock) RLocker() sync.Locker { return (*readLocker)(l) }
+
+// Downgrade turns the writer's hold into a reader's, without letting a writer in between. Readers at the front of the queue
+// come in with it. It panics if there is no writer.
+func (l *ReaderWriterLock) Downgrade() {
+	if !l.lock.Downgrade() {
+		panic("lockutils: Downgrade of a ReaderWriterLock without a writer")
+	}
+}
+
+// Owner returns how the lock is held now.
+func (l *ReaderWriterLock) Owner() Mode { return modeOf(l.lock.Holder()) }
+
+// HasPendingWriters reports whether a writer waits for the lock now.
+func (l *ReaderWriterLock) HasPendingWriters() bool { return l.lock.Waiting(queue.Exclusive) > 0 }
+
+func (l *ReaderWriterLock) acquire(ctx context.Context, m queue.Mode) error {
+	if err := usable(ctx); err != nil {
+		return &AcquireError{Err: err}
+	}
+	if _, err := l.lock.Acquire(ctx, m, queue.Fair); err != nil {
+		return &AcquireError{Err: ended(ctx)}
+	}
+	return nil
+}
+
+func (l *ReaderWriterLock) try(m queue.Mode) bool {
+	_, ok := l.lock.TryAcquire(m, queue.Fair)
+	return ok
+}
+
+type readLocker ReaderWriterLock
+
+func (r *readLocker) Lock()   { (*ReaderWriterLock)(r).RLock() }
+func (r *readLocker) Unlock() { (*ReaderWriterLock)(r).RUnlock() }
+
+// ReaderWriterLocks is a container of named reader-writer locks. The zero value is ready for use.
+//
+// A name costs memory only while its lock is held or waited for. A ReaderWriterLocks must not be copied after first use.
+type ReaderWriterLocks struct{ table container }
+
+// Get returns the lock of that name. It costs nothing: the handle keeps nothing alive, and handles of equal names of one
+// container are equal.
+func (c *ReaderWriterLocks) Get(name string) NamedReaderWriterLock {
+	return NamedReaderWriterLock{c, name}
+}
+
+// Len returns how many names are in use now: held or waited for.
+func (c *ReaderWriterLocks) Len() int { return c.table.len() }
+
+func (c *ReaderWriterLocks) locks() *queue.Table { return c.table.get(1) }
+
+// A NamedReaderWriterLock is the handle of a named [ReaderWriterLock]; see [ReaderWriterLocks.Get].
+type NamedReaderWriterLock struct {
+	owner *ReaderWriterLocks
+	name  string
+}
+
+// Lock takes the lock as a writer.
+func (l NamedReaderWriterLock) Lock() { mustAcquire(l.LockContext(context.Background())) }
+
+// LockContext takes the lock as a writer, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx is an error
+// that wraps [ErrOptions].
+func (l NamedReaderWriterLock) LockContext(ctx context.Context) error {
+	return acquireNamed(ctx, l.owner.locks(), l.name, queue.Exclusive, queue.Fair)
+}
+
+// TryLock takes the lock as a writer if it is free, and reports whether it did.
+func (l NamedReaderWriterLock) TryLock() bool {
+	return tryAcquireNamed(l.owner.locks(), l.name, queue.Exclusive, queue.Fair)
+}
+
+// Unlock releases a writer's hold. It panics if there is none.
+func (l NamedReaderWriterLock) Unlock() {
+	if !releaseNamed(l.owner.locks(), l.name, queue.Exclusive) {
+		panicNotHeld("ReaderWriterLock", "Unlock", l.name)
+	}
+}
+
+// RLock takes the lock as a reader.
+func (l NamedReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Background())) }
+
+// RLockContext takes the lock as a reader, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx is an error
+// that wraps [ErrOptions].
+func (l NamedReaderWriterLock) RLockContext(ctx context.Context) error {
+	return acquireNamed(ctx, l.owner.locks(), l.name, queue.Shared, queue.Fair)
+}
+
+// TryRLock takes the lock as a reader if neither a writer holds it nor anybody waits for it, and reports whether it did.
+func (l NamedReaderWriterLock) TryRLock() bool {
+	return tryAcquireNamed(l.owner.locks(), l.name, queue.Shared, queue.Fair)
+}
+
+// RUnlock releases one reader's hold. It panics if there is none.
+func (l NamedReaderWriterLock) RUnlock() {
+	if !releaseNamed(l.owner.locks(), l.name, queue.Shared) {
+		panicNotHeld("ReaderWriterLock", "RUnlock", l.name)
+	}
+}
+
+// RLocker returns a [sync.Locker] whose Lock and Unlock are RLock and RUnlock.
+func (l NamedReaderWriterLock) RLocker() sync.Locker { return namedReadLocker(l) }
+
+// Name returns the lock's name.
+func (l NamedReaderWriterLock) Name() string { return l.name }
+
+type namedReadLocker NamedReaderWriterLock
+
+func (r namedReadLocker) Lock()   { NamedReaderWriterLock(r).RLock() }
+func (r namedReadLocker) Unlock() { NamedReaderWriterLock(r).RUnlock() }

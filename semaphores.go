@@ -1,0 +1,111 @@
+package lockutils
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/lockutils/lockutils/internal/queue"
+)
+
+// Semaphores is a container of named semaphores. Two containers have nothing to do with each other: the same name means another
+// semaphore in each. The zero value is ready for use, with one permit for each name.
+//
+// A name costs memory only while a permit of it is held or waited for. A Semaphores must not be copied after first use.
+type Semaphores struct {
+	permits int64 // 0 means 1
+	table   container
+}
+
+// NewSemaphores returns a container whose semaphores have that many permits each. It panics if there is not at least one.
+func NewSemaphores(permits int64) *Semaphores {
+	if permits < 1 {
+		panic(fmt.Sprintf("lockutils: NewSemaphores(%d): at least one permit is needed", permits))
+	}
+	return &Semaphores{permits: permits}
+}
+
+// Get returns the semaphore of that name. It costs nothing: the handle keeps nothing alive, and handles of equal names of
+// one container are equal.
+func (s *Semaphores) Get(name string) Semaphore { return Semaphore{s, name} }
+
+// Len returns how many names are in use now: held or waited for.
+func (s *Semaphores) Len() int { return s.table.len() }
+
+func (s *Semaphores) locks() *queue.Table { return s.table.get(max(s.permits, 1)) }
+
+// A Semaphore is the handle of a named semaphore; see [Semaphores.Get]. A lock taken with [WithSemaphores] and without a prefix takes a
+// permit of the semaphore of its name.
+type Semaphore struct {
+	owner *Semaphores
+	name  string
+}
+
+// Acquire takes a permit, waiting for one if it must. If ctx ends first it returns an [*AcquireError]. A nil ctx is an error
+// that wraps [ErrOptions].
+func (s Semaphore) Acquire(ctx context.Context) error {
+	return acquireNamed(ctx, s.owner.locks(), s.name, queue.Exclusive, queue.Overtaking)
+}
+
+// TryAcquire takes a permit if one is free, and reports whether it did.
+func (s Semaphore) TryAcquire() bool {
+	return tryAcquireNamed(s.owner.locks(), s.name, queue.Exclusive, queue.Overtaking)
+}
+
+// Release gives a permit back. It panics if none is taken.
+func (s Semaphore) Release() {
+	if !releaseNamed(s.owner.locks(), s.name, queue.Exclusive) {
+		panic(fmt.Sprintf("lockutils: Release of semaphore %q, which nobody holds", s.name))
+	}
+}
+
+// Name returns the semaphore's name.
+func (s Semaphore) Name() string { return s.name }
+
+// A container is a table of named locks that is made when it is first needed.
+type container struct{ table atomic.Pointer[queue.Table] }
+
+// containerSlots makes an empty container 16 KiB. With more names in use at a time it gets slower, not wrong.
+const containerSlots = 128
+
+// get returns the table; whoever comes first says how many permits its locks have.
+func (c *container) get(permits int64) *queue.Table {
+	if t := c.table.Load(); t != nil {
+		return t
+	}
+	c.table.CompareAndSwap(nil, queue.NewTable(containerSlots, permits))
+	return c.table.Load()
+}
+
+func (c *container) len() int {
+	if t := c.table.Load(); t != nil {
+		return t.Len()
+	}
+	return 0
+}
+
+// The three steps of a handle, which knows its lock by name alone.
+
+func acquireNamed(ctx context.Context, t *queue.Table, name string, m queue.Mode, o queue.Order) error {
+	if err := usable(ctx); err != nil {
+		return &AcquireError{Name: name, Err: err}
+	}
+	h, err := t.Acquire(ctx, queue.Key{Name: name}, m, o)
+	if err != nil {
+		return &AcquireError{Name: name, Err: ended(ctx)}
+	}
+	h.Forget()
+	return nil
+}
+
+func tryAcquireNamed(t *queue.Table, name string, m queue.Mode, o queue.Order) bool {
+	h, ok := t.TryAcquire(queue.Key{Name: name}, m, o)
+	if ok {
+		h.Forget()
+	}
+	return ok
+}
+
+func releaseNamed(t *queue.Table, name string, m queue.Mode) bool {
+	return t.Release(queue.Key{Name: name}, m)
+}
