@@ -1,0 +1,52 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// passedOn lists the signals that the wrapper catches. Those that it was told to ignore, as nohup(1) does with SIGHUP,
+// stay ignored, and the command inherits that. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT are absent: a shell sends them to
+// the whole process group, and their default action stops and continues the wrapper along with its command.
+func passedOn() []os.Signal {
+	return slices.DeleteFunc([]os.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGWINCH,
+	}, signal.Ignored)
+}
+
+// terminalSends reports whether s is one of the signals that a terminal sends to its foreground process group while
+// the wrapper, and hence the command, is in that group. The command then has the signal already. A SIGINT that somebody
+// sends to a wrapper in the foreground by kill(1) looks the same and is not passed on.
+func terminalSends(s os.Signal) bool {
+	switch s {
+	case syscall.SIGINT, syscall.SIGQUIT, syscall.SIGWINCH:
+		return inForeground()
+	}
+	return false
+}
+
+// inForeground reports whether the wrapper's process group has the controlling terminal.
+func inForeground() bool {
+	terminal, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false // there is no controlling terminal
+	}
+	defer func() { _ = unix.Close(terminal) }()
+	group, err := unix.IoctlGetInt(terminal, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
+// exitStatus returns the command's status, as a shell would give it.
+func exitStatus(state *os.ProcessState) int {
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return state.ExitCode()
+}
