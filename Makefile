@@ -1,0 +1,49 @@
+# Everything that one does with this repository. `make help` lists it.
+
+GO      ?= go
+DIR     ?=
+LOCKS   ?= on
+TIME    ?= 2m
+TARGETS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 windows/amd64 windows/arm64
+
+.PHONY: help demo test peers lint cross matrix bench bench-quick prove
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: ## the image cache: worker processes build each file once (DIR=input LOCKS=off)
+	$(GO) run ./examples/imagecache -locks=$(LOCKS) $(DIR)
+
+test: peers ## all tests, with the race detector, beside real peers
+	GO="$(GO)" scripts/test.sh
+
+peers: ## install what the tests run beside, where that is possible
+	@scripts/peers.sh
+
+lint: ## gofmt, go vet, staticcheck, and that go.mod is tidy
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) mod tidy -diff
+
+cross: ## build and vet for every supported system
+	@for target in $(TARGETS); do \
+		echo "vet $$target"; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) build ./... && \
+		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./... || exit 1; \
+	done
+
+matrix: ## the tests again: portable engine, one processor, 32 bits; and those of bench/
+	LOCKUTILS_ENGINE=portable $(GO) test ./...
+	GOMAXPROCS=1 $(GO) test ./...
+	GOARCH=386 CGO_ENABLED=0 $(GO) test ./...
+	cd bench && $(GO) vet ./... && $(GO) test ./...
+
+bench: ## compare with peers, and write docs/benchmarks.md
+	cd bench && $(GO) run . -out ../docs
+
+bench-quick: ## the same in two minutes, printed only
+	cd bench && $(GO) run . -quick
+
+prove: ## look for violations for TIME (default 2m), and write docs/reliability.md
+	$(GO) test -count=1 -timeout=0 ./internal/prove -v -run TestProve -args -prove.time=$(TIME) -prove.report=$(CURDIR)/docs/reliability.md
