@@ -13,7 +13,7 @@ import (
 //
 // The context that fn gets is ctx with the knowledge of the lock: [HeldLocks] lists it, and a blocking request that is made with it
 // for the same lock fails with [ErrDeadlock]. So does a request to share a lock that it holds alone, or the other way
-// round. The knowledge ends with the hold.
+// round. A lock that it shares it may share once more, also while others wait for it. The knowledge ends with the hold.
 //
 // A nil fn is an error that wraps [ErrOptions].
 func Do(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error {
@@ -85,23 +85,34 @@ func innermost(ctx context.Context) *holdingContext {
 	return c
 }
 
-// deadlocks reports whether a request would wait for what its own context holds.
-func deadlocks(ctx context.Context, path, name string, s *settings) bool {
+// A kinship says what a request has to do with the locks that its context holds.
+type kinship int
+
+const (
+	stranger kinship = iota // nothing
+	sharer                  // it shares one of them once more
+	deadlock                // it would wait for one of them, and so for itself
+)
+
+// kin compares a request with what its context holds.
+func kin(ctx context.Context, path, name string, s *settings) kinship {
+	found := stranger
 	permits := s.table().Permits()
 	for c := innermost(ctx); c != nil; c = c.outer {
+		samePath := path != "" && path == c.guard.Path()
+		sameName := c.table == s.table() && c.key == s.key(name)
 		switch {
-		case c.mode == queue.Shared && s.shared || !c.guard.held():
-		case path != "" && path == c.guard.Path():
-			return true
-		case c.table != s.table() || c.key != s.key(name):
-		case c.mode == queue.Exclusive && !s.shared:
+		case !samePath && !sameName || !c.guard.held():
+		case c.mode == queue.Shared && s.shared:
+			found = sharer
+		case samePath || c.mode == queue.Shared || s.shared:
+			return deadlock
+		default:
 			// Of several permits the context must hold all.
 			if permits--; permits == 0 {
-				return true
+				return deadlock
 			}
-		default:
-			return true
 		}
 	}
-	return false
+	return found
 }

@@ -357,7 +357,7 @@ func acquireFile(ctx context.Context, path string, s *settings) (*fileHold, erro
 	if err != nil {
 		return nil, err
 	}
-	request := filelock.Request{Path: path, Perm: s.fileMode, Delay: s.delay, Fcntl: s.fcntl, Fair: s.fair}
+	request := filelock.Request{Path: path, Perm: s.fileMode, Delay: s.delay, Fcntl: s.fcntl, Fair: s.fair && !s.joining}
 	if s.shared {
 		request.Mode = filelock.Shared
 	}

@@ -160,8 +160,15 @@ func lockBy(ctx context.Context, name, by string, s *settings) (Guard, error) {
 			return Guard{}, &AcquireError{Name: name, Err: err}
 		}
 	}
-	if !s.nonBlocking && deadlocks(ctx, path, name, s) {
-		return Guard{}, &AcquireError{Name: name, Path: path, Err: ErrDeadlock}
+	if !s.nonBlocking {
+		switch kin(ctx, path, name, s) {
+		case deadlock:
+			return Guard{}, &AcquireError{Name: name, Path: path, Err: ErrDeadlock}
+		case sharer:
+			joining := *s
+			joining.joining = true
+			s = &joining
+		}
 	}
 	t := newTrail(ctx, name, by, path, s)
 	t.acquiring()
@@ -259,7 +266,10 @@ func (s *settings) mode() queue.Mode {
 }
 
 func (s *settings) order() queue.Order {
-	if s.fair {
+	switch {
+	case s.joining:
+		return queue.Joining
+	case s.fair:
 		return queue.Fair
 	}
 	return queue.Overtaking

@@ -107,6 +107,7 @@ type settings struct {
 	prefix      string
 	lockPath    string
 	semaphores  *Semaphores
+	joining     bool // the context holds a share of the lock already; no option sets it
 	fileOnly    bool // there is no internal layer; no option sets it, but ExternalLock and InterProcessLock do
 }
 

@@ -375,7 +375,7 @@ func (l *Lock) withdraw(w word, q *waiter) word {
 
 // admits reports whether a new request may take the lock now.
 func (l *Lock) admits(w word, m Mode, o Order) bool {
-	overtakes := m == Exclusive && o == Overtaking && w&strict == 0
+	overtakes := m == Exclusive && o == Overtaking && w&strict == 0 || o == Joining
 	return (w&waiting == 0 || overtakes) && l.room(w, m)
 }
 

@@ -29,4 +29,7 @@ const (
 	Overtaking Order = iota
 	// Fair serves requests strictly in order of arrival, and nobody passes a waiting Fair request.
 	Fair
+	// Joining is for a shared request of somebody who holds a share already. It passes those who wait, since they wait
+	// for that share, and would wait for ever.
+	Joining
 )
