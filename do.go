@@ -42,7 +42,7 @@ func doBy(ctx context.Context, name, by string, fn func(ctx context.Context) err
 func HeldLocks(ctx context.Context) []string {
 	var names []string
 	for c := innermost(ctx); c != nil; c = c.outer {
-		if c.guard.held() {
+		if c.guard.hold.Held() {
 			names = append(names, c.guard.name)
 		}
 	}
@@ -100,9 +100,9 @@ func kin(ctx context.Context, path, name string, s *settings) kinship {
 	permits := s.table().Permits()
 	for c := innermost(ctx); c != nil; c = c.outer {
 		samePath := path != "" && path == c.guard.Path()
-		sameName := c.table == s.table() && c.key == s.key(name)
+		sameName := !s.fileOnly && c.table == s.table() && c.key == s.key(name)
 		switch {
-		case !samePath && !sameName || !c.guard.held():
+		case !samePath && !sameName || !c.guard.hold.Held():
 		case c.mode == queue.Shared && s.shared:
 			found = sharer
 		case samePath || c.mode == queue.Shared || s.shared:

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -57,7 +56,7 @@ func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
 	l.path, l.err = filepath.Abs(path)
 	switch {
 	case path == "":
-		l.err = fmt.Errorf("%w: empty path", ErrName)
+		l.path, l.err = "", fmt.Errorf("%w: empty path", ErrName)
 	case s.shared || s.nonBlocking || s.semaphores != nil || s.prefix != "" || s.lockPath != "":
 		l.err = invalid("an InterProcessLock takes no Shared, NonBlocking, WithSemaphores, WithPrefix or WithLockPath")
 	case l.err == nil:
@@ -78,7 +77,8 @@ func (l *InterProcessLock) Exists() bool {
 // Lock takes the lock alone, waiting for it. An error is always an [*AcquireError].
 func (l *InterProcessLock) Lock() error { return l.LockContext(context.Background()) }
 
-// LockContext is Lock with a wait that ends with ctx.
+// LockContext is Lock with a wait that ends with ctx. If ctx comes from [Do] and holds the file already, the error wraps
+// [ErrDeadlock].
 func (l *InterProcessLock) LockContext(ctx context.Context) error {
 	return l.acquire(ctx, l.settings)
 }
@@ -106,8 +106,7 @@ func (l *InterProcessLock) Unlock() error {
 	if held == nil {
 		return ErrNotHeld
 	}
-	_, err := held.release()
-	return err
+	return held.release()
 }
 
 // RUnlock releases what one RLock has taken. It returns [ErrNotHeld] if nothing is held so.
@@ -122,8 +121,7 @@ func (l *InterProcessLock) RUnlock() error {
 	l.readers[n] = nil
 	l.readers = l.readers[:n]
 	l.mu.Unlock()
-	_, err := held.release()
-	return err
+	return held.release()
 }
 
 func (l *InterProcessLock) reading() settings {
@@ -140,16 +138,24 @@ func (l *InterProcessLock) acquire(ctx context.Context, s settings) error {
 	if err != nil {
 		return &AcquireError{Path: l.path, Err: err}
 	}
-	g, err := take(ctx, "", l.path, &s)
+	if !s.nonBlocking {
+		switch kin(ctx, l.path, "", &s) {
+		case deadlock:
+			return &AcquireError{Path: l.path, Err: ErrDeadlock}
+		case sharer:
+			s.joining = true
+		}
+	}
+	_, file, err := take(ctx, "", l.path, &s)
 	if err != nil {
 		return &AcquireError{Path: l.path, Err: err}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.shared {
-		l.readers = append(l.readers, g.extra.file)
+		l.readers = append(l.readers, file)
 	} else {
-		l.writer = g.extra.file
+		l.writer = file
 	}
 	return nil
 }
@@ -347,9 +353,8 @@ var fileTurns = queue.NewTable(256, 1)
 
 // A fileHold is a lock file held, with the turn that led to it.
 type fileHold struct {
-	turn     queue.Hold
-	file     filelock.Hold
-	released atomic.Bool
+	turn queue.Hold
+	file filelock.Hold
 }
 
 func acquireFile(ctx context.Context, path string, s *settings) (*fileHold, error) {
@@ -387,16 +392,10 @@ func fileError(ctx context.Context, err error) error {
 	return err
 }
 
-// held reports whether it has not been released.
-func (h *fileHold) held() bool { return !h.released.Load() }
-
-// release gives up the file and then the turn. It reports whether the file was still held.
-func (h *fileHold) release() (bool, error) {
-	if h.released.Swap(true) {
-		return false, nil
-	}
+// release gives up the file and then the turn. It is called once.
+func (h *fileHold) release() error {
 	defer h.turn.Release()
-	return true, h.file.Unlock()
+	return h.file.Unlock()
 }
 
 // idle runs remove while no goroutine of this process holds the file at path or waits for it.

@@ -78,26 +78,26 @@ func InternalFairLock(name string, opts ...Option) (Guard, error) {
 // A Guard stands for one acquisition of a lock. It is a small value that may be copied and be unlocked by any
 // goroutine. The zero Guard holds nothing.
 type Guard struct {
-	name  string
-	hold  queue.Hold // of the internal layer
-	extra *extra     // nil for a plain internal lock
+	name string
+	hold queue.Hold // for a lock with a file or with log messages, an extra is attached
 }
 
 // extra is what a guard needs for a lock with a file, or with log messages.
 type extra struct {
-	file  *fileHold // nil if there is none
-	path  string
-	trail *trail // nil unless the release is to be logged
+	internal queue.Hold
+	file     *fileHold // nil if there is none
+	path     string
+	trail    *trail // nil unless the release is to be logged
 }
 
 // Unlock releases the lock. A second Unlock, on whatever copy, returns [ErrNotHeld] and disturbs nobody. Any other error comes
 // from the file system and means that the lock file could not be closed properly; the lock is released all the same.
 func (g Guard) Unlock() error {
-	if g.extra != nil {
-		return g.extra.unlock(g.hold)
-	}
 	if !g.hold.Release() {
 		return ErrNotHeld
+	}
+	if x := g.extra(); x != nil {
+		return x.release()
 	}
 	return nil
 }
@@ -107,36 +107,24 @@ func (g Guard) Name() string { return g.name }
 
 // Path returns the path of the lock file, or "" for a lock without one.
 func (g Guard) Path() string {
-	if g.extra == nil {
-		return ""
+	if x := g.extra(); x != nil {
+		return x.path
 	}
-	return g.extra.path
+	return ""
 }
 
-// held reports whether the guard has not been unlocked yet.
-func (g Guard) held() bool {
-	if g.extra != nil && g.extra.file != nil {
-		return g.extra.file.held()
-	}
-	return g.hold.Held()
+func (g Guard) extra() *extra {
+	x, _ := g.hold.Attachment().(*extra)
+	return x
 }
 
-// unlock releases in the opposite order of acquisition.
-func (e *extra) unlock(internal queue.Hold) error {
-	released, err := false, error(nil)
-	if e.file != nil {
-		released, err = e.file.release()
-		if !released {
-			return ErrNotHeld
-		}
+// release releases in the opposite order of acquisition.
+func (x *extra) release() (err error) {
+	if x.file != nil {
+		err = x.file.release()
 	}
-	if internal.Release() {
-		released = true
-	}
-	if !released {
-		return ErrNotHeld
-	}
-	e.trail.released()
+	x.internal.Release()
+	x.trail.released()
 	return err
 }
 
@@ -172,32 +160,29 @@ func lockBy(ctx context.Context, name, by string, s *settings) (Guard, error) {
 	}
 	t := newTrail(ctx, name, by, path, s)
 	t.acquiring()
-	g, err := take(ctx, name, path, s)
+	hold, file, err := take(ctx, name, path, s)
 	if err != nil {
 		t.failed(err)
 		return Guard{}, &AcquireError{Name: name, Path: path, Err: err}
 	}
-	if t != nil {
-		t.acquired()
-		if g.extra == nil {
-			g.extra = new(extra)
-		}
-		g.extra.trail = t
+	t.acquired()
+	if t != nil || file != nil {
+		hold = queue.Attach(&extra{internal: hold, file: file, path: path, trail: t})
 	}
-	return g, nil
+	return Guard{name, hold}, nil
 }
 
 // take applies the timeout, if there is one. What can be had at once is had, however short the timeout.
-func take(ctx context.Context, name, path string, s *settings) (Guard, error) {
+func take(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file *fileHold, err error) {
 	if s.timed {
 		atOnce := *s
 		atOnce.nonBlocking = true
-		g, err := takeLayers(ctx, name, path, &atOnce)
+		hold, file, err = takeLayers(ctx, name, path, &atOnce)
 		if !errors.Is(err, ErrLocked) {
-			return g, err
+			return hold, file, err
 		}
 		if s.timeout == 0 {
-			return g, context.DeadlineExceeded
+			return hold, file, context.DeadlineExceeded
 		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
@@ -207,24 +192,19 @@ func take(ctx context.Context, name, path string, s *settings) (Guard, error) {
 }
 
 // takeLayers takes the internal lock, unless there is nothing but the file, and then the lock file, if there is one.
-func takeLayers(ctx context.Context, name, path string, s *settings) (Guard, error) {
-	g := Guard{name: name}
+func takeLayers(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file *fileHold, err error) {
 	if !s.fileOnly {
-		var err error
-		if g.hold, err = acquire(ctx, s.table(), s.key(name), s); err != nil {
-			return Guard{}, err
+		if hold, err = acquire(ctx, s.table(), s.key(name), s); err != nil {
+			return hold, nil, err
 		}
 	}
-	if path == "" {
-		return g, nil
+	if path != "" {
+		if file, err = acquireFile(ctx, path, s); err != nil {
+			hold.Release()
+			return queue.Hold{}, nil, err
+		}
 	}
-	file, err := acquireFile(ctx, path, s)
-	if err != nil {
-		g.hold.Release()
-		return Guard{}, err
-	}
-	g.extra = &extra{file: file, path: path}
-	return g, nil
+	return hold, file, nil
 }
 
 // acquire takes the lock of a key as the settings say.

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -16,8 +15,6 @@ import (
 
 // Each scenario runs the table beside what a program with one lock and no names would use, so that a change of this package
 // can be judged by the ratios of one run.
-
-var background = context.Background()
 
 const hotName = "instance-4711-aaaa-bbbb-cccc"
 
@@ -59,7 +56,8 @@ func BenchmarkHot(b *testing.B) {
 	b.Run("by name", func(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		for b.Loop() {
-			_ = t.AcquireAnonymous(background, k, Exclusive, Overtaking)
+			h, _ := t.Acquire(background, k, Exclusive, Overtaking)
+			h.Forget()
 			t.Release(k, Exclusive)
 		}
 	})
@@ -146,7 +144,8 @@ func BenchmarkReaders(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				_ = t.AcquireAnonymous(background, k, Shared, Overtaking)
+				h, _ := t.Acquire(background, k, Shared, Overtaking)
+				h.Forget()
 				t.Release(k, Shared)
 			}
 		})

@@ -1,95 +1,106 @@
 package queue
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
 // A Hold is one acquisition of a lock of a [Table]. It may be copied; of all its copies only the first that is released
 // counts. The zero Hold holds nothing.
+//
+// It is always an exclusive hold of some lock, whose generation tells whether it is stale: of the key's own lock, if the
+// hold excludes all others, or else of a receipt.
 type Hold struct {
-	slot       *slot
-	receipt    *receipt   // nil: an exclusive hold of the slot's own lock, which has one permit
-	generation Generation // of the lock, or else the serial number of the receipt
+	lock       *Lock
+	generation Generation
 }
 
 // Release gives the hold up and reports whether it was still held.
 func (h Hold) Release() bool {
-	if h.receipt != nil {
-		return h.redeem()
-	}
-	return h.slot != nil && h.slot.ReleaseGeneration(h.generation)
-}
-
-// Held reports whether the hold has not been released yet.
-func (h Hold) Held() bool {
-	switch {
-	case h.slot == nil:
-		return false
-	case h.receipt == nil:
-		return h.slot.Holds(h.generation)
-	default:
-		return h.receipt.serial.Load() == uint64(h.generation)
-	}
-}
-
-// Forget makes the hold anonymous: it can only be released by [Table.Release] from now on.
-func (h Hold) Forget() {
-	if h.receipt != nil {
-		h.receipt.end(h.generation)
-	}
-}
-
-// redeem releases a hold that has a receipt.
-func (h Hold) redeem() bool {
-	m, e, ok := h.receipt.end(h.generation)
-	if !ok {
+	if h.lock == nil || !h.lock.ReleaseGeneration(h.generation) {
 		return false
 	}
-	l := &h.slot.Lock
-	if e != nil {
-		l = &e.Lock
-	}
-	if m == Shared {
-		l.releaseShared()
-	} else {
-		l.Release(m)
-	}
-	if e != nil {
-		h.slot.drop(e)
+	if r := h.lock.receipt; r != nil {
+		r.redeem()
 	}
 	return true
 }
 
-// hold returns the hold of mode m that has just been acquired of the slot's own lock, or of the entry. Its generation identifies a single
-// exclusive holder of the slot. Where there can be more of them, or the lock can go away, the hold gets a receipt.
-func (t *Table) hold(s *slot, e *entry, g Generation, m Mode) Hold {
-	if m == Exclusive && e == nil && t.permits <= 1 {
-		return Hold{slot: s, generation: g}
+// Held reports whether the hold has not been released yet.
+func (h Hold) Held() bool { return h.lock != nil && h.lock.Holds(h.generation) }
+
+// Forget makes the hold anonymous: it can only be released by [Table.Release] from now on.
+func (h Hold) Forget() {
+	if h.lock != nil && h.lock.receipt != nil && h.lock.ReleaseGeneration(h.generation) {
+		h.lock.receipt.free()
 	}
-	r := receipts.Get().(*receipt)
-	r.mode, r.entry = m, e
-	return Hold{slot: s, receipt: r, generation: Generation(r.serial.Load())}
 }
 
-// A receipt stands for one hold. It ends once, then it is used for another hold.
-type receipt struct {
-	serial atomic.Uint64 // of the hold that it stands for, or will stand for next
+// Attachment returns what was given to [Attach], or nil for a hold that has been had otherwise.
+func (h Hold) Attachment() any {
+	if h.lock == nil || h.lock.receipt == nil {
+		return nil
+	}
+	return h.lock.receipt.attachment
+}
 
-	// Written before the hold is known to others, read by whoever has ended it.
+// Attach returns a hold of nothing but itself: it can be released once, and keeps the attachment.
+func Attach(attachment any) Hold {
+	r := newReceipt()
+	r.attachment = attachment
+	return r.issue()
+}
+
+// hold returns the hold of mode m that has just been acquired of the slot's own lock, or of the entry.
+func (t *Table) hold(s *slot, e *entry, g Generation, m Mode) Hold {
+	if m == Exclusive && e == nil && t.permits <= 1 {
+		return Hold{&s.Lock, g}
+	}
+	r := receipts.Get().(*receipt)
+	r.mode, r.slot, r.entry = m, s, e
+	return r.issue()
+}
+
+// A receipt stands for one of several holds of a lock, or for one of a lock that may go away. It is redeemed once, then it is
+// used for another hold.
+type receipt struct {
+	Lock           // held as long as the hold that the receipt stands for
+	attachment any // never changed
+
+	// Written before the hold is known to others, read by whoever has released it.
 	mode  Mode
+	slot  *slot
 	entry *entry // nil: the slot's own lock
 }
 
-var receipts = sync.Pool{New: func() any { return new(receipt) }}
+var receipts = sync.Pool{New: func() any { return newReceipt() }}
 
-// end takes the receipt from the hold with that serial number, and tells what it was for.
-func (r *receipt) end(serial Generation) (Mode, *entry, bool) {
-	if !r.serial.CompareAndSwap(uint64(serial), uint64(serial)+1) {
-		return 0, nil, false
+func newReceipt() *receipt {
+	r := new(receipt)
+	r.Lock.receipt = r
+	return r
+}
+
+func (r *receipt) issue() Hold {
+	g, _ := r.acquireFast(Exclusive, Overtaking)
+	return Hold{&r.Lock, g}
+}
+
+// redeem releases what the receipt stands for.
+func (r *receipt) redeem() {
+	if r.attachment != nil {
+		return
 	}
-	m, e := r.mode, r.entry
-	r.entry = nil
+	m, s, e := r.mode, r.slot, r.entry
+	r.free()
+	l := &s.Lock
+	if e != nil {
+		l = &e.Lock
+	}
+	l.Release(m)
+	if e != nil {
+		s.drop(e)
+	}
+}
+
+func (r *receipt) free() {
+	r.slot, r.entry = nil, nil
 	receipts.Put(r)
-	return m, e, true
 }

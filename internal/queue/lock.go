@@ -26,9 +26,11 @@ type Lock struct {
 	frozen word // the state when busy was set
 	queue  waitlist
 	strict int   // waiters that must not be passed; the bit strict says whether there are any
-	taken  int64 // exclusive holders where permits > 1; the bit held says whether there are any
+	taken  int32 // exclusive holders where permits > 1; the bit held says whether there are any
 
-	permits int64 // how many exclusive holders at once; 0 means 1. Set before first use.
+	// Set before first use:
+	permits int32    // how many exclusive holders at once; 0 means 1
+	receipt *receipt // what the lock is part of, if it identifies a hold
 }
 
 // A Generation identifies one exclusive hold of a lock with one permit.
@@ -58,7 +60,7 @@ func (l *Lock) Release(m Mode) bool {
 	if m == Exclusive {
 		return l.releaseExclusive(0, 0)
 	}
-	return l.load()&readersMask != 0 && l.releaseShared()
+	return l.releaseShared()
 }
 
 // ReleaseGeneration gives up the exclusive hold g of a lock with one permit and reports whether it was still held.
@@ -121,18 +123,18 @@ func (l *Lock) add(w word) word       { return word(l.state.Add(uint64(w))) }
 // acquireFast takes the lock if the word lets it and no other goroutine comes between.
 func (l *Lock) acquireFast(m Mode, o Order) (Generation, bool) {
 	if m == Shared {
-		return 0, l.join(0, 0)
+		return 0, l.join(0)
 	}
 	w := l.load()
-	if !l.takable(w, o) || !l.swap(w, w+held+oneGeneration) {
+	if !l.takable(w, o) || !l.swap(w, w.taken()) {
 		return 0, false
 	}
-	return (w + oneGeneration).generation(), true
+	return w.taken().generation(), true
 }
 
 // lets reports whether it is worth trying acquireFast on that word.
 func (l *Lock) lets(w word, m Mode, o Order) bool {
-	return m == Shared && readable(w) || m == Exclusive && l.takable(w, o)
+	return m == Shared && w&barred == 0 || m == Exclusive && l.takable(w, o)
 }
 
 // takable reports whether an exclusive request may take the lock by a swap of w.
@@ -140,22 +142,22 @@ func (l *Lock) takable(w word, o Order) bool {
 	return w&(busy|strict|held|readersMask) == 0 && (w&waiting == 0 || o == Overtaking) && l.permits <= 1
 }
 
-// readable reports whether a shared request may join. It never overtakes, as readers that did could keep a waiting writer
-// out for ever.
-func readable(w word) bool {
-	return w&(busy|held|waiting) == 0 && w&readersMask < maxReaders
+// join adds a reader and reports whether it may stay: it must not have been barred, and the tag must be as given. Adding
+// first and looking then is what lets readers come by an addition, which is several times faster than compare-and-swap
+// when they are many. One that may not stay is no harm, but for an exclusive attempt that takes it for a holder at this
+// moment and fails.
+func (l *Lock) join(tag word) bool {
+	w := l.add(oneReader) - oneReader
+	return w&(barred|tagMask) == tag || l.unjoin(w)
 }
 
-// join adds a reader and reports whether it may stay: the word must still be readable, and must read want under mask.
-// Adding first and looking then is what lets readers come by an addition, which is several times faster than
-// compare-and-swap when they are many. One that may not stay is no harm, but for an exclusive attempt that takes it for a
-// holder at this moment and fails.
-func (l *Lock) join(mask, want word) bool {
-	w := l.add(oneReader)
-	if readable(w-oneReader) && w&mask == want {
-		return true
+// unjoin takes back a join that found the word w. It returns false.
+func (l *Lock) unjoin(w word) bool {
+	if w&negative == 0 {
+		l.releaseShared()
+	} else {
+		l.add(minusReader) // Whoever has made the count negative mends it: once is enough.
 	}
-	l.releaseShared()
 	return false
 }
 
@@ -188,17 +190,24 @@ func pause() {
 
 // releaseShared removes a reader and reports whether there was one.
 func (l *Lock) releaseShared() bool {
-	w := l.add(^oneReader + 1)
-	if w&readersMask == readersMask {
-		l.add(oneReader) // Too many releases at once. The sum comes out right, whoever looked in between.
-		return false
+	w := l.add(minusReader)
+	return w&(waiting|negative) == 0 || l.follow(w)
+}
+
+// follow does what is left to do when a reader has gone and has left the word w: it mends the count if there was none, and
+// lets in those who had to wait for the last reader, or for one of too many. With busy set, the former is for whoever clears
+// it. It reports whether there was a reader.
+func (l *Lock) follow(w word) bool {
+	ok := w&negative == 0
+	if !ok {
+		w = l.add(oneReader)
 	}
-	if w.unserved() { // With busy set, this is for whoever clears it.
+	if w.unserved() || w&waiting != 0 && w&readersMask == maxReaders {
 		l.mu.Lock()
 		l.thaw(l.serve(l.freeze()))
 		l.mu.Unlock()
 	}
-	return true
+	return ok
 }
 
 // releaseExclusive gives up an exclusive hold, if there is one and the word reads want under mask.
@@ -247,6 +256,12 @@ func (l *Lock) thaw(w word) {
 	for l.add(w - l.frozen - busy).unserved() {
 		w = l.serve(l.freeze())
 	}
+}
+
+// publish shows what has become of the word so far, and keeps busy.
+func (l *Lock) publish(w word) {
+	l.add(w - l.frozen)
+	l.frozen = w
 }
 
 // tryFrozen ends a TryAcquire: it thaws and unlocks mu.
@@ -328,14 +343,26 @@ func (l *Lock) compete(ctx context.Context, me *waiter) (g Generation, granted b
 		// Asleep again before the word is published: the next release finds the bit woken clear and wakes it anew.
 		me.awake = false
 		w &^= woken
-		if !me.strict && time.Since(me.since) >= starvation {
-			me.strict = true
-			l.strict++
-			w |= strict
-		}
+		w |= l.starve(me)
 	}
 	l.thaw(w)
 	return g, granted, err
+}
+
+// starve makes strict those who have been passed for too long: the one given and whoever queued up behind it soon after, as
+// otherwise each would have to be woken in vain first. It returns the bit strict if there are any.
+func (l *Lock) starve(first *waiter) word {
+	limit := time.Now().Add(-starvation)
+	for q := first; q != nil && !q.since.After(limit); q = q.next {
+		if !q.strict {
+			q.strict = true
+			l.strict++
+		}
+	}
+	if l.strict == 0 {
+		return 0
+	}
+	return strict
 }
 
 // serve lets in whom the word lets in: the first waiter and, among readers or with several permits, its successors. It
@@ -351,6 +378,7 @@ func (l *Lock) serve(w word) word {
 			return w | woken
 		}
 		w = l.enter(l.withdraw(w, first), first.mode)
+		l.publish(w) // A reader who knows that it is in may be gone again before the word is published.
 		first.grant(w.generation())
 	}
 	return w
@@ -382,9 +410,10 @@ func (l *Lock) admits(w word, m Mode, o Order) bool {
 // room reports whether the holders leave room for one more of mode m.
 func (l *Lock) room(w word, m Mode) bool {
 	if m == Shared {
-		return w&held == 0 && w&readersMask < maxReaders
+		return w&(held|margins) == 0
 	}
-	return !w.occupied() || l.permits > 1 && w&readersMask == 0 && l.taken < l.permits
+	// Readers beside an exclusive holder have come in vain and are about to go.
+	return !w.occupied() || w&held != 0 && l.permits > 1 && l.taken < l.permits
 }
 
 // enter adds a holder.
@@ -395,7 +424,7 @@ func (l *Lock) enter(w word, m Mode) word {
 	if l.permits > 1 {
 		l.taken++
 	}
-	return w | held + oneGeneration
+	return w.taken()
 }
 
 // leave removes a holder.

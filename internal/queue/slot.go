@@ -18,12 +18,15 @@ type slot struct {
 	// The name that the lock serves: text[:scope] and text[scope:end]. It is written with busy set while nobody uses the
 	// lock, and so may be read by a holder and by whoever has set busy.
 	scope, end uint8
-	grown      bool // crowd has become large and is dropped when it is empty, since maps do not shrink; guarded by mu
+	grown      bool // crowd has become large and is not used again, since maps do not shrink; guarded by mu
 	text       [53]byte
 }
 
 // manyEntries is the size from which on an empty crowd is not worth its memory.
 const manyEntries = 8
+
+// Crowds that have emptied are pooled: kept in their slots they would be the larger part of a table.
+var crowds = sync.Pool{New: func() any { return make(map[Key]*entry) }}
 
 // An entry is the lock of a key that found its slot in use by another.
 type entry struct {
@@ -37,13 +40,13 @@ var entries = sync.Pool{New: func() any { return new(entry) }}
 
 // acquireFast takes the slot's lock for the key by one atomic operation, if the slot is the key's or free.
 func (s *slot) acquireFast(k Key, tag word, m Mode, o Order) (Generation, bool) {
-	if m == Shared && s.join(tagMask, tag) {
+	if m == Shared && s.join(tag) {
 		return s.verify(k, m, 0)
 	}
 	w := s.load()
 	switch {
 	case m == Exclusive && w&tagMask == tag && s.takable(w, o):
-		if taken := w + held + oneGeneration; s.swap(w, taken) {
+		if taken := w.taken(); s.swap(w, taken) {
 			return s.verify(k, m, taken.generation())
 		}
 	case w&(busy|crowded) == 0 && w&tagMask != tag && !w.inUse() && k.short() && (m == Shared || s.permits <= 1):
@@ -100,10 +103,17 @@ func (s *slot) locate(k Key, tag word) (*entry, word) {
 }
 
 // releaseFast gives up a hold of the slot's lock if that is the key's. If the caller holds the key's lock and the slot is
-// not crowded, it holds the slot's, and so may read the name.
+// not crowded, it holds the slot's, and so may read the name. If it does not, the generation keeps it from releasing what
+// another key has come to hold meanwhile.
 func (s *slot) releaseFast(k Key, tag word, m Mode) bool {
 	w := s.load()
-	return w&crowded == 0 && w&tagMask == tag && w.heldAs(m) && s.named(k) && s.Release(m)
+	if w&crowded != 0 || w&tagMask != tag || !w.heldAs(m) || !s.named(k) {
+		return false
+	}
+	if m == Shared {
+		return s.releaseShared()
+	}
+	return s.ReleaseGeneration(w.generation())
 }
 
 // releaseNamed gives up a hold of the key's lock, wherever that is, and reports whether there was one.
@@ -136,7 +146,7 @@ func (s *slot) len() int {
 // add makes an entry; mu is held.
 func (s *slot) add(k Key) *entry {
 	if s.crowd == nil {
-		s.crowd = make(map[Key]*entry)
+		s.crowd = crowds.Get().(map[Key]*entry)
 	}
 	e := entries.Get().(*entry)
 	e.key, e.permits = k, s.permits
@@ -163,9 +173,10 @@ func (s *slot) unref(e *entry) {
 	if len(s.crowd) > 0 {
 		return
 	}
-	if s.grown {
-		s.crowd, s.grown = nil, false
+	if !s.grown {
+		crowds.Put(s.crowd)
 	}
+	s.crowd, s.grown = nil, false
 	s.thaw(s.freeze() &^ crowded)
 }
 

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"hash/maphash"
+	"math"
 )
 
 // A Table gives each key a [Lock] for as long as somebody holds it or waits for it. Nothing of a key is kept beyond that: a
@@ -29,7 +30,7 @@ func NewTable(slots int, permits int64) *Table {
 	}
 	t := &Table{slots: make([]slot, n), permits: permits, seed: maphash.MakeSeed(), mask: ^uint64(0)}
 	for i := range t.slots {
-		t.slots[i].permits = permits
+		t.slots[i].permits = int32(min(permits, math.MaxInt32))
 	}
 	return t
 }
@@ -87,12 +88,6 @@ func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, erro
 	return t.hold(s, e, g, m), nil
 }
 
-// AcquireAnonymous x.
-func (t *Table) AcquireAnonymous(ctx context.Context, k Key, m Mode, o Order) error {
-	_, err := t.Acquire(ctx, k, m, o)
-	return err
-}
-
 // Release gives up a hold of mode m of the key's lock, whoever holds it, and reports whether there was one.
 func (t *Table) Release(k Key, m Mode) bool {
 	s, tag := t.slot(k)
@@ -123,5 +118,5 @@ func (t *Table) slot(k Key) (*slot, word) {
 func (t *Table) AcquireAtOnce(k Key) (Hold, bool) {
 	s, tag := t.slot(k)
 	g, ok := s.acquireFast(k, tag, Exclusive, Overtaking)
-	return Hold{slot: s, generation: g}, ok
+	return Hold{&s.Lock, g}, ok
 }

@@ -9,11 +9,14 @@ package queue
 //	3      woken    the first waiter is awake and about to compete: a release need not wake anybody
 //	4      strict   nobody may overtake: a release hands the lock to the first waiter
 //	5      crowded  other names of the slot have locks of their own (see slot)
-//	6-21   readers  how many shared holders there are, and how many are just finding out that they may not enter
-//	22-29  tag      eight bits of the hash of the slot's name
-//	30-63  gen      generation: grows with every exclusive hold, so that no two look alike
+//	6-13   tag      eight bits of the hash of the slot's name
+//	14-45  gen      generation: grows with every exclusive hold, so that no two look alike
+//	46-63  readers  how many shared holders there are, and how many are just finding out that they may not enter
 //
-// Only the readers change while another goroutine has set busy, by atomic addition.
+// Only the readers change while another goroutine has set busy, by atomic addition. They have the upper end of the word, where
+// a count that passes its limits disturbs nothing else. Its two topmost bits are its margins: with 01 there are all the
+// readers that may enter, and some that will find that they may not; with 11 the count is below zero, because somebody has
+// released what he did not hold and is about to notice.
 type word uint64
 
 const (
@@ -23,17 +26,23 @@ const (
 	woken
 	strict
 	crowded
-	oneReader
 
-	readersMask = 1<<22 - oneReader
-
-	// maxReaders is how many readers may enter; the upper half of the count is for those that find out that they may not.
-	maxReaders = readersMask / 2
-
-	tagShift      = 22
-	oneGeneration = word(1) << 30
+	tagShift      = 6
+	genShift      = 14
+	readersShift  = 46
+	oneGeneration = word(1) << genShift
+	oneReader     = word(1) << readersShift
+	minusReader   = ^oneReader + 1
 	tagMask       = oneGeneration - 1<<tagShift
-	genMask       = ^(oneGeneration - 1)
+	genMask       = oneReader - oneGeneration
+	readersMask   = ^(oneReader - 1)
+
+	margins    = word(3) << 62
+	negative   = word(1) << 63
+	maxReaders = readersMask &^ margins // as many as may be there when another one enters
+
+	// barred is what keeps readers out. They never overtake, as readers that did could keep a waiting writer out for ever.
+	barred = busy | held | waiting | margins
 )
 
 // occupied reports whether anybody holds the lock.
@@ -52,7 +61,12 @@ func (w word) heldAs(m Mode) bool {
 
 // unserved reports whether the lock is free, somebody waits for it and nobody is on the way to let them in.
 func (w word) unserved() bool {
-	return w&(busy|held|readersMask|waiting) == waiting && w&(woken|strict) != woken
+	return w&(busy|held|readersMask|waiting|woken) == waiting
+}
+
+// taken is the word with an exclusive holder, of the next generation.
+func (w word) taken() word {
+	return w&^genMask | (w+oneGeneration)&genMask | held
 }
 
 // generation identifies the exclusive hold, if there is one.

@@ -1,0 +1,216 @@
+package queue
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestFairRequestsAreServedInOrderOfArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		mustAcquire(t, &l, Exclusive)
+		var order []int // written by holders only
+		for i := range 100 {
+			go func() {
+				_, _ = l.Acquire(background, Exclusive, Fair)
+				order = append(order, i)
+				runtime.Gosched()
+				l.Release(Exclusive)
+			}()
+			synctest.Wait()
+		}
+		l.Release(Exclusive)
+		synctest.Wait()
+		if len(order) != 100 || !slices.IsSorted(order) {
+			t.Errorf("served in the order %v", order)
+		}
+		l.checkIdle(t)
+	})
+}
+
+// Readers and writers are served in order of arrival, neighbouring readers together, whatever they think of overtaking.
+func TestReadersAndWritersAreServedInTurn(t *testing.T) {
+	for _, o := range []Order{Overtaking, Fair} {
+		synctest.Test(t, func(t *testing.T) {
+			var l Lock
+			mustAcquire(t, &l, Shared)
+			served := make(chan string, 10)
+			for i, m := range []Mode{Exclusive, Shared, Shared, Shared, Exclusive, Exclusive, Shared} {
+				queueUp(&l, served, fmt.Sprint(i), m, o)
+			}
+			for _, step := range []struct {
+				leave Mode
+				times int
+				next  []string
+			}{
+				{Shared, 1, []string{"0"}},
+				{Exclusive, 1, []string{"1", "2", "3"}},
+				{Shared, 2, nil},
+				{Shared, 1, []string{"4"}},
+				{Exclusive, 1, []string{"5"}},
+				{Exclusive, 1, []string{"6"}},
+				{Shared, 1, nil},
+			} {
+				for range step.times {
+					l.Release(step.leave)
+				}
+				expectServed(t, served, step.next...)
+			}
+			l.checkIdle(t)
+		})
+	}
+}
+
+func TestNobodyPassesAFairRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		mustAcquire(t, &l, Exclusive)
+		served := make(chan string, 3)
+		queueUp(&l, served, "easy", Exclusive, Overtaking)
+		queueUp(&l, served, "fair", Exclusive, Fair)
+		for _, name := range []string{"easy", "fair"} {
+			// Handed over at once: there is no moment at which the lock is free.
+			l.Release(Exclusive)
+			if _, ok := l.TryAcquire(Exclusive, Overtaking); ok {
+				t.Fatalf("%q was passed", name)
+			}
+			expectServed(t, served, name)
+		}
+		l.Release(Exclusive)
+		l.checkIdle(t)
+	})
+}
+
+// A reader who has come in vain may be the last to go, and finds that a waiter has to be let in. Nobody passes that one in the
+// moment before.
+func TestNobodyPassesAFairRequestThatAReaderInVainLetsIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		mustAcquire(t, &l, Exclusive)
+		served := make(chan string, 1)
+		queueUp(&l, served, "fair", Exclusive, Fair)
+		l.add(oneReader)
+		l.Release(Exclusive)
+		expectServed(t, served)
+		moment := l.add(minusReader)
+		if _, ok := l.TryAcquire(Exclusive, Overtaking); ok {
+			t.Error("a waiting request was passed")
+		}
+		l.follow(moment)
+		expectServed(t, served, "fair")
+		l.Release(Exclusive)
+		l.checkIdle(t)
+	})
+}
+
+func TestSeveralPermitsAreGivenOutInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Lock{permits: 3}
+		for range 3 {
+			mustAcquire(t, l, Exclusive)
+		}
+		served := make(chan string, 6)
+		for i, m := range []Mode{Exclusive, Exclusive, Shared, Exclusive, Exclusive} {
+			queueUp(l, served, fmt.Sprint(i), m, Fair)
+		}
+		l.Release(Exclusive)
+		expectServed(t, served, "0")
+		l.Release(Exclusive)
+		expectServed(t, served, "1")
+		l.Release(Exclusive)
+		l.Release(Exclusive)
+		expectServed(t, served) // the reader waits for all of them
+		l.Release(Exclusive)
+		expectServed(t, served, "2")
+		l.Release(Shared)
+		expectServed(t, served, "3", "4")
+		l.Release(Exclusive)
+		l.Release(Exclusive)
+		l.checkIdle(t)
+	})
+}
+
+// pass lets the holder release the lock and take it again before the first waiter, who is woken, can. It is Release and TryAcquire
+// without a moment in between.
+func pass(t *testing.T, l *Lock) {
+	t.Helper()
+	l.mu.Lock()
+	w := l.serve(l.leave(l.freeze(), Exclusive))
+	if !l.admits(w, Exclusive, Overtaking) {
+		t.Error("a waiter who is only just waking up cannot be passed")
+	}
+	l.thaw(l.enter(w, Exclusive))
+	l.mu.Unlock()
+	synctest.Wait()
+}
+
+func TestPassedWaiterIsHandedTheLockAfterAMillisecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		mustAcquire(t, &l, Exclusive)
+		served := make(chan string, 3)
+		queueUp(&l, served, "first", Exclusive, Overtaking)
+		queueUp(&l, served, "second", Exclusive, Overtaking)
+		time.Sleep(starvation - 1)
+		pass(t, &l)
+		expectServed(t, served)
+		if l.load()&strict != 0 {
+			t.Error("nobody has waited for a millisecond, but overtaking is not allowed")
+		}
+		queueUp(&l, served, "late", Exclusive, Overtaking)
+		time.Sleep(1)
+		pass(t, &l)
+		for _, name := range []string{"first", "second"} { // both have starved, though but one was passed
+			l.Release(Exclusive)
+			if _, ok := l.TryAcquire(Exclusive, Overtaking); ok {
+				t.Fatalf("%s: a waiter was passed after a millisecond", name)
+			}
+			expectServed(t, served, name)
+		}
+		if l.load()&strict != 0 {
+			t.Error("nobody has starved, but overtaking is not allowed")
+		}
+		l.Release(Exclusive)
+		expectServed(t, served, "late")
+		l.Release(Exclusive)
+		l.checkIdle(t)
+	})
+}
+
+// A writer gets in although there is never a moment without readers who want to.
+func TestReadersDoNotKeepOutAWriter(t *testing.T) {
+	var l Lock
+	done := make(chan struct{})
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if rand.IntN(2) == 0 {
+					_, _ = l.Acquire(background, Shared, Overtaking)
+					dawdle()
+					l.Release(Shared)
+				} else if _, ok := l.TryAcquire(Shared, Overtaking); ok {
+					l.Release(Shared)
+				}
+			}
+		})
+	}
+	for range 500 {
+		_, _ = l.Acquire(background, Exclusive, Overtaking)
+		l.Release(Exclusive)
+	}
+	close(done)
+	group.Wait()
+	l.checkIdle(t)
+}

@@ -1,0 +1,355 @@
+package queue
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+func mustAcquire(t *testing.T, l *Lock, m Mode) Generation {
+	t.Helper()
+	g, ok := l.TryAcquire(m, Overtaking)
+	if !ok {
+		t.Fatalf("a free lock could not be had in mode %d", m)
+	}
+	return g
+}
+
+func TestHoldersExcludeEachOther(t *testing.T) {
+	const e, s = Exclusive, Shared
+	for _, c := range []struct {
+		permits int32
+		held    []Mode
+		asked   Mode
+		want    bool
+	}{
+		{1, nil, e, true},
+		{1, nil, s, true},
+		{1, []Mode{e}, e, false},
+		{1, []Mode{e}, s, false},
+		{1, []Mode{s}, e, false},
+		{1, []Mode{s}, s, true},
+		{1, []Mode{s, s, s}, s, true},
+		{1, []Mode{s, s, s}, e, false},
+		{3, []Mode{e, e}, e, true},
+		{3, []Mode{e, e, e}, e, false},
+		{3, []Mode{e}, s, false},
+		{3, []Mode{s}, e, false},
+		{3, []Mode{s, s, s, s}, s, true},
+	} {
+		for _, o := range []Order{Overtaking, Fair} {
+			l := &Lock{permits: c.permits}
+			for _, m := range c.held {
+				mustAcquire(t, l, m)
+			}
+			if _, ok := l.TryAcquire(c.asked, o); ok != c.want {
+				t.Errorf("%d permits, held %v: TryAcquire(%d, %d) = %t", c.permits, c.held, c.asked, o, ok)
+			} else if ok {
+				l.Release(c.asked)
+			}
+			for _, m := range c.held {
+				if !l.Release(m) {
+					t.Errorf("%d permits, held %v: could not be released", c.permits, c.held)
+				}
+			}
+			l.checkIdle(t)
+		}
+	}
+}
+
+func TestEveryGenerationIsReleasedOnce(t *testing.T) {
+	var l Lock
+	var ended []Generation
+	for range 100 {
+		g := mustAcquire(t, &l, Exclusive)
+		for _, old := range ended {
+			if old == g || l.Holds(old) || l.ReleaseGeneration(old) {
+				t.Fatalf("generation %#x passes for the holder's, %#x", old, g)
+			}
+		}
+		if !l.Holds(g) || !l.ReleaseGeneration(g) || l.Holds(g) || l.ReleaseGeneration(g) {
+			t.Fatalf("generation %#x was not released exactly once", g)
+		}
+		ended = append(ended, g)
+	}
+}
+
+func TestGenerationWrapsRoundWithinItsBits(t *testing.T) {
+	var l Lock
+	last := word(genMask) | tagMask&^(tagMask<<1)
+	l.state.Store(uint64(last))
+	g := mustAcquire(t, &l, Exclusive)
+	if w := l.load(); w != last&tagMask|held {
+		t.Errorf("the word after the last generation is %#x", w)
+	}
+	if !l.ReleaseGeneration(g) {
+		t.Error("the generation after the last one could not be released")
+	}
+	l.checkIdle(t)
+}
+
+func TestReleaseOfNothingIsRefusedAndDisturbsNobody(t *testing.T) {
+	for _, permits := range []int32{1, 3} {
+		l := &Lock{permits: permits}
+		for _, held := range []Mode{Exclusive, Shared} {
+			other := 1 - held
+			if l.Release(Exclusive) || l.Release(Shared) {
+				t.Error("a free lock was released")
+			}
+			l.checkIdle(t)
+			mustAcquire(t, l, held)
+			if l.Release(other) {
+				t.Errorf("a lock held in mode %d was released in mode %d", held, other)
+			}
+			if m, ok := l.Holder(); !ok || m != held {
+				t.Errorf("after that it is held: %t, in mode %d", ok, m)
+			}
+			l.Release(held)
+			l.checkIdle(t)
+		}
+	}
+}
+
+// Those who release what they do not hold make the count of readers negative for a moment. Whoever looks in that moment must
+// neither be let in wrongly nor be forgotten.
+func TestWrongReleasesAmongMany(t *testing.T) {
+	var l Lock
+	r := room{permits: 1}
+	var wrong, right sync.WaitGroup
+	done := make(chan struct{})
+	for range 2 {
+		wrong.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if l.Release(Shared) {
+					t.Error("a shared hold that does not exist was released")
+					return
+				}
+				dawdle()
+			}
+		})
+	}
+	for range 4 {
+		right.Go(func() {
+			for range 2000 {
+				_, _ = l.Acquire(background, Exclusive, Overtaking)
+				r.visit(Exclusive, dawdle)
+				if !l.Release(Exclusive) {
+					t.Error("a hold could not be released")
+				}
+			}
+		})
+	}
+	right.Wait()
+	close(done)
+	wrong.Wait()
+	if n := r.overlaps.Load(); n != 0 {
+		t.Errorf("%d overlaps", n)
+	}
+	l.checkIdle(t)
+}
+
+// The moment itself: one has taken the count below zero and is about to mend it.
+func TestReaderWhoMeetsAWrongRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		wrong := l.add(minusReader)
+		if _, ok := l.TryAcquire(Shared, Overtaking); ok {
+			t.Error("a reader was let in who does not count")
+		}
+		if _, ok := l.TryAcquire(Exclusive, Overtaking); ok {
+			t.Error("a writer was let in")
+		}
+		served := make(chan string, 1)
+		queueUp(&l, served, "reader", Shared, Overtaking)
+		expectServed(t, served)
+		if l.follow(wrong) {
+			t.Error("the wrong release passed for a right one")
+		}
+		expectServed(t, served, "reader")
+		l.Release(Shared)
+		l.checkIdle(t)
+	})
+}
+
+func TestHolderAndWaitingTellTheState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		expect := func(when string, m Mode, is bool, writers, readers int) {
+			t.Helper()
+			synctest.Wait()
+			if gotMode, got := l.Holder(); got != is || gotMode != m {
+				t.Errorf("%s: Holder() = %d, %t", when, gotMode, got)
+			}
+			if w, r := l.Waiting(Exclusive), l.Waiting(Shared); w != writers || r != readers {
+				t.Errorf("%s: %d writers and %d readers wait", when, w, r)
+			}
+		}
+		request := func(m Mode) { go func() { _, _ = l.Acquire(background, m, Fair) }() }
+		expect("at first", Exclusive, false, 0, 0)
+		request(Exclusive)
+		expect("writer", Exclusive, true, 0, 0)
+		request(Shared)
+		expect("writer, then reader", Exclusive, true, 0, 1)
+		request(Exclusive)
+		expect("writer, then reader and writer", Exclusive, true, 1, 1)
+		l.Release(Exclusive)
+		expect("reader, then writer", Shared, true, 1, 0)
+		l.Release(Shared)
+		expect("writer again", Exclusive, true, 0, 0)
+		l.Release(Exclusive)
+		expect("at last", Exclusive, false, 0, 0)
+		l.checkIdle(t)
+	})
+}
+
+func TestDowngradeLetsInTheReadersInFrontOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		if l.Downgrade() {
+			t.Error("a free lock was downgraded")
+		}
+		mustAcquire(t, &l, Exclusive)
+		served := make(chan string, 4)
+		queueUp(&l, served, "reader 1", Shared, Fair)
+		queueUp(&l, served, "reader 2", Shared, Overtaking)
+		queueUp(&l, served, "writer", Exclusive, Overtaking)
+		queueUp(&l, served, "reader 3", Shared, Fair)
+		if !l.Downgrade() {
+			t.Error("an exclusive hold was not downgraded")
+		}
+		expectServed(t, served, "reader 1", "reader 2")
+		if l.Downgrade() {
+			t.Error("a shared hold was downgraded")
+		}
+		for range 3 {
+			l.Release(Shared)
+		}
+		expectServed(t, served, "writer")
+		l.Release(Exclusive)
+		expectServed(t, served, "reader 3")
+		l.Release(Shared)
+		l.checkIdle(t)
+	})
+}
+
+func TestJoiningPassesThoseWhoWaitForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		mustAcquire(t, &l, Shared)
+		served := make(chan string, 1)
+		queueUp(&l, served, "writer", Exclusive, Fair)
+		if _, ok := l.TryAcquire(Shared, Fair); ok {
+			t.Error("a reader passed a writer who waits")
+		}
+		if _, err := l.Acquire(background, Shared, Joining); err != nil {
+			t.Error(err)
+		}
+		l.Release(Shared)
+		expectServed(t, served)
+		l.Release(Shared)
+		expectServed(t, served, "writer")
+		if _, ok := l.TryAcquire(Shared, Joining); ok {
+			t.Error("a reader joined a writer")
+		}
+		l.Release(Exclusive)
+		l.checkIdle(t)
+	})
+}
+
+func TestOneReaderTooManyWaitsForOneToLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		const most = int(maxReaders>>readersShift) + 1
+		for range most {
+			mustAcquire(t, &l, Shared)
+		}
+		if _, ok := l.TryAcquire(Shared, Overtaking); ok {
+			t.Fatalf("%d readers were let in", most+1)
+		}
+		served := make(chan string, 2)
+		queueUp(&l, served, "first", Shared, Overtaking)
+		queueUp(&l, served, "second", Shared, Overtaking)
+		expectServed(t, served)
+		l.Release(Shared)
+		expectServed(t, served, "first")
+		l.Release(Shared)
+		expectServed(t, served, "second")
+		for range most {
+			if !l.Release(Shared) {
+				t.Fatal("a reader could not leave")
+			}
+		}
+		l.checkIdle(t)
+	})
+}
+
+// Readers who come in vain beside the holders of some permits, and are counted for a moment, must not keep out whoever
+// finds a permit free in that moment.
+func TestPermitsAreNotLostToReadersInVain(t *testing.T) {
+	l := &Lock{permits: 2}
+	mustAcquire(t, l, Exclusive)
+	done := make(chan struct{})
+	var group sync.WaitGroup
+	for range 3 {
+		group.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					l.join(0)
+				}
+			}
+		})
+	}
+	for range 20000 {
+		if _, ok := l.TryAcquire(Exclusive, Overtaking); !ok {
+			t.Error("the second permit could not be had")
+			break
+		}
+		l.Release(Exclusive)
+	}
+	close(done)
+	group.Wait()
+	l.Release(Exclusive)
+	l.checkIdle(t)
+}
+
+// queueUp makes a request that is known to wait and reports to served when it has become a holder.
+func queueUp(l *Lock, served chan<- string, name string, m Mode, o Order) {
+	queueUpContext(background, l, served, name, m, o)
+}
+
+func queueUpContext(ctx context.Context, l *Lock, served chan<- string, name string, m Mode, o Order) {
+	go func() {
+		if _, err := l.Acquire(ctx, m, o); err == nil {
+			served <- name
+		} else {
+			served <- name + ": " + err.Error()
+		}
+	}()
+	synctest.Wait()
+}
+
+// expectServed checks who has been served since the last time, in whatever order if more than one.
+func expectServed(t *testing.T, served <-chan string, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	got := map[string]bool{}
+	for len(served) > 0 {
+		got[<-served] = true
+	}
+	ok := len(got) == len(want)
+	for _, name := range want {
+		ok = ok && got[name]
+	}
+	if !ok {
+		t.Errorf("served: %v, want %q", got, want)
+	}
+}

@@ -1,0 +1,295 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+func mustHold(t *testing.T, table *Table, k Key, m Mode) Hold {
+	t.Helper()
+	h, ok := table.TryAcquire(k, m, Overtaking)
+	if !ok {
+		t.Fatalf("the lock of %q could not be had in mode %d", k, m)
+	}
+	return h
+}
+
+func mustRelease(t *testing.T, h Hold) {
+	t.Helper()
+	if !h.Held() || !h.Release() {
+		t.Fatal("a hold is not held")
+	}
+}
+
+var longName = strings.Repeat("a name too long for a slot, ", 10)
+
+func TestEqualKeysMeanOneLock(t *testing.T) {
+	for _, k := range []Key{{"", ""}, {"", "name"}, {"scope", "name"}, {"scope", ""}, {"", longName}, {longName, "name"}} {
+		table := NewTable(8, 1)
+		h := mustHold(t, table, k, Exclusive)
+		equal := Key{strings.Clone(k.Scope), strings.Clone(k.Name)}
+		if _, ok := table.TryAcquire(equal, Exclusive, Overtaking); ok {
+			t.Errorf("%q was locked twice", k)
+		}
+		mustRelease(t, h)
+		mustRelease(t, mustHold(t, table, equal, Exclusive))
+		table.checkIdle(t)
+	}
+}
+
+func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
+	keys := []Key{{"", "ab"}, {"a", "b"}, {"ab", ""}, {"b", "a"}, {"", "ba"}, {"", ""}, {"", "a\x00b"}, {"", longName}, {longName, ""}}
+	for i := range 200 {
+		keys = append(keys, Key{"", fmt.Sprint(i)})
+	}
+	for _, table := range []*Table{NewTable(1024, 1), collisions(1, 8, 1), collisions(1, 1, 1), collisions(1, 0, 1)} {
+		var holds []Hold
+		for i, k := range keys {
+			holds = append(holds, mustHold(t, table, k, Mode(i%2)))
+		}
+		if n := table.Len(); n != len(keys) {
+			t.Errorf("%d keys in use, want %d", n, len(keys))
+		}
+		for _, k := range keys {
+			if _, ok := table.TryAcquire(k, Exclusive, Overtaking); ok {
+				t.Errorf("%q was locked twice", k)
+			}
+		}
+		for _, h := range holds {
+			mustRelease(t, h)
+		}
+		table.checkIdle(t)
+	}
+}
+
+func TestLenCountsKeysHeldOrWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := collisions(2, 1, 1)
+		ctx, cancel := context.WithCancel(background)
+		var holds []Hold
+		for i := range 10 {
+			k := Key{"", fmt.Sprint(i)}
+			holds = append(holds, mustHold(t, table, k, Exclusive))
+			for range i % 3 {
+				go func() {
+					if h, err := table.Acquire(ctx, k, Exclusive, Fair); err == nil {
+						h.Release()
+					}
+				}()
+			}
+			synctest.Wait()
+			if n := table.Len(); n != i+1 {
+				t.Errorf("%d keys in use, want %d", n, i+1)
+			}
+		}
+		cancel()
+		synctest.Wait()
+		for i, h := range holds {
+			if n := table.Len(); n != 10-i {
+				t.Errorf("%d keys in use, want %d", n, 10-i)
+			}
+			mustRelease(t, h)
+		}
+		table.checkIdle(t)
+	})
+}
+
+func TestZeroHoldHoldsNothing(t *testing.T) {
+	var h Hold
+	if h.Held() || h.Release() {
+		t.Error("the zero Hold holds something")
+	}
+	h.Forget()
+}
+
+// Wherever a lock lives, and whatever has become of that place since, only the first release of a hold counts.
+func TestStaleHoldReleasesNothing(t *testing.T) {
+	for _, permits := range []int64{1, 3} {
+		for _, m := range []Mode{Exclusive, Shared} {
+			for _, place := range []struct {
+				name   string
+				others []Key // held all the time
+				key    Key
+			}{
+				{"slot", nil, Key{"", "name"}},
+				{"crowd", []Key{{"", "other"}}, Key{"", "name"}},
+				{"long", nil, Key{"", longName}},
+			} {
+				t.Run(fmt.Sprintf("%d permits, mode %d, %s", permits, m, place.name), func(t *testing.T) {
+					table := collisions(1, 0, permits)
+					var others []Hold
+					for _, k := range place.others {
+						others = append(others, mustHold(t, table, k, m))
+					}
+					var stale []Hold
+					expectStale := func() {
+						t.Helper()
+						for _, h := range stale {
+							if h.Held() || h.Release() {
+								t.Fatal("a stale hold was released")
+							}
+						}
+					}
+					// The same key again, other keys in the same place, and both at once.
+					for i := range 30 {
+						k := place.key
+						if i%3 == 1 {
+							k.Scope = fmt.Sprint(i)
+						}
+						h := mustHold(t, table, k, m)
+						again := h
+						expectStale()
+						if !h.Held() {
+							t.Fatal("a stale hold has released another's")
+						}
+						if m == Shared || permits > 1 {
+							second := mustHold(t, table, k, m)
+							mustRelease(t, second)
+							stale = append(stale, second)
+							expectStale()
+						}
+						mustRelease(t, again)
+						stale = append(stale, h)
+						expectStale()
+					}
+					for _, h := range others {
+						mustRelease(t, h)
+					}
+					table.checkIdle(t)
+				})
+			}
+		}
+	}
+}
+
+// Entries and receipts are used again in other tables, for other modes and numbers of permits.
+func TestStaleHoldsOfOtherTables(t *testing.T) {
+	one, three := collisions(1, 0, 1), collisions(1, 0, 3)
+	var stale []Hold
+	for i := range 100 {
+		table := []*Table{one, three}[i%2]
+		a := mustHold(t, table, Key{"", "a"}, Mode(i/2%2))
+		b := mustHold(t, table, Key{"", "b"}, Mode(i/4%2))
+		for _, h := range stale {
+			if h.Held() || h.Release() {
+				t.Fatal("a stale hold was released")
+			}
+		}
+		mustRelease(t, a)
+		mustRelease(t, b)
+		stale = append(stale, a, b)
+	}
+	one.checkIdle(t)
+	three.checkIdle(t)
+}
+
+func TestReleaseByName(t *testing.T) {
+	for _, permits := range []int64{1, 3} {
+		for _, others := range [][]Key{nil, {{"", "other"}}} {
+			for _, k := range []Key{{"", "name"}, {"", longName}} {
+				for _, m := range []Mode{Exclusive, Shared} {
+					table := collisions(1, 0, permits)
+					for _, other := range others {
+						mustHold(t, table, other, Exclusive).Forget()
+					}
+					if table.Release(k, m) {
+						t.Error("a key that nobody holds was released")
+					}
+					mustHold(t, table, k, m).Forget()
+					if table.Release(k, 1-m) {
+						t.Error("a key was released in another mode")
+					}
+					if table.Release(Key{"", "nobody's"}, m) || table.Release(Key{"", longName + "!"}, m) {
+						t.Error("a key that nobody holds was released")
+					}
+					if !table.Release(k, m) || table.Release(k, m) {
+						t.Error("a hold was not released exactly once")
+					}
+					for _, other := range others {
+						if !table.Release(other, Exclusive) {
+							t.Error("the other key was not held any more")
+						}
+					}
+					table.checkIdle(t)
+				}
+			}
+		}
+	}
+}
+
+func TestForgottenHoldIsReleasedByNameOnly(t *testing.T) {
+	for _, permits := range []int64{1, 3} {
+		for _, m := range []Mode{Exclusive, Shared} {
+			if m == Exclusive && permits == 1 {
+				continue // there is one holder whatever it is called
+			}
+			table := NewTable(8, permits)
+			k := Key{"", "name"}
+			h := mustHold(t, table, k, m)
+			h.Forget()
+			if h.Held() || h.Release() {
+				t.Error("a forgotten hold was released")
+			}
+			if !table.Release(k, m) {
+				t.Error("a forgotten hold could not be released by name")
+			}
+			table.checkIdle(t)
+		}
+	}
+}
+
+func TestWaitersOfCollidingKeysAreServedByTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := collisions(1, 0, 1)
+		var holds []Hold
+		served := make(chan string, 10)
+		for i := range 5 {
+			k := Key{"", fmt.Sprint(i)}
+			holds = append(holds, mustHold(t, table, k, Exclusive))
+			go func() {
+				h, _ := table.Acquire(background, k, Mode(i%2), Fair)
+				served <- k.Name
+				h.Release()
+			}()
+		}
+		for _, i := range []int{3, 0, 4, 1, 2} {
+			expectServed(t, served)
+			mustRelease(t, holds[i])
+			expectServed(t, served, fmt.Sprint(i))
+		}
+		table.checkIdle(t)
+	})
+}
+
+// Waiters are pooled. Those that have been used outside of a bubble, or in another one, must work in this one.
+func TestWaitersMoveBetweenBubbles(t *testing.T) {
+	queueAndServe := func(t *testing.T) {
+		table := NewTable(1, 1)
+		k := Key{"", "name"}
+		h := mustHold(t, table, k, Exclusive)
+		ctx, cancel := context.WithCancel(background)
+		defer cancel()
+		done := make(chan bool)
+		for i := range 10 {
+			go func() {
+				h, err := table.Acquire(ctx, k, Exclusive, Order(i%2))
+				done <- err == nil && h.Release()
+			}()
+		}
+		table.slots[0].waitFor(10, Exclusive)
+		mustRelease(t, h)
+		for range 10 {
+			if !<-done {
+				t.Error("a waiter was not served")
+			}
+		}
+		table.checkIdle(t)
+	}
+	for range 5 {
+		queueAndServe(t)
+		synctest.Test(t, queueAndServe)
+	}
+}

@@ -1,0 +1,273 @@
+package lockutils_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lockutils/lockutils"
+)
+
+// peerVariable makes the test binary serve as a peer.
+const peerVariable = "LOCKUTILS_TEST_PEER"
+
+// A peer is another process, which does what it is told one order after the other. It ends with the test.
+type peer struct {
+	t      testing.TB
+	cmd    *exec.Cmd
+	orders io.WriteCloser
+	lines  *bufio.Scanner
+}
+
+// An order is what a peer is to do, and with which lock.
+type order struct {
+	Do      string
+	Name    string
+	Dir     string
+	Options []string // keys of spelled
+}
+
+// An answer is what came of an order.
+type answer struct {
+	Error       string
+	Acquire     bool // the error is an *AcquireError ...
+	Name, Path  string
+	FileSystem  bool // ... that wraps an *fs.PathError
+	Locked      bool
+	Unsupported bool
+	Errno       syscall.Errno
+}
+
+// spelled are the options that an order can name.
+var spelled = map[string]lockutils.Option{
+	"external":    lockutils.External(),
+	"shared":      lockutils.Shared(),
+	"fair":        lockutils.Fair(),
+	"fcntl":       lockutils.WithFcntl(),
+	"nonblocking": lockutils.NonBlocking(),
+	"test-":       lockutils.WithPrefix("test-"),
+}
+
+// startPeer starts a peer; adjust may change the command, to run it as another user for example.
+func startPeer(t testing.TB, adjust ...func(*exec.Cmd)) *peer {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), peerVariable+"=1")
+	for _, a := range adjust {
+		a(cmd)
+	}
+	return startCommand(t, cmd)
+}
+
+func startCommand(t testing.TB, cmd *exec.Cmd) *peer {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{t, cmd, in, bufio.NewScanner(out)}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// kill ends the process as SIGKILL does, and waits until it is gone.
+func (p *peer) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.orders.Close()
+	_ = p.cmd.Wait()
+}
+
+// send gives an order without waiting for the answer.
+func (p *peer) send(do, name, dir string, options ...string) {
+	p.t.Helper()
+	line, err := json.Marshal(order{do, name, dir, options})
+	if err == nil {
+		_, err = fmt.Fprintf(p.orders, "%s\n", line)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// line returns the next line that the process prints.
+func (p *peer) line() string {
+	p.t.Helper()
+	if !p.lines.Scan() {
+		p.t.Fatalf("the peer has ended: %v", p.lines.Err())
+	}
+	return p.lines.Text()
+}
+
+// answer returns what came of the oldest order without an answer.
+func (p *peer) answer() answer {
+	p.t.Helper()
+	var a answer
+	if err := json.Unmarshal([]byte(p.line()), &a); err != nil {
+		p.t.Fatal(err)
+	}
+	return a
+}
+
+func (p *peer) do(do, name, dir string, options ...string) answer {
+	p.t.Helper()
+	p.send(do, name, dir, options...)
+	return p.answer()
+}
+
+// must is do for what has to succeed.
+func (p *peer) must(do, name, dir string, options ...string) {
+	p.t.Helper()
+	if a := p.do(do, name, dir, options...); a.Error != "" {
+		p.t.Fatalf("%s of %q in another process: %s", do, name, a.Error)
+	}
+}
+
+// servePeer is the whole program of a peer.
+func servePeer() error {
+	held := map[string]lockutils.Guard{}
+	var hoard []*os.File // of "exhaust"
+	orders := bufio.NewScanner(os.Stdin)
+	for orders.Scan() {
+		var o order
+		if err := json.Unmarshal(orders.Bytes(), &o); err != nil {
+			return err
+		}
+		opts := []lockutils.Option{lockutils.WithLockPath(o.Dir)}
+		for _, name := range o.Options {
+			opts = append(opts, spelled[name])
+		}
+		var a answer
+		var err error
+		switch o.Do {
+		case "lock":
+			held[o.Name], err = lockutils.Lock(o.Name, opts...)
+		case "try":
+			var g lockutils.Guard
+			if g, err = lockutils.TryLock(o.Name, opts...); err == nil {
+				err = g.Unlock()
+			}
+		case "unlock":
+			err = held[o.Name].Unlock()
+		case "remove":
+			err = lockutils.RemoveExternalLockFile(o.Name, opts...)
+		case "work":
+			var g lockutils.Guard
+			if g, err = lockutils.Lock(o.Name, opts...); err == nil {
+				err = errors.Join(work(filepath.Join(o.Dir, "work")), g.Unlock())
+			}
+		case "exhaust":
+			hoard, err = exhaust()
+		case "relieve":
+			for _, f := range hoard {
+				_ = f.Close()
+			}
+		default:
+			return fmt.Errorf("no such order: %q", o.Do)
+		}
+		if err != nil {
+			a = describe(err)
+		}
+		line, err := json.Marshal(a)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s\n", line)
+	}
+	return orders.Err()
+}
+
+func describe(err error) answer {
+	a := answer{Error: err.Error(), Locked: errors.Is(err, lockutils.ErrLocked), Unsupported: errors.Is(err, errors.ErrUnsupported)}
+	var failed *lockutils.AcquireError
+	if a.Acquire = errors.As(err, &failed); a.Acquire {
+		a.Name, a.Path = failed.Name, failed.Path
+	}
+	var file *fs.PathError
+	a.FileSystem = errors.As(err, &file)
+	errors.As(err, &a.Errno)
+	return a
+}
+
+// exhaust opens files until the system gives no more.
+func exhaust() (hoard []*os.File, err error) {
+	for {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			return hoard, nil
+		}
+		hoard = append(hoard, f)
+	}
+}
+
+// work is what oslo.concurrency's test does in the lock: it makes 50 files that nobody else may have there, and removes
+// them. It also counts up a number in a file, in a way that loses counts when two work at once.
+func work(dir string) error {
+	counter := filepath.Join(dir, "counter")
+	before, err := os.ReadFile(counter)
+	if err != nil {
+		return err
+	}
+	count, err := strconv.Atoi(string(before))
+	if err != nil {
+		return err
+	}
+	for n := range 50 {
+		path := filepath.Join(dir, fmt.Sprintf("file-%d", n))
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		defer os.Remove(path)
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(counter, []byte(strconv.Itoa(count+1)), 0o600)
+}
+
+// workplace makes what work needs in a lock path and returns how to read the count.
+func workplace(t testing.TB, dir string) (count func() string) {
+	t.Helper()
+	counter := filepath.Join(dir, "work", "counter")
+	if err := os.Mkdir(filepath.Dir(counter), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(counter, []byte("0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func() string {
+		data, err := os.ReadFile(counter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+}
+
+// eventually waits for a state that other processes bring about.
+func eventually(t testing.TB, what string, reached func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !reached(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not reached: %s", what)
+		}
+	}
+}
