@@ -27,18 +27,23 @@ func kindOf(r Request) int {
 // what it gets to the waiter at the front, or to all of them if they can share. A waiter that cancels just withdraws. Who
 // comes next adopts the wait that is under way, its place in the kernel's queue included. A lock that arrives when
 // nobody wants it any more is given back at once.
+//
+// A waiter whose context cannot end needs none of this and waits in the kernel itself, which saves the time that the
+// scheduler takes to pass the lock on.
 type ask struct {
 	place *place
 	req   Request
 
 	// Guarded by place.mu.
-	hold    *hold         // what waits; nil before it is opened again for waiters who remain
-	waiters []*waiter     // in the order in which they came
-	stop    chan struct{} // closed when the last waiter withdraws
+	hold     *hold         // what waits; nil before it is opened again for waiters who remain
+	waiters  []*waiter     // in the order in which they came
+	stop     chan struct{} // closed when the last waiter withdraws
+	replaced int           // rounds in a row that locked a file that the path did not lead to any more
 }
 
 type waiter struct {
-	ready chan result // receives once, with place.mu held, when the waiter leaves the queue otherwise than by itself
+	// ready receives once, with place.mu held, when the waiter leaves the queue otherwise than by itself.
+	ready chan result
 }
 
 type result struct {
@@ -52,6 +57,17 @@ func (p *place) ask(r Request, refused *hold) *ask {
 	p.asks[kindOf(r)] = a
 	places.retain(p)
 	return a
+}
+
+// canTakeOver tells if a request that must not wait may join all the same: nobody waits, and the abandoned wait has the
+// lock, or will have it before anybody else could. A plain try would be refused then on account of this very process.
+// place.mu is held.
+func (a *ask) canTakeOver() bool {
+	if a.hold == nil || len(a.waiters) > 0 || !a.hold.file.probe(a.req.Mode) {
+		return false
+	}
+	current, err := a.hold.current()
+	return current && err == nil
 }
 
 // join adds a waiter. place.mu is held.
@@ -103,29 +119,51 @@ func (a *ask) withdraw(w *waiter) bool {
 
 // run serves the waiters until there are none.
 func (a *ask) run() {
+	a.serveUntil(func() bool { return len(a.waiters) == 0 })
+}
+
+// serve serves the waiters until w has its result.
+func (a *ask) serve(w *waiter) {
+	a.serveUntil(func() bool { return len(w.ready) > 0 })
+}
+
+// serveUntil serves the waiters until done, which is called with place.mu held. Another goroutine serves those who
+// remain.
+func (a *ask) serveUntil(done func() bool) {
 	p := a.place
-	defer places.leave(p)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for replaced := 0; len(a.waiters) > 0; {
-		err := a.open()
-		if err == nil {
-			h, stop := a.hold, a.stop
-			p.mu.Unlock()
-			err = h.waitCurrent(stop)
-			p.mu.Lock()
-		}
-		if !errors.Is(err, errReplaced) {
-			replaced = 0
-		} else if replaced++; replaced == restarts {
-			err = pathError("lock", p.path, errUnstable)
-		}
-		a.settle(err)
+	for !done() {
+		a.round()
+	}
+	if len(a.waiters) > 0 {
+		p.mu.Unlock()
+		go a.run()
+		return
 	}
 	p.asks[kindOf(a.req)] = nil
 	if a.hold != nil {
 		a.hold.abandon()
 	}
+	p.mu.Unlock()
+	places.leave(p)
+}
+
+// round waits for the lock once. place.mu is held, but not during the wait.
+func (a *ask) round() {
+	p := a.place
+	err := a.open()
+	if err == nil {
+		h, stop := a.hold, a.stop
+		p.mu.Unlock()
+		err = h.waitCurrent(stop)
+		p.mu.Lock()
+	}
+	if !errors.Is(err, errReplaced) {
+		a.replaced = 0
+	} else if a.replaced++; a.replaced == restarts {
+		err = pathError("lock", p.path, errUnstable)
+	}
+	a.settle(err)
 }
 
 // open makes sure that there is a file to wait with. place.mu is held.

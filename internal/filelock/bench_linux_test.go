@@ -98,7 +98,7 @@ print((time.perf_counter() - start) / n * 1e9)
 
 // contest is what each of several processes does in a measurement.
 type contest struct {
-	Way         string // ours, fair or blocking
+	Way         string // see way
 	Path        string
 	Hold, Think time.Duration
 	For         time.Duration
@@ -205,8 +205,12 @@ func way(name, path string) (func() (func() error, error), error) {
 			return l.Unlock, err
 		}, nil
 	}
-	ctx, cancel := context.WithCancel(context.Background()) // a wait that can be cancelled
-	_ = cancel
+	ctx := context.Background()
+	if name == "cancellable" {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		_ = cancel // by the end of the process
+	}
 	r := Request{Path: path, Fair: name == "fair", Fcntl: name == "fcntl"}
 	return func() (func() error, error) {
 		h, err := Lock(ctx, r)
@@ -249,18 +253,20 @@ func (c contest) hold(b *testing.B, n int) (outcomes []outcome) {
 func BenchmarkThroughput(b *testing.B) {
 	for _, times := range [][2]time.Duration{{50 * time.Microsecond, 50 * time.Microsecond}, {0, 0}} {
 		for _, n := range []int{2, 4, 16} {
-			for _, way := range []string{"blocking", "ours", "fair", "gofrs"} {
+			for _, way := range []string{"blocking", "ours", "cancellable", "fair", "gofrs"} {
 				b.Run(fmt.Sprintf("hold=%v,think=%v/processes=%d/%s", times[0], times[1], n, way), func(b *testing.B) {
 					for range b.N {
 						c := contest{Way: way, Hold: times[0], Think: times[1], For: 2 * time.Second}
 						outcomes := c.hold(b, n)
-						total, least, most := 0, outcomes[0].Acquired, 0
+						total, handOvers, least, most := 0, 0, outcomes[0].Acquired, 0
 						for _, o := range outcomes {
 							total += o.Acquired
+							handOvers += len(o.HandOvers)
 							least, most = min(least, o.Acquired), max(most, o.Acquired)
 						}
 						mean := float64(total) / float64(n)
 						b.ReportMetric(float64(total)/c.For.Seconds(), "acq/s")
+						b.ReportMetric(float64(handOvers)/c.For.Seconds(), "hand-overs/s")
 						b.ReportMetric(float64(least)/mean, "least-share")
 						b.ReportMetric(float64(most)/mean, "most-share")
 						b.ReportMetric(0, "ns/op")
@@ -273,7 +279,7 @@ func BenchmarkThroughput(b *testing.B) {
 
 // BenchmarkHandOver measures the time from one process's release to the acquisition by another, which sleeps by then.
 func BenchmarkHandOver(b *testing.B) {
-	for _, way := range []string{"blocking", "ours", "fair"} {
+	for _, way := range []string{"blocking", "ours", "cancellable", "fair"} {
 		b.Run(way, func(b *testing.B) {
 			for range b.N {
 				c := contest{Way: way, Hold: 300 * time.Microsecond, Think: 100 * time.Microsecond, For: 2 * time.Second}
@@ -320,7 +326,7 @@ func BenchmarkCancel(b *testing.B) {
 
 // BenchmarkTakeOver measures the time from SIGKILL of a holder to the acquisition by a process that waits.
 func BenchmarkTakeOver(b *testing.B) {
-	for _, name := range []string{"blocking", "ours", "fair"} {
+	for _, name := range []string{"blocking", "ours", "cancellable", "fair"} {
 		b.Run(name, func(b *testing.B) {
 			path := filepath.Join(b.TempDir(), "lock")
 			lock, err := way(name, path)

@@ -44,9 +44,9 @@ func (f *fairFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) error
 	if err := block(delay, stop, f.queue.isFirst, f.queue.untilFirst); err != nil {
 		return err
 	}
-	granted, err := f.try(m)
-	if granted || err != nil {
-		return err
+	// The first in the line has not met those who poll for the record lock. It has to leave them a gap all the same.
+	if f.fcntl && !sleep(jittered(politePause), stop) {
+		return errStopped
 	}
 	if err := f.flockFile.wait(m, delay, stop); err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -27,7 +26,11 @@ const (
 	firstPause = 100 * time.Microsecond
 	// politePause is the same where others may poll for the file at intervals of 10 to 100 ms, as Python programs do.
 	// Only if waiters here leave the file free for a while will such a poller ever find it so.
-	politePause = 2 * time.Millisecond
+	politePause = time.Millisecond
+	// minRest and maxRest bound the time for which this process leaves such a file alone after a hold. Else its
+	// goroutines could pass the lock on without end among themselves.
+	minRest = 50 * time.Microsecond
+	maxRest = 10 * time.Millisecond
 )
 
 func (systemEngine) open(r Request) (lockFile, error) {
@@ -55,8 +58,12 @@ type flockFile struct {
 	path     string
 	fd       int
 	id       identity
-	fcntl    bool // take a record lock too
 	writable bool
+	fcntl    bool // take a record lock too
+
+	// With fcntl the file rests after a hold for as long as the hold took, at most maxRest.
+	taken     time.Time // zero if not held
+	restUntil time.Time
 }
 
 func openFlock(r Request) (*flockFile, error) {
@@ -81,7 +88,10 @@ func (f *flockFile) serves(r Request) bool {
 }
 
 func (f *flockFile) patience() int {
-	if f.fcntl || runtime.GOMAXPROCS(0) == 1 {
+	switch {
+	case f.fcntl && time.Now().Before(f.restUntil):
+		return 0
+	case f.fcntl:
 		return 1
 	}
 	return quickTries
@@ -109,14 +119,20 @@ func (f *flockFile) tryRecord(m Mode) (bool, error) {
 		kind = unix.F_RDLCK
 	}
 	granted, err := setRecord(f.fd, kind, 0, 0)
+	if granted {
+		f.taken = time.Now()
+	}
 	return granted, pathError("fcntl", f.path, err)
 }
 
 func (f *flockFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) error {
-	if f.fcntl {
-		return poll(politePause, delay, stop, func() (bool, error) { return f.try(m) })
-	}
 	try := func() (bool, error) { return f.try(m) }
+	if f.fcntl {
+		if !sleep(time.Until(f.restUntil), stop) {
+			return errStopped
+		}
+		return poll(politePause, delay, stop, try)
+	}
 	return block(delay, stop, try, func() error { return f.flock(flockHow(m)) })
 }
 
@@ -162,8 +178,21 @@ func (f *flockFile) unlock() error {
 	if f.fcntl {
 		_, err = setRecord(f.fd, unix.F_UNLCK, 0, 0)
 		err = pathError("fcntl", f.path, err)
+		f.rest()
 	}
 	return errors.Join(err, f.flock(unix.LOCK_UN))
+}
+
+// rest notes how long this process had better leave the file to others after the hold that ends now.
+func (f *flockFile) rest() {
+	if f.taken.IsZero() {
+		return
+	}
+	now := time.Now()
+	if rest := min(now.Sub(f.taken), maxRest); rest >= minRest {
+		f.restUntil = now.Add(rest)
+	}
+	f.taken = time.Time{}
 }
 
 func (f *flockFile) remove() error {
@@ -254,8 +283,7 @@ func openWith(path string, flags int, perm fs.FileMode) (fd int, id identity, er
 func setRecord(fd int, kind int16, start, length int64) (bool, error) {
 	lock := unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: start, Len: length}
 	err := retry(func() error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lock) })
-	switch {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES):
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		return false, nil
 	}
 	return err == nil, unsupported(err)

@@ -21,14 +21,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// durationVariable sets how long each of the tests of this file that let processes fight runs; 2s if it is not set.
+// durationVariable sets how long each contest between processes lasts; 200ms if it is not set.
 const durationVariable = "LOCKUTILS_STRESS"
 
 func stressDuration(t testing.TB) time.Duration {
 	t.Helper()
 	text := os.Getenv(durationVariable)
 	if text == "" {
-		return 2 * time.Second
+		return 200 * time.Millisecond
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -203,17 +202,7 @@ func TestContextEndsTheWait(t *testing.T) {
 			r := Request{Path: lockPath(t), Mode: mode}
 			other := newPeer(t)
 			other.must("lock", Request{Path: r.Path})
-			ctx, cancel := context.WithCancel(t.Context())
-			failed := make(chan error, 1)
-			go func() {
-				_, err := Lock(ctx, r)
-				failed <- err
-			}()
-			awaitWaiters(t, r, 1)
-			cancel()
-			if err := <-failed; err != context.Canceled {
-				t.Errorf("a cancelled Lock returned %v", err)
-			}
+			ctx := cancelWait(t, r)
 			mustRefuse(t, r)
 			// The abandoned wait is in nobody's way.
 			other.must("unlock", Request{Path: r.Path})
@@ -225,22 +214,31 @@ func TestContextEndsTheWait(t *testing.T) {
 	})
 }
 
+// cancelWait joins the waiters for r, whose lock is held, and cancels. It returns the context that has ended.
+func cancelWait(t testing.TB, r Request) context.Context {
+	t.Helper()
+	others := waitersOf(r)
+	ctx, cancel := context.WithCancel(context.Background())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := Lock(ctx, r)
+		failed <- err
+	}()
+	awaitWaiters(t, r, others+1)
+	cancel()
+	if err := <-failed; err != context.Canceled {
+		t.Errorf("a cancelled Lock returned %v", err)
+	}
+	return ctx
+}
+
 func TestNextWaiterAdoptsAnAbandonedWait(t *testing.T) {
 	r := Request{Path: lockPath(t)}
 	other := newPeer(t)
 	other.must("lock", r)
 	before := openFiles(t)
 	for range 20 {
-		ctx, cancel := context.WithCancel(t.Context())
-		var waiter sync.WaitGroup
-		waiter.Go(func() {
-			if _, err := Lock(ctx, r); err != context.Canceled {
-				t.Error(err)
-			}
-		})
-		awaitWaiters(t, r, 1)
-		cancel()
-		waiter.Wait()
+		cancelWait(t, r)
 	}
 	if n := openFiles(t) - before; n > 1 {
 		t.Errorf("%d descriptors for the abandoned waits for one lock", n)

@@ -2,6 +2,7 @@ package filelock
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,16 +53,18 @@ func (p *place) lock(ctx context.Context, r Request) (*hold, error) {
 	a := p.ask(r, h)
 	w := a.join()
 	p.mu.Unlock()
-	go a.run()
+	if ctx.Done() == nil {
+		a.serve(w)
+	} else {
+		go a.run()
+	}
 	return a.wait(ctx, w)
 }
 
 // tryLock takes the lock of r if it is free.
 func (p *place) tryLock(r Request) (*hold, error) {
 	p.mu.Lock()
-	if a := p.asks[kindOf(r)]; a != nil && a.hold != nil && len(a.waiters) == 0 && a.hold.file.probe(r.Mode) {
-		// The abandoned wait has the lock, or will have it before anybody else could: what a plain try would refuse
-		// on account of this very process.
+	if a := p.asks[kindOf(r)]; a != nil && a.canTakeOver() {
 		w := a.join()
 		p.mu.Unlock()
 		return a.wait(context.Background(), w)
@@ -269,14 +272,16 @@ func recordIndex(r Request) int {
 	return 0
 }
 
-// tryFor calls try up to n times, a moment apart.
-func tryFor(f lockFile, m Mode, n int) (bool, error) {
-	for {
-		granted, err := f.try(m)
-		if n--; granted || err != nil || n <= 0 {
-			return granted, err
+// tryFor calls try up to n times, a moment apart. With one processor it does not repeat: the holder may need that one to
+// get done.
+func tryFor(f lockFile, m Mode, n int) (granted bool, err error) {
+	for i := range n {
+		granted, err = f.try(m)
+		if granted || err != nil || i == n-1 || runtime.GOMAXPROCS(0) == 1 {
+			break
 		}
 		for start := time.Now(); time.Since(start) < 2*time.Microsecond; {
 		}
 	}
+	return granted, err
 }

@@ -12,13 +12,24 @@ func poll(first, limit time.Duration, stop <-chan struct{}, try func() (bool, er
 		if granted, err := try(); granted || err != nil {
 			return err
 		}
-		timer := time.NewTimer(jittered(interval))
-		select {
-		case <-stop:
-			timer.Stop()
+		if !sleep(jittered(interval), stop) {
 			return errStopped
-		case <-timer.C:
 		}
+	}
+}
+
+// sleep waits for d and returns true, or false as soon as stop closes.
+func sleep(d time.Duration, stop <-chan struct{}) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-stop:
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 

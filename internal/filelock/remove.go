@@ -67,5 +67,8 @@ func removeIf(path string, condition func(used time.Time) bool) (bool, error) {
 		return false, h.release()
 	}
 	err = h.file.remove()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // somebody who asks for no lock has been faster
+	}
 	return err == nil, err
 }

@@ -106,12 +106,7 @@ func (t *table) clear(p *place) {
 
 // sweep clears the seats of places not used since the last round, until none is taken.
 func (t *table) sweep() {
-	cleared := t.clearAll(func(p *place) bool {
-		hot := p.hot
-		p.hot = false
-		return !hot
-	})
-	for _, p := range cleared {
+	for _, p := range t.clearAll((*place).coolDown) {
 		p.closeIdle()
 	}
 	t.mu.Lock()
@@ -120,6 +115,13 @@ func (t *table) sweep() {
 	if t.timed {
 		time.AfterFunc(sweepInterval, t.sweep)
 	}
+}
+
+// coolDown tells if p was not used since the last round. The table's mutex is held.
+func (p *place) coolDown() bool {
+	hot := p.hot
+	p.hot = false
+	return !hot
 }
 
 // closeIdle clears all seats and returns the number of descriptors that this has closed.

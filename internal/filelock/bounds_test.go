@@ -1,0 +1,159 @@
+package filelock
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// TestCancelledWaitsCostNothing cancels many waits and counts what they leave: at most one goroutine and one descriptor
+// of the lock that is still held elsewhere.
+func TestCancelledWaitsCostNothing(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		r := Request{Path: lockPath(t)}
+		other := newPeer(t)
+		other.must("lock", r)
+		cancelWait(t, r)
+		goroutines, descriptors, threadsBefore := runtime.NumGoroutine(), openFiles(t), threads()
+		for range 1000 {
+			cancelWait(t, r)
+		}
+		if n := runtime.NumGoroutine(); n > goroutines+1 {
+			t.Errorf("%d goroutines, %d before", n, goroutines)
+		}
+		if n := openFiles(t); n > descriptors+1 {
+			t.Errorf("%d descriptors, %d before", n, descriptors)
+		}
+		// The scheduler may start a few for its own ends.
+		if n := threads(); n > threadsBefore+runtime.GOMAXPROCS(0) {
+			t.Errorf("%d threads, %d before", n, threadsBefore)
+		}
+		other.must("unlock", r)
+		mustUnlock(t, mustLock(t, r))
+	})
+}
+
+// threads counts the threads of this process; 0 where the system does not show them.
+func threads() int {
+	tasks, _ := os.ReadDir("/proc/self/task")
+	return len(tasks)
+}
+
+// TestWaitsBeyondTheBound waits for more locks than there may be blocked threads.
+func TestWaitsBeyondTheBound(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		dir := lockPath(t)
+		other := newPeer(t)
+		const n = 100
+		request := func(i int) Request {
+			return Request{Path: filepath.Join(dir, strconv.Itoa(i)), Mode: Mode(i % 2), Fair: i%3 == 0 && files == engine(systemEngine{})}
+		}
+		needs(t, request(0))
+		for i := range n {
+			other.must("lock", Request{Path: request(i).Path})
+		}
+		var waiters errgroup.Group
+		for i := range n {
+			waiters.Go(func() error {
+				h, err := Lock(t.Context(), request(i))
+				if err != nil {
+					return err
+				}
+				return h.Unlock()
+			})
+		}
+		for i := range n {
+			awaitWaiters(t, request(i), 1)
+		}
+		if n := threads(); n > 64+50 {
+			t.Errorf("%d threads", n)
+		}
+		for i := range n {
+			other.must("unlock", request(i))
+		}
+		if err := waiters.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestNamesUsedOnceLeaveNoDescriptor(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		dir := lockPath(t)
+		for i := range 3 * seats {
+			mustGrant(t, Request{Path: filepath.Join(dir, strconv.Itoa(i))})
+			if n := openIn(t, dir); n != 0 {
+				t.Fatalf("%d descriptors after one use of each of %d names", n, i+1)
+			}
+		}
+		for i := range 3 * seats {
+			mustGrant(t, Request{Path: filepath.Join(dir, strconv.Itoa(i))})
+			mustGrant(t, Request{Path: filepath.Join(dir, strconv.Itoa(i))})
+		}
+		if n := openIn(t, dir); n > seats {
+			t.Errorf("%d descriptors kept", n)
+		}
+		// What two rounds of the timer do, without the wait.
+		for range 2 {
+			for _, p := range places.clearAll((*place).coolDown) {
+				p.closeIdle()
+			}
+		}
+		if n := openIn(t, dir); n != 0 {
+			t.Errorf("%d descriptors kept after a time without use", n)
+		}
+		places.mu.Lock()
+		defer places.mu.Unlock()
+		if n := len(places.byPath); n != 0 {
+			t.Errorf("%d names kept after a time without use", n)
+		}
+	})
+}
+
+// openIn counts the descriptors that lead to files in dir.
+func openIn(t testing.TB, dir string) (n int) {
+	t.Helper()
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && filepath.Dir(target) == dir {
+			n++
+		}
+	}
+	return n
+}
+
+func TestUncancellableWaiterServesThoseWhoJoin(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		for _, mode := range []Mode{Exclusive, Shared} {
+			r := Request{Path: lockPath(t), Mode: mode}
+			other := newPeer(t)
+			other.must("lock", Request{Path: r.Path})
+			var waiters errgroup.Group
+			for i := range 10 {
+				ctx := context.Background()
+				if i > 0 {
+					ctx = t.Context()
+				}
+				waiters.Go(func() error {
+					h, err := Lock(ctx, r)
+					if err != nil {
+						return err
+					}
+					return h.Unlock()
+				})
+				awaitWaiters(t, r, i+1)
+			}
+			cancelWait(t, r)
+			other.must("unlock", Request{Path: r.Path})
+			if err := waiters.Wait(); err != nil {
+				t.Error(err)
+			}
+			mustGrant(t, r)
+		}
+	})
+}

@@ -1,0 +1,161 @@
+package filelock
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRemoveLeavesWhatIsInUse(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		path := lockPath(t)
+		if err := Remove(path); err != nil {
+			t.Errorf("a missing file: %v", err)
+		}
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("Remove has made the file: %v", err)
+		}
+		other := newPeer(t)
+		for _, mode := range []Mode{Exclusive, Shared} {
+			r := Request{Path: path, Mode: mode}
+			h := mustLock(t, r)
+			if err := Remove(path); !errors.Is(err, ErrLocked) {
+				t.Errorf("removed under a holder: %v", err)
+			}
+			mustUnlock(t, h)
+			other.must("lock", r)
+			if err := Remove(path); !errors.Is(err, ErrLocked) {
+				t.Errorf("removed under a holder in another process: %v", err)
+			}
+			other.must("unlock", r)
+			if err := Remove(path); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the file is still there: %v", err)
+			}
+			mustGrant(t, r)
+		}
+	})
+}
+
+func TestRemoveWakesWaitersToANewFile(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		r := Request{Path: lockPath(t)}
+		h := mustLock(t, r)
+		other := newPeer(t)
+		other.send("lock", r)
+		if err := h.(*hold).file.remove(); err != nil {
+			t.Fatal(err)
+		}
+		places.leave(h.(*hold).place)
+		if got := other.answer(); got != "ok" {
+			t.Fatal(got)
+		}
+		mustRefuse(t, r)
+		other.must("unlock", r)
+	})
+}
+
+func TestRemoveIdleSparesWhatWasUsed(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		const hour = time.Hour
+		ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
+		for name, c := range map[string]struct {
+			prepare   func(t *testing.T, r Request) // the file was last used two hours ago
+			olderThan time.Duration
+			want      bool
+		}{
+			"idle":       {func(*testing.T, Request) {}, hour, true},
+			"not long":   {func(*testing.T, Request) {}, 3 * hour, false},
+			"any age":    {mustGrantTo, 0, true},
+			"locked now": {mustGrantTo, hour, false},
+			"unlocked now": {func(t *testing.T, r Request) {
+				h := mustLock(t, r)
+				h.(*hold).used.Store(ago(2 * hour).UnixNano())
+				if err := os.Chtimes(r.Path, ago(2*hour), ago(2*hour)); err != nil {
+					t.Fatal(err)
+				}
+				mustUnlock(t, h)
+			}, hour, false},
+			"held": {func(t *testing.T, r Request) {
+				other := newPeer(t)
+				other.must("lock", r)
+				if err := os.Chtimes(r.Path, ago(2*hour), ago(2*hour)); err != nil {
+					t.Fatal(err)
+				}
+			}, hour, false},
+			"held, any age": {func(t *testing.T, r Request) { newPeer(t).must("lock", r) }, 0, false},
+		} {
+			t.Run(name, func(t *testing.T) {
+				r := Request{Path: lockPath(t)}
+				mustGrant(t, r)
+				if err := os.Chtimes(r.Path, ago(2*hour), ago(2*hour)); err != nil {
+					t.Fatal(err)
+				}
+				c.prepare(t, r)
+				removed, err := RemoveIdle(r.Path, c.olderThan)
+				if err != nil || removed != c.want {
+					t.Errorf("removed: %v, %v", removed, err)
+				}
+				if _, err := os.Lstat(r.Path); errors.Is(err, os.ErrNotExist) != c.want {
+					t.Errorf("the file: %v", err)
+				}
+			})
+		}
+	})
+}
+
+func mustGrantTo(t *testing.T, r Request) { mustGrant(t, r) }
+
+func TestRemoveIdleSparesWhatIsNoLockFile(t *testing.T) {
+	dir := lockPath(t)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, filepath.Join(dir, "missing")} {
+		if removed, err := RemoveIdle(path, 0); removed || err != nil {
+			t.Errorf("%s: %v, %v", path, removed, err)
+		}
+	}
+}
+
+func TestCompanionsAreSwept(t *testing.T) {
+	r := Request{Path: lockPath(t), Fair: true}
+	needs(t, r)
+	companion := companionOf(r.Path)
+	if removed, err := RemoveIdle(companion, 0); removed || err != nil {
+		t.Errorf("removed before its lock file: %v, %v", removed, err)
+	}
+	if err := os.Remove(r.Path); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := RemoveIdle(companion, time.Hour); removed || err != nil {
+		t.Errorf("removed early: %v, %v", removed, err)
+	}
+	if removed, err := RemoveIdle(companion, 0); !removed || err != nil {
+		t.Errorf("not removed: %v, %v", removed, err)
+	}
+	mustGrant(t, r)
+	if removed, err := RemoveIdle(r.Path, 0); !removed || err != nil {
+		t.Errorf("not removed: %v, %v", removed, err)
+	}
+	if entries, err := os.ReadDir(filepath.Dir(r.Path)); len(entries) > 0 || err != nil {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+}
+
+func TestCompanionNames(t *testing.T) {
+	long := strings.Repeat("x", maxName)
+	seen := map[string]bool{}
+	for _, name := range []string{"a", "b", "a.lock", long, long[1:], long[:len(long)-len(companionSuffix)]} {
+		companion := filepath.Base(companionOf(filepath.Join("dir", name)))
+		if seen[companion] || len(companion) > maxName || !IsCompanion(companion) || IsCompanion(name) {
+			t.Errorf("%s has the companion %s", name, companion)
+		}
+		seen[companion] = true
+	}
+}
