@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"math"
+)
+
+// A goal is what this library sets out to reach in a scenario: one row's value of a metric, or its ratio to another
+// row's in the same round, within bounds.
+type goal struct {
+	key     string  // the scenario's
+	metric  int     // its metric
+	row     string  // whose value
+	by      string  // divided by whose; empty: not divided
+	atLeast float64 // 0: no lower bound
+	atMost  float64 // infinite: no upper bound
+}
+
+var inf = math.Inf(1)
+
+// goals lists what is asked of this library.
+func goals() []goal {
+	return []goal{
+		{"hot", 0, ourLock, "sync.Mutex", 0, 2.2},
+		{"hot", 0, "moby Locker", ourLock, 3.5, inf},
+		{"hot", 1, ourLock, "", 0, 0},
+		{"new", 0, ourLock, "sync.Mutex", 0, 3},
+		{"new", 0, "moby Locker", ourLock, 3, inf},
+		{"own-parallel", 0, "moby Locker", ourLock, 25, inf},
+		{"own-parallel", 0, ourLock, "sync.Map + Mutex", 0, 1.05},
+		{"new-parallel", 0, "moby Locker", ourLock, 10, inf},
+		{"one-parallel", 0, ourLock, "sync.Mutex", 0, 0.8},
+		{"crowd", 0, ourLock, "sync.Mutex", 0, 1.25},
+		{"crowd", 0, ourLock + ", Fair", "x/sync semaphore", 0, 1},
+		{"waits", 0, ourLock, "sync.Mutex", 0, 1},
+		{"readers", 0, ourReader, "sync.RWMutex", 0, 1.5},
+		{"memory-once", 0, ourLock, "", 0, 256 << 10},
+		{"memory-held", 0, ourLock, "", 0, 256 << 10},
+		{"file-uncontended", 0, ourFile, "gofrs/flock", 0, 0.6},
+		{"file-uncontended", 0, "oslo.concurrency", ourFile, 15, inf},
+		{"file-handover", 0, ourFile, blocking, 0, 1.5},
+		{"file-throughput-2", 0, ourFile, blocking, 0.95, inf},
+		{"file-throughput-4", 0, ourFile, blocking, 0.95, inf},
+		{"file-cancel", 0, ourFile, "", 0, 1e6},
+		{"file-takeover", 0, ourFile, blocking, 0, 1.3},
+		{"file-fair-2", 0, ourFair, blocking, 0.3, inf},
+		{"file-fair-2", 2, ourFair, "", 0.97, inf},
+		{"file-fair-2", 3, ourFair, "", 0, 1.03},
+		{"file-fair-4", 0, ourFair, blocking, 0.3, inf},
+		{"file-fair-4", 2, ourFair, "", 0.97, inf},
+		{"file-fair-4", 3, ourFair, "", 0, 1.03},
+		{"file-fair-16", 0, ourFair, blocking, 0.3, inf},
+		{"file-fair-16", 2, ourFair, "", 0.97, inf},
+		{"file-fair-16", 3, ourFair, "", 0, 1.03},
+		{"file-python", 0, "lockutils + oslo.concurrency", "", 0.05, inf},
+	}
+}
+
+// A verdict is a goal beside what was measured.
+type verdict struct{ what, asked, measured, met string }
+
+// judge compares a result with a goal. It reports false when the result has nothing to compare.
+func (g goal) judge(r result) (verdict, bool) {
+	row, ok := r.row(g.row)
+	if !ok || row.err != nil || len(row.rounds) == 0 {
+		return verdict{}, false
+	}
+	m := r.metrics[g.metric]
+	what := fmt.Sprintf("%s: %s", r.title, g.row)
+	value, format := median(row.values(g.metric)), m.unit.format
+	if g.by != "" {
+		other, ok := r.row(g.by)
+		if !ok {
+			return verdict{}, false
+		}
+		if value, ok = row.ratio(other, g.metric); !ok {
+			return verdict{}, false
+		}
+		what += " to " + g.by
+		format = formatRatio
+	}
+	if m.name != "time" {
+		what += ", " + m.name
+	}
+	v := verdict{what: what, measured: format(value), met: "yes"}
+	if g.atLeast > 0 {
+		v.asked = "at least " + format(g.atLeast)
+	} else {
+		v.asked = "at most " + format(g.atMost)
+	}
+	// What is counted is compared as it is shown: a stray allocation of the runtime's is none of an operation's.
+	if m.unit == count {
+		value = math.Round(value)
+	}
+	if value < g.atLeast || value > g.atMost {
+		v.met = "**no**"
+	}
+	return v, true
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+
+	"github.com/lockutils/lockutils"
+)
+
+// ours lists this library's exclusive locks of one process.
+func ours() []peer {
+	return []peer{
+		{
+			name: ourLock, note: "the public call without options", mine: true, names: anyName,
+			open: func(string) locks {
+				return locks{
+					pass: func(name string, inside func()) {
+						guard, err := lockutils.Lock(name)
+						must(err)
+						within(inside)
+						must(guard.Unlock())
+					},
+					hold: func(name string) func() {
+						guard, err := lockutils.Lock(name)
+						must(err)
+						return func() { must(guard.Unlock()) }
+					},
+				}
+			},
+		},
+		guarded("lockutils.Lock, Fair", "with Fair(): first come first served", func(name string) (lockutils.Guard, error) {
+			return lockutils.Lock(name, lockutils.Fair())
+		}),
+		guarded("lockutils.Lock, prefix", "with WithPrefix()", func(name string) (lockutils.Guard, error) {
+			return lockutils.Lock(name, lockutils.WithPrefix("bench"))
+		}),
+		{
+			name: "lockutils.Do", note: "with a context and a function", mine: true, names: anyName,
+			open: func(string) locks {
+				ctx := context.Background()
+				return locks{pass: func(name string, inside func()) {
+					must(lockutils.Do(ctx, name, func(context.Context) error {
+						within(inside)
+						return nil
+					}))
+				}}
+			},
+		},
+		{
+			name: "lockutils.Synchronized", note: "a func() wrapped once", mine: true, names: wrapped,
+			open: func(name string) locks {
+				call := lockutils.Synchronized(name, func() {})
+				return locks{pass: func(string, func()) { call() }}
+			},
+		},
+		{
+			name: "Semaphores.Get", note: "a handle of its own for each use", mine: true, names: anyName,
+			open: func(string) locks {
+				var s lockutils.Semaphores
+				ctx := context.Background()
+				return locks{
+					pass: func(name string, inside func()) {
+						one := s.Get(name)
+						must(one.Acquire(ctx))
+						within(inside)
+						one.Release()
+					},
+					hold: func(name string) func() {
+						one := s.Get(name)
+						must(one.Acquire(ctx))
+						return one.Release
+					},
+				}
+			},
+		},
+		{
+			name: "Semaphore", note: "a handle made once", mine: true, names: oneName,
+			open: func(name string) locks {
+				var s lockutils.Semaphores
+				one, ctx := s.Get(name), context.Background()
+				return locks{pass: func(_ string, inside func()) {
+					must(one.Acquire(ctx))
+					within(inside)
+					one.Release()
+				}}
+			},
+		},
+		{
+			name: "FairLock", note: "a handle made once, first come first served", mine: true, names: oneName,
+			open: func(name string) locks {
+				var f lockutils.FairLocks
+				one := f.Get(name)
+				return locks{pass: func(_ string, inside func()) {
+					one.Lock()
+					within(inside)
+					one.Unlock()
+				}}
+			},
+		},
+		{
+			name: "ReaderWriterLock", note: "unnamed, its writer side, first come first served", mine: true, names: oneName,
+			open: func(string) locks {
+				var rw lockutils.ReaderWriterLock
+				return locks{pass: func(_ string, inside func()) {
+					rw.Lock()
+					within(inside)
+					rw.Unlock()
+				}}
+			},
+		},
+	}
+}
+
+const ourLock = "lockutils.Lock"
+
+// guarded makes a peer of a call with options.
+func guarded(name, note string, lock func(name string) (lockutils.Guard, error)) peer {
+	return peer{
+		name: name, note: note, mine: true, names: anyName,
+		open: func(string) locks {
+			return locks{
+				pass: func(name string, inside func()) {
+					guard, err := lock(name)
+					must(err)
+					within(inside)
+					must(guard.Unlock())
+				},
+				hold: func(name string) func() {
+					guard, err := lock(name)
+					must(err)
+					return func() { must(guard.Unlock()) }
+				},
+			}
+		},
+	}
+}
+
+const ourReader = "lockutils.Lock, Shared"
+
+// ourReaders lists this library's reader-writer locks of one process.
+func ourReaders() []peer {
+	return []peer{
+		{
+			name: ourReader, note: "with Shared(), the writers without", mine: true, names: anyName,
+			open: func(string) locks {
+				return locks{
+					pass: func(name string, inside func()) {
+						guard, err := lockutils.Lock(name)
+						must(err)
+						within(inside)
+						must(guard.Unlock())
+					},
+					read: func(name string, inside func()) {
+						guard, err := lockutils.Lock(name, lockutils.Shared())
+						must(err)
+						within(inside)
+						must(guard.Unlock())
+					},
+				}
+			},
+		},
+		{
+			name: "NamedReaderWriterLock", note: "a handle made once, in order of arrival", mine: true, names: oneName,
+			open: func(name string) locks {
+				var all lockutils.ReaderWriterLocks
+				return readWriteLocker(all.Get(name))
+			},
+		},
+		{
+			name: "ReaderWriterLock", note: "unnamed, in order of arrival", mine: true, names: oneName,
+			open: func(string) locks { return readWriteLocker(new(lockutils.ReaderWriterLock)) },
+		},
+	}
+}
+
+// A readWriteLock is what Go programmers expect of one.
+type readWriteLock interface {
+	Lock()
+	Unlock()
+	RLock()
+	RUnlock()
+}
+
+func readWriteLocker(rw readWriteLock) locks {
+	return locks{
+		pass: func(_ string, inside func()) {
+			rw.Lock()
+			within(inside)
+			rw.Unlock()
+		},
+		read: func(_ string, inside func()) {
+			rw.RLock()
+			within(inside)
+			rw.RUnlock()
+		},
+	}
+}
