@@ -15,6 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// tableReads is how often the kernel's table is read. It comes in pages, and a lock may be missing from it when others before
+// it go between two pages.
+const tableReads = 3
+
 // Holders lists the processes that hold a lock on the file at path, of whatever kind, as the kernel's table of locks
 // shows them. Of a record lock that table does not tell the process, which is then looked for among those that the
 // caller may inspect. A missing file has no holders. It is slow, and out of date when it returns: for people, not for
@@ -27,22 +31,23 @@ func Holders(path string) ([]Holder, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		return nil, err
-	}
 	var holders []Holder
 	anonymous := false
-	for line := range bytes.Lines(table) {
-		pid, mode, ok := parseLock(string(line), file)
-		if !ok {
-			continue
+	for range tableReads {
+		table, err := os.ReadFile("/proc/locks")
+		if err != nil {
+			return nil, err
 		}
-		if pid <= 0 {
-			anonymous = true
-			continue
+		for line := range bytes.Lines(table) {
+			pid, mode, ok := parseLock(string(line), file)
+			switch {
+			case !ok:
+			case pid <= 0:
+				anonymous = true
+			default:
+				holders = add(holders, pid, mode)
+			}
 		}
-		holders = add(holders, pid, mode)
 	}
 	if anonymous {
 		holders = addInspected(holders, file)
