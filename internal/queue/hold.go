@@ -14,13 +14,13 @@ type Hold struct {
 
 // Release gives the hold up and reports whether it was still held.
 func (h Hold) Release() bool {
-	if h.lock == nil || !h.lock.ReleaseGeneration(h.generation) {
+	if h.lock == nil {
 		return false
 	}
 	if r := h.lock.receipt; r != nil {
-		r.redeem()
+		return r.redeem(h.generation)
 	}
-	return true
+	return h.lock.ReleaseGeneration(h.generation)
 }
 
 // Held reports whether the hold has not been released yet.
@@ -28,7 +28,7 @@ func (h Hold) Held() bool { return h.lock != nil && h.lock.Holds(h.generation) }
 
 // Forget makes the hold anonymous: it can only be released by [Table.Release] from now on.
 func (h Hold) Forget() {
-	if h.lock != nil && h.lock.receipt != nil && h.lock.ReleaseGeneration(h.generation) {
+	if h.lock != nil && h.lock.receipt != nil && h.lock.renew(h.generation) {
 		h.lock.receipt.free()
 	}
 }
@@ -48,12 +48,23 @@ func Attach(attachment any) Hold {
 	return r.issue()
 }
 
-// hold returns the hold of mode m that has just been acquired of the slot's own lock, or of the entry.
-func (t *Table) hold(s *slot, e *entry, g Generation, m Mode) Hold {
-	if m == Exclusive && e == nil && t.permits <= 1 {
-		return Hold{&s.Lock, g}
+// receipt returns one for a hold of mode m, or nil if that can probably do without. The sooner it is there the better: while readers
+// are in, they had better do nothing that takes time, so that they are out before another processor wants the word.
+func (t *Table) receipt(m Mode) *receipt {
+	if m == Exclusive && t.permits <= 1 {
+		return nil
 	}
-	r := receipts.Get().(*receipt)
+	return receipts.Get().(*receipt)
+}
+
+// hold returns the hold of mode m that has just been acquired of the slot's own lock, or of the entry.
+func (t *Table) hold(r *receipt, s *slot, e *entry, g Generation, m Mode) Hold {
+	if r == nil {
+		if e == nil {
+			return Hold{&s.Lock, g}
+		}
+		r = receipts.Get().(*receipt)
+	}
 	r.mode, r.slot, r.entry = m, s, e
 	return r.issue()
 }
@@ -61,7 +72,7 @@ func (t *Table) hold(s *slot, e *entry, g Generation, m Mode) Hold {
 // A receipt stands for one of several holds of a lock, or for one of a lock that may go away. It is redeemed once, then it is
 // used for another hold.
 type receipt struct {
-	Lock           // held as long as the hold that the receipt stands for
+	Lock           // always held: by the hold that the receipt stands for, or will stand for next
 	attachment any // never changed
 
 	// Written before the hold is known to others, read by whoever has released it.
@@ -75,32 +86,35 @@ var receipts = sync.Pool{New: func() any { return newReceipt() }}
 func newReceipt() *receipt {
 	r := new(receipt)
 	r.Lock.receipt = r
+	r.acquireFast(Exclusive, Overtaking)
 	return r
 }
 
 func (r *receipt) issue() Hold {
-	g, _ := r.acquireFast(Exclusive, Overtaking)
-	return Hold{&r.Lock, g}
+	return Hold{&r.Lock, r.load().generation()}
 }
 
-// redeem releases what the receipt stands for.
-func (r *receipt) redeem() {
-	if r.attachment != nil {
-		return
+// redeem releases what the receipt stands for, if that is still the hold g, and reports whether it is.
+func (r *receipt) redeem(g Generation) bool {
+	if !r.renew(g) {
+		return false
 	}
-	m, s, e := r.mode, r.slot, r.entry
-	r.free()
-	l := &s.Lock
-	if e != nil {
-		l = &e.Lock
-	}
-	l.Release(m)
-	if e != nil {
+	switch s, e := r.slot, r.entry; {
+	case r.attachment != nil:
+	case e != nil:
+		e.Release(r.mode)
 		s.drop(e)
+	default:
+		s.Release(r.mode)
 	}
+	r.free()
+	return true
 }
 
+// free lets the receipt be used again, unless there is an attachment, which copies of the hold may still ask for.
 func (r *receipt) free() {
-	r.slot, r.entry = nil, nil
-	receipts.Put(r)
+	if r.attachment == nil {
+		r.slot, r.entry = nil, nil
+		receipts.Put(r)
+	}
 }

@@ -38,8 +38,10 @@ type Generation uint64
 
 // TryAcquire takes the lock if that needs no waiting, and no overtaking where that is not allowed.
 func (l *Lock) TryAcquire(m Mode, o Order) (Generation, bool) {
-	if g, ok := l.acquireFast(m, o); ok {
-		return g, true
+	if l.lets(l.load(), m, o) {
+		if g, ok := l.acquireFast(m, o); ok {
+			return g, true
+		}
 	}
 	l.mu.Lock()
 	return l.tryFrozen(l.freeze(), m, o)
@@ -66,6 +68,12 @@ func (l *Lock) Release(m Mode) bool {
 // ReleaseGeneration gives up the exclusive hold g of a lock with one permit and reports whether it was still held.
 func (l *Lock) ReleaseGeneration(g Generation) bool {
 	return l.releaseExclusive(genMask, word(g))
+}
+
+// renew ends the exclusive hold g by beginning another, and reports whether it was still held.
+func (l *Lock) renew(g Generation) bool {
+	w := l.load()
+	return w.generation() == g && l.swap(w, w.taken())
 }
 
 // Downgrade turns the exclusive hold into a shared one, letting in the readers at the front of the queue. It reports
@@ -132,9 +140,13 @@ func (l *Lock) acquireFast(m Mode, o Order) (Generation, bool) {
 	return w.taken().generation(), true
 }
 
-// lets reports whether it is worth trying acquireFast on that word.
+// lets reports whether it is worth trying acquireFast on that word. Who looks first is seldom counted in vain; who does not, when
+// the lock is probably to be had, spares the other processors the cache line once.
 func (l *Lock) lets(w word, m Mode, o Order) bool {
-	return m == Shared && w&barred == 0 || m == Exclusive && l.takable(w, o)
+	if m == Shared {
+		return w&barred == 0
+	}
+	return l.takable(w, o)
 }
 
 // takable reports whether an exclusive request may take the lock by a swap of w.

@@ -154,6 +154,27 @@ func TestWrongReleasesAmongMany(t *testing.T) {
 	l.checkIdle(t)
 }
 
+// A waiter for whom there was no room because of a reader who came in vain is let in when that one goes.
+func TestReaderInVainLetsInWhomItHasKeptOut(t *testing.T) {
+	for _, o := range []Order{Overtaking, Fair} {
+		synctest.Test(t, func(t *testing.T) {
+			var l Lock
+			mustAcquire(t, &l, Exclusive)
+			served := make(chan string, 1)
+			queueUp(&l, served, "writer", Exclusive, o)
+			found := l.add(oneReader) - oneReader
+			l.Release(Exclusive)
+			expectServed(t, served)
+			if l.unjoin(found) {
+				t.Error("a reader stays although it has gone")
+			}
+			expectServed(t, served, "writer")
+			l.Release(Exclusive)
+			l.checkIdle(t)
+		})
+	}
+}
+
 // The moment itself: one has taken the count below zero and is about to mend it.
 func TestReaderWhoMeetsAWrongRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

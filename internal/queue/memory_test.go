@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unsafe"
 )
 
 // kept is how many bytes more are in use after f than before it.
@@ -92,5 +93,17 @@ func TestNamesPinNoText(t *testing.T) {
 			t.Errorf("%d bytes are kept after names of %d bytes cut from large texts", n, length)
 		}
 		runtime.KeepAlive(table)
+	}
+}
+
+func TestSlotFillsTwoCacheLines(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) < 8 {
+		return // it is smaller, and not worth padding
+	}
+	if size := unsafe.Sizeof(slot{}); size != 128 {
+		t.Errorf("a slot has %d bytes", size)
+	}
+	if offset := unsafe.Offsetof(slot{}.text); offset < 64 {
+		t.Errorf("the text shares a cache line with the word: it is at %d", offset)
 	}
 }

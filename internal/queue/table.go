@@ -41,10 +41,13 @@ func (t *Table) Permits() int64 { return t.permits }
 // TryAcquire takes the key's lock if that needs no waiting.
 func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 	s, tag := t.slot(k)
-	g, ok := s.acquireFast(k, tag, m, o)
-	if ok {
-		return t.hold(s, nil, g, m), true
+	if m == Exclusive || s.load()&(barred|tagMask) == tag {
+		if g, ok := s.acquireFast(k, tag, m, o); ok {
+			return t.hold(t.receipt(m), s, nil, g, m), true
+		}
 	}
+	var g Generation
+	var ok bool
 	e, w := s.locate(k, tag)
 	if e == nil {
 		g, ok = s.tryFrozen(w, m, o)
@@ -54,13 +57,14 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 	if !ok {
 		return Hold{}, false
 	}
-	return t.hold(s, e, g, m), true
+	return t.hold(t.receipt(m), s, e, g, m), true
 }
 
 // Acquire takes the key's lock, waiting for it if it must. When ctx ends first it returns ctx.Err(), and it is as if the lock
 // had never been asked for.
 func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
 	s, tag := t.slot(k)
+	r := t.receipt(m)
 	g, ok := s.acquireFast(k, tag, m, o)
 	for i := 0; !ok && i < spins; i++ {
 		pause()
@@ -73,7 +77,7 @@ func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, erro
 		}
 	}
 	if ok {
-		return t.hold(s, nil, g, m), nil
+		return t.hold(r, s, nil, g, m), nil
 	}
 	e, w := s.locate(k, tag)
 	var err error
@@ -83,9 +87,12 @@ func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, erro
 		s.drop(e)
 	}
 	if err != nil {
+		if r != nil {
+			r.free()
+		}
 		return Hold{}, err
 	}
-	return t.hold(s, e, g, m), nil
+	return t.hold(r, s, e, g, m), nil
 }
 
 // Release gives up a hold of mode m of the key's lock, whoever holds it, and reports whether there was one.
