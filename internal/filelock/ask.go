@@ -70,6 +70,14 @@ func (a *ask) canTakeOver() bool {
 	return current && err == nil
 }
 
+// takeOver waits for what canTakeOver has seen to come. place.mu is held, but not all the time.
+func (a *ask) takeOver() (*hold, error) {
+	w := a.join()
+	a.place.mu.Unlock()
+	defer a.place.mu.Lock()
+	return a.wait(context.Background(), w)
+}
+
 // join adds a waiter. place.mu is held.
 func (a *ask) join() *waiter {
 	w := &waiter{ready: make(chan result, 1)}

@@ -196,13 +196,29 @@ func (f *flockFile) rest() {
 }
 
 func (f *flockFile) remove() error {
-	err := removeCompanion(f.path)
+	err := f.refuseRecordHolders()
+	if err == nil {
+		err = removeCompanion(f.path)
+	}
 	if err == nil {
 		err = pathError("unlink", f.path, unix.Unlink(f.path))
 	}
 	err = errors.Join(err, f.unlock())
 	f.close()
 	return err
+}
+
+// refuseRecordHolders returns ErrLocked if somebody has a record lock on the file: a program that uses only this kind of lock holds
+// it then, in spite of ours.
+func (f *flockFile) refuseRecordHolders() error {
+	holder, err := firstRecord(f.fd, 0, 0)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return nil // such a kernel does not tell
+	case err == nil && holder != nil:
+		return ErrLocked
+	}
+	return pathError("fcntl", f.path, err)
 }
 
 func (f *flockFile) close() { _ = unix.Close(f.fd) }
@@ -287,6 +303,16 @@ func setRecord(fd int, kind int16, start, length int64) (bool, error) {
 		return false, nil
 	}
 	return err == nil, unsupported(err)
+}
+
+// firstRecord returns a record lock that somebody else has on any of length bytes from start, or to the end if length is 0.
+func firstRecord(fd int, start, length int64) (*unix.Flock_t, error) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: start, Len: length}
+	err := retry(func() error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &lock) })
+	if err != nil || lock.Type == unix.F_UNLCK {
+		return nil, unsupported(err)
+	}
+	return &lock, nil
 }
 
 // unsupported translates the error of a kernel without OFD locks, one before 3.15.

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	files = systemEngine{} // tests choose the engine for themselves, and for the processes that they start
 	goleak.VerifyTestMain(m)
 }
 
@@ -50,10 +51,16 @@ func start(t testing.TB, role string, arguments any) *process {
 	}
 	cmd := exec.Command(os.Args[0], string(encoded))
 	cmd.Env = append(os.Environ(), roleVariable+"="+role)
-	if files == engine(portableEngine{}) {
-		cmd.Env = append(cmd.Env, EngineVariable+"=portable")
-	}
+	cmd.Env = append(cmd.Env, EngineVariable+"="+engineName())
 	return startCommand(t, cmd)
+}
+
+// engineName returns the value of EngineVariable that chooses the engine in use here.
+func engineName() string {
+	if files == engine(portableEngine{}) {
+		return "portable"
+	}
+	return ""
 }
 
 func startCommand(t testing.TB, cmd *exec.Cmd) *process {

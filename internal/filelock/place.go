@@ -2,6 +2,7 @@ package filelock
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -64,21 +65,44 @@ func (p *place) lock(ctx context.Context, r Request) (*hold, error) {
 // tryLock takes the lock of r if it is free.
 func (p *place) tryLock(r Request) (*hold, error) {
 	p.mu.Lock()
-	if a := p.asks[kindOf(r)]; a != nil && a.canTakeOver() {
-		w := a.join()
-		p.mu.Unlock()
-		return a.wait(context.Background(), w)
-	}
 	defer p.mu.Unlock()
-	h, granted, err := p.try(r, once)
-	if err != nil {
-		return nil, err
+	if a := p.asks[kindOf(r)]; a != nil && a.canTakeOver() {
+		return a.takeOver()
 	}
-	if !granted {
+	for {
+		h, err := p.tryOnce(r)
+		if !errors.Is(err, ErrLocked) || !p.endAbandoned() {
+			return h, err
+		}
+	}
+}
+
+// tryOnce takes the lock of r if the kernel gives it now. p.mu is held.
+func (p *place) tryOnce(r Request) (*hold, error) {
+	h, granted, err := p.try(r, once)
+	if err == nil && !granted {
 		h.abandon()
 		return nil, ErrLocked
 	}
-	return h, nil
+	return h, err
+}
+
+// endAbandoned gives back what waits have got that nobody needs any more, and tells if there was anything. p.mu is held,
+// but not all the time.
+func (p *place) endAbandoned() (ended bool) {
+	for kind := range p.asks {
+		a := p.asks[kind]
+		if a == nil || !a.canTakeOver() {
+			continue
+		}
+		ended = true
+		if h, err := a.takeOver(); err == nil {
+			p.mu.Unlock()
+			_ = h.release()
+			p.mu.Lock()
+		}
+	}
+	return ended
 }
 
 // once and persist say how often to try before a refusal counts.

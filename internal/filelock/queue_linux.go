@@ -18,6 +18,9 @@ import (
 //
 // Nobody waits while it holds a byte below its own number; that could close a circle, and nothing detects those.
 //
+// A number is drawn without a mutex, which a stopped process could keep from all others: whoever has drawn one looks if
+// the line has moved on meanwhile, and draws again then.
+//
 // It is a file beside the lock file since record locks on that one belong to the Fcntl option.
 type queue struct {
 	path   string
@@ -107,8 +110,8 @@ func (q *queue) settled() (bool, error) {
 		return false, err
 	}
 	current, _, err := leadsTo(q.path, q.id)
-	if !current && err == nil {
-		err = q.leave()
+	if !current {
+		err = errors.Join(err, q.leave())
 		q.close()
 	}
 	return current, err
@@ -153,12 +156,8 @@ func (q *queue) close() {
 
 // firstLock returns a lock that somebody else has on any of length bytes from start, or to the end if length is 0.
 func (q *queue) firstLock(start, length int64) (*unix.Flock_t, error) {
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: start, Len: length}
-	err := retry(func() error { return unix.FcntlFlock(uintptr(q.fd), unix.F_OFD_GETLK, &lock) })
-	if err != nil || lock.Type == unix.F_UNLCK {
-		return nil, pathError("fcntl", q.path, unsupported(err))
-	}
-	return &lock, nil
+	lock, err := firstRecord(q.fd, start, length)
+	return lock, pathError("fcntl", q.path, err)
 }
 
 // await waits until it can lock byte n, and does.
@@ -201,6 +200,9 @@ func removeCompanion(path string) error {
 	current, _, err := leadsTo(q.path, q.id)
 	if current {
 		err = pathError("unlink", q.path, unix.Unlink(q.path))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
 	return errors.Join(err, q.drop(0, 0))
 }

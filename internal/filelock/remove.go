@@ -21,7 +21,7 @@ func Remove(path string) error {
 // olderThan 0 any file goes that is not in use at the moment. It tells if it has removed the file.
 func RemoveIdle(path string, olderThan time.Duration) (bool, error) {
 	idle := func(used time.Time) bool {
-		return olderThan <= 0 || time.Since(used) >= olderThan+usedGranularity
+		return olderThan <= 0 || time.Since(used)-usedGranularity >= olderThan
 	}
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !(info.Mode().IsRegular() && idle(info.ModTime())) {

@@ -28,9 +28,14 @@ func (h Hold) Held() bool { return h.lock != nil && h.lock.Holds(h.generation) }
 
 // Forget makes the hold anonymous: it can only be released by [Table.Release] from now on.
 func (h Hold) Forget() {
-	if h.lock != nil && h.lock.receipt != nil && h.lock.renew(h.generation) {
-		h.lock.receipt.free()
+	if h.lock == nil || h.lock.receipt == nil || !h.lock.renew(h.generation) {
+		return
 	}
+	r := h.lock.receipt
+	if l := r.lock(); r.mode == Exclusive && l.permits > 1 {
+		l.countAnonymous()
+	}
+	r.free()
 }
 
 // Attachment returns what was given to [Attach], or nil for a hold that has been had otherwise.
@@ -65,7 +70,7 @@ func (t *Table) hold(r *receipt, s *slot, e *entry, g Generation, m Mode) Hold {
 		}
 		r = receipts.Get().(*receipt)
 	}
-	r.mode, r.slot, r.entry = m, s, e
+	r.mode, r.generation, r.slot, r.entry = m, g, s, e
 	return r.issue()
 }
 
@@ -76,9 +81,10 @@ type receipt struct {
 	attachment any // never changed
 
 	// Written before the hold is known to others, read by whoever has released it.
-	mode  Mode
-	slot  *slot
-	entry *entry // nil: the slot's own lock
+	mode       Mode
+	generation Generation // of the lock, for an exclusive hold
+	slot       *slot
+	entry      *entry // nil: the slot's own lock
 }
 
 var receipts = sync.Pool{New: func() any { return newReceipt() }}
@@ -99,16 +105,31 @@ func (r *receipt) redeem(g Generation) bool {
 	if !r.renew(g) {
 		return false
 	}
-	switch s, e := r.slot, r.entry; {
-	case r.attachment != nil:
-	case e != nil:
-		e.Release(r.mode)
-		s.drop(e)
-	default:
-		s.Release(r.mode)
+	if r.attachment == nil && r.release() && r.entry != nil {
+		r.slot.drop(r.entry)
 	}
 	r.free()
 	return true
+}
+
+// release releases the lock, unless that has been done by name already, which would have been wrong.
+func (r *receipt) release() bool {
+	l := r.lock()
+	if r.mode == Shared || l.permits > 1 {
+		return l.Release(r.mode)
+	}
+	return l.ReleaseGeneration(r.generation)
+}
+
+// lock returns the lock that the receipt stands for a hold of.
+func (r *receipt) lock() *Lock {
+	switch {
+	case r.attachment != nil:
+		return &r.Lock
+	case r.entry != nil:
+		return &r.entry.Lock
+	}
+	return &r.slot.Lock
 }
 
 // free lets the receipt be used again, unless there is an attachment, which copies of the hold may still ask for.

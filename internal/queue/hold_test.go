@@ -1,6 +1,9 @@
 package queue
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func TestAttachedHoldHoldsNothingButItself(t *testing.T) {
 	const attachment = "attachment"
@@ -52,4 +55,58 @@ func TestAcquireAtOnceTakesWhatIsFree(t *testing.T) {
 	}
 	mustRelease(t, h)
 	table.checkIdle(t)
+}
+
+// TestHoldReleasedByNameNeverReleasesAnother mixes the two ways to release, which is wrong: the hold that was taken must not become
+// one of other keys, nor of other holders of the same key.
+func TestHoldReleasedByNameNeverReleasesAnother(t *testing.T) {
+	for _, permits := range []int64{1, 3} {
+		table := NewTable(1, permits)
+		keys := func(from string) []Key {
+			var keys []Key
+			for i := range 50 {
+				keys = append(keys, Key{Name: fmt.Sprint(from, i)})
+			}
+			return keys
+		}
+		acquire := func(k Key) Hold {
+			h, ok := table.TryAcquire(k, Exclusive, Overtaking)
+			if !ok {
+				t.Fatalf("%v is not free", k)
+			}
+			return h
+		}
+		var stale []Hold
+		for _, k := range keys("stale") {
+			stale = append(stale, acquire(k))
+			if released := table.Release(k, Exclusive); released != (permits == 1) {
+				t.Errorf("%d permits: released by name: %v", permits, released)
+			}
+		}
+		var others []Hold
+		for _, k := range keys("other") {
+			for range permits {
+				others = append(others, acquire(k))
+			}
+		}
+		for _, h := range stale {
+			h.Release()
+		}
+		for _, h := range others {
+			if !h.Held() {
+				t.Fatalf("%d permits: another hold was released", permits)
+			}
+		}
+		for _, k := range keys("other") {
+			if _, ok := table.TryAcquire(k, Exclusive, Overtaking); ok {
+				t.Fatalf("%d permits: %v was taken once too often", permits, k)
+			}
+		}
+		for _, h := range others {
+			h.Release()
+		}
+		if n := table.Len(); n != 0 {
+			t.Errorf("%d permits: %d keys left", permits, n)
+		}
+	}
 }

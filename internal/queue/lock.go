@@ -25,8 +25,11 @@ type Lock struct {
 	// Guarded by busy:
 	frozen word // the state when busy was set
 	queue  waitlist
-	strict int   // waiters that must not be passed; the bit strict says whether there are any
-	taken  int32 // exclusive holders where permits > 1; the bit held says whether there are any
+	strict int32 // waiters that must not be passed; the bit strict says whether there are any
+
+	// Where permits > 1:
+	taken     int32 // exclusive holders; the bit held says whether there are any
+	anonymous int32 // those of them that no Hold stands for, see Hold.Forget
 
 	// Set before first use:
 	permits int32    // how many exclusive holders at once; 0 means 1
@@ -175,7 +178,7 @@ func (l *Lock) unjoin(w word) bool {
 
 // spins is how often acquireSpinning looks again before it queues: with an empty critical section the holder is gone
 // before a queue could be built, but spinning longer takes the processor from the holder.
-var spins = map[bool]int{true: 8}[runtime.NumCPU() > 1]
+var spins = min(8*(runtime.GOMAXPROCS(0)-1), 8)
 
 func (l *Lock) acquireSpinning(m Mode, o Order) (Generation, bool) {
 	g, ok := l.acquireFast(m, o)
@@ -314,6 +317,27 @@ func (l *Lock) releaseFrozen(w word, m Mode, mask, want word) bool {
 	}
 	l.thaw(w)
 	return ok
+}
+
+// releaseAnonymous is releaseFrozen for a hold that no Hold stands for.
+func (l *Lock) releaseAnonymous(w word, m Mode) bool {
+	if m == Exclusive && l.permits > 1 {
+		if l.anonymous == 0 {
+			l.thaw(w)
+			return false
+		}
+		l.anonymous--
+	}
+	return l.releaseFrozen(w, m, 0, 0)
+}
+
+// countAnonymous notes that no Hold stands for one of the exclusive holds any more.
+func (l *Lock) countAnonymous() {
+	l.mu.Lock()
+	w := l.freeze()
+	l.anonymous++
+	l.thaw(w)
+	l.mu.Unlock()
 }
 
 // await sleeps until the waiter has become a holder or ctx has ended.

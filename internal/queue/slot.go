@@ -107,7 +107,7 @@ func (s *slot) locate(k Key, tag word) (*entry, word) {
 // another key has come to hold meanwhile.
 func (s *slot) releaseFast(k Key, tag word, m Mode) bool {
 	w := s.load()
-	if w&crowded != 0 || w&tagMask != tag || !w.heldAs(m) || !s.named(k) {
+	if w&crowded != 0 || w&tagMask != tag || s.permits > 1 || !w.heldAs(m) || !s.named(k) {
 		return false
 	}
 	if m == Shared {
@@ -122,11 +122,16 @@ func (s *slot) releaseNamed(k Key, m Mode) bool {
 	defer s.mu.Unlock()
 	w := s.freeze()
 	if w.inUse() && s.named(k) {
-		return s.releaseFrozen(w, m, 0, 0)
+		return s.releaseAnonymous(w, m)
 	}
 	s.thaw(w)
 	e := s.crowd[k]
-	ok := e != nil && e.Release(m)
+	if e == nil {
+		return false
+	}
+	e.mu.Lock()
+	ok := e.releaseAnonymous(e.freeze(), m)
+	e.mu.Unlock()
 	if ok {
 		s.unref(e)
 	}
