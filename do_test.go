@@ -105,9 +105,12 @@ func TestHeldLocksListsTheNamesOutermostFirst(t *testing.T) {
 			}, lockutils.Shared())
 			inner(ctx, 1)
 			want(ctx, "a", "b/c")
-			_, taken := lockutils.LockContext(ctx, "e")
+			g, err := lockutils.LockContext(ctx, "e")
+			if err != nil {
+				return err
+			}
 			want(ctx, "a", "b/c") // what is taken without Do is not tied to a context
-			return taken
+			return g.Unlock()
 		}, lockutils.External(), lockutils.WithPrefix("p"))
 	})
 	if err != nil {
@@ -269,12 +272,22 @@ func TestKnowledgeOfALockEndsWithItsHold(t *testing.T) {
 
 // A reader that reads again must not wait for a writer who waits for that reader.
 func TestContextMayShareOnceMoreWhileAWriterWaits(t *testing.T) {
+	setLockPath(t)
 	synctest.Test(t, func(t *testing.T) {
-		for _, opts := range [][]lockutils.Option{{lockutils.Shared()}, {lockutils.Shared(), lockutils.Fair()}} {
+		for _, opts := range [][]lockutils.Option{
+			{lockutils.Shared()},
+			{lockutils.Shared(), lockutils.Fair()},
+			{lockutils.Shared(), lockutils.External()},
+		} {
 			var writer sync.WaitGroup
 			err := lockutils.Do(t.Context(), "x", func(ctx context.Context) error {
 				writer.Go(func() { mustUnlock(t, mustLock(t, "x")) })
 				synctest.Wait()
+				g, err := lockutils.LockContext(ctx, "x", append(opts, lockutils.NonBlocking())...)
+				if err != nil {
+					return err
+				}
+				mustUnlock(t, g)
 				return lockutils.Do(ctx, "x", func(ctx context.Context) error {
 					if held := lockutils.HeldLocks(ctx); !slices.Equal(held, []string{"x", "x"}) {
 						t.Errorf("held: %q", held)
@@ -287,6 +300,32 @@ func TestContextMayShareOnceMoreWhileAWriterWaits(t *testing.T) {
 			}
 			writer.Wait()
 		}
+	})
+}
+
+func TestContextMayShareAFileOnceMoreWhileAWriterWaits(t *testing.T) {
+	dir := setLockPath(t)
+	synctest.Test(t, func(t *testing.T) {
+		reader, writer := lockutils.NewInterProcessLock(filepath.Join(dir, "x")), lockutils.NewInterProcessLock(filepath.Join(dir, "x"))
+		var waiter sync.WaitGroup
+		err := lockutils.Do(t.Context(), "x", func(ctx context.Context) error {
+			waiter.Go(func() {
+				if err := writer.Lock(); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+			if err := reader.RLockContext(ctx); err != nil {
+				return err
+			}
+			wantError(t, reader.LockContext(ctx), lockutils.ErrDeadlock)
+			return reader.RUnlock()
+		}, lockutils.Shared(), lockutils.External())
+		if err != nil {
+			t.Error(err)
+		}
+		waiter.Wait()
+		mustUnlock(t, writer)
 	})
 }
 

@@ -33,7 +33,7 @@ func ExternalLock(name string, opts ...Option) (Guard, error) {
 
 // An InterProcessLock is a lock file with a path of its own, apart from names and lock paths. It may be held by one writer
 // or by several readers, in this or in other processes. Any goroutine may release what another has taken. It must not be
-// copied after first use, and is not reentrant.
+// copied after first use, and is not reentrant. The zero value has no file and cannot be locked.
 //
 // The file is created when it is missing, is never written to, and stays behind.
 type InterProcessLock struct {
@@ -53,13 +53,16 @@ func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
 	l := &InterProcessLock{settings: settings{}.with(opts)}
 	s := &l.settings
 	s.fileOnly = true
-	l.path, l.err = filepath.Abs(path)
+	if path != "" {
+		l.path, l.err = filepath.Abs(path)
+	}
 	switch {
-	case path == "":
-		l.path, l.err = "", fmt.Errorf("%w: empty path", ErrName)
+	case l.err != nil:
+	case filelock.IsCompanion(filepath.Base(path)):
+		l.err = fmt.Errorf("%w: %q is kept for the queue of a fair lock", ErrName, path)
 	case s.shared || s.nonBlocking || s.semaphores != nil || s.prefix != "" || s.lockPath != "":
 		l.err = invalid("an InterProcessLock takes no Shared, NonBlocking, WithSemaphores, WithPrefix or WithLockPath")
-	case l.err == nil:
+	default:
 		l.err = s.check()
 	}
 	return l
@@ -132,7 +135,11 @@ func (l *InterProcessLock) reading() settings {
 
 func (l *InterProcessLock) acquire(ctx context.Context, s settings) error {
 	err := l.err
-	if err == nil {
+	switch {
+	case err != nil:
+	case l.path == "":
+		err = fmt.Errorf("%w: empty path", ErrName)
+	default:
 		err = usable(ctx)
 	}
 	if err != nil {
@@ -183,18 +190,17 @@ func RemoveExternalLockFile(name string, opts ...Option) error {
 	}
 	if err == nil {
 		err = idle(path, func() error { return filelock.Remove(path) })
+		s.warnNotRemoved(path, err)
 	}
 	if err == nil {
 		return nil
-	}
-	if !errors.Is(err, ErrLocked) {
-		warnNotRemoved(path, err)
 	}
 	return fmt.Errorf("lockutils: cannot remove the file of lock %q (file %q): %w", name, path, err)
 }
 
 // RemoveExternalLockFiles removes the files in the lock path that nobody holds and nobody has used for olderThan, and
-// returns how many. With [WithPrefix] it removes only those of that project; without it everything in the directory counts as a lock file, so keep nothing
+// returns how many. With [WithPrefix] it removes only those whose names begin with the prefix and a hyphen: those of that project, and of
+// projects whose prefixes begin in the same way. Without it everything in the directory counts as a lock file, so keep nothing
 // else there. The time of the last use is kept in the file's modification time, to about a second. The remarks on
 // [RemoveExternalLockFile] about other programs apply.
 //
@@ -206,8 +212,12 @@ func RemoveExternalLockFiles(olderThan time.Duration, opts ...Option) (removed i
 	if err == nil {
 		err = s.check()
 	}
-	if err == nil && olderThan < 0 {
+	switch {
+	case err != nil:
+	case olderThan < 0:
 		err = invalid("negative age")
+	case s.prefix != "":
+		_, err = s.fileName("x") // a prefix that no lock can have
 	}
 	var entries []fs.DirEntry
 	if err == nil {
@@ -233,22 +243,25 @@ func RemoveExternalLockFiles(olderThan time.Duration, opts ...Option) (removed i
 			return err
 		})
 		if err != nil && !errors.Is(err, ErrLocked) {
-			warnNotRemoved(path, err)
+			s.warnNotRemoved(path, err)
 			failures = append(failures, fmt.Errorf("lockutils: cannot remove lock file %q: %w", path, err))
 		}
 	}
 	return removed, errors.Join(failures...)
 }
 
-func warnNotRemoved(path string, err error) {
-	logger().LogAttrs(context.Background(), slog.LevelWarn, "Failed to remove lock file",
-		slog.String("path", path), slog.Any("error", err))
+// warnNotRemoved logs the failure to remove a file. That somebody uses the file is none.
+func (s *settings) warnNotRemoved(path string, err error) {
+	if err != nil && !errors.Is(err, ErrLocked) && !s.silent {
+		logger().LogAttrs(context.Background(), slog.LevelWarn, "Failed to remove lock file",
+			slog.String("path", path), slog.Any("error", err))
+	}
 }
 
 // A Holder is a process that holds a lock file.
 type Holder struct {
 	PID     int
-	Command string // its name, as the system lists it; "" if that cannot be read
+	Command string // its command line; "" if that cannot be read
 	Mode    Mode   // ModeReader or ModeWriter
 }
 

@@ -22,6 +22,7 @@ func (f *FairLocks) Len() int { return f.table.len() }
 func (f *FairLocks) locks() *queue.Table { return f.table.get(1) }
 
 // A FairLock is the handle of a named lock that is served in order of arrival; see [FairLocks.Get]. It is a [sync.Locker].
+// The zero FairLock belongs to no container and cannot be used.
 // Like a [sync.Mutex] it is not tied to a goroutine, and not reentrant.
 type FairLock struct {
 	owner *FairLocks

@@ -48,7 +48,8 @@ func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error
 	return lock(ctx, name, settings{}.with(opts))
 }
 
-// TryLock is [Lock] with [NonBlocking]: it returns an error that wraps [ErrLocked] if the lock is taken.
+// TryLock is [Lock] with [NonBlocking]: it returns an error that wraps [ErrLocked] if the lock is taken. As with
+// [sync.Mutex.TryLock], that can happen although nobody holds the lock, if others come and go at the same instant.
 func TryLock(name string, opts ...Option) (Guard, error) {
 	s := settings{}.with(opts)
 	s.nonBlocking = true
@@ -148,15 +149,15 @@ func lockBy(ctx context.Context, name, by string, s *settings) (Guard, error) {
 			return Guard{}, &AcquireError{Name: name, Err: err}
 		}
 	}
-	if !s.nonBlocking {
-		switch kin(ctx, path, name, s) {
-		case deadlock:
+	switch kin(ctx, path, name, s) {
+	case deadlock:
+		if !s.nonBlocking {
 			return Guard{}, &AcquireError{Name: name, Path: path, Err: ErrDeadlock}
-		case sharer:
-			joining := *s
-			joining.joining = true
-			s = &joining
 		}
+	case sharer:
+		joining := *s
+		joining.joining = true
+		s = &joining
 	}
 	t := newTrail(ctx, name, by, path, s)
 	t.acquiring()

@@ -10,6 +10,7 @@ import (
 // debug messages are off, writes nothing and reads no clock.
 type trail struct {
 	log      *slog.Logger
+	ctx      context.Context // of the acquisition, for handlers that log what a context carries
 	lock, by string
 	path     string
 	start    time.Time // of the wait, and then of the hold
@@ -24,7 +25,7 @@ func newTrail(ctx context.Context, name, by, path string, s *settings) *trail {
 	if !l.Enabled(ctx, slog.LevelDebug) {
 		return nil
 	}
-	return &trail{log: l, lock: name, by: by, path: path, start: time.Now()}
+	return &trail{log: l, ctx: ctx, lock: name, by: by, path: path, start: time.Now()}
 }
 
 func (t *trail) acquiring() {
@@ -69,7 +70,7 @@ func (t *trail) write(msg string, more ...slog.Attr) {
 	if t.path != "" {
 		attrs = append(attrs, slog.String("path", t.path))
 	}
-	t.log.LogAttrs(context.Background(), slog.LevelDebug, msg, append(attrs, more...)...)
+	t.log.LogAttrs(t.ctx, slog.LevelDebug, msg, append(attrs, more...)...)
 }
 
 // debugging reports whether debug messages are wanted.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -139,7 +140,13 @@ func wantAcquireError(t testing.TB, err error, name, path string, reason error) 
 		t.Errorf("error names lock %q and file %q, want %q and %q", failed.Name, failed.Path, name, path)
 	}
 	wantError(t, err, reason)
-	for _, part := range []string{name, path, failed.Err.Error()} {
+	parts := []string{failed.Err.Error()}
+	for _, named := range []string{name, path} {
+		if named != "" {
+			parts = append(parts, strconv.Quote(named))
+		}
+	}
+	for _, part := range parts {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("message %q does not contain %q", err, part)
 		}

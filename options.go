@@ -54,7 +54,8 @@ func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: di
 func Fair() Option { return Option{kind: optFair} }
 
 // Shared takes the lock together with other Shared holders. Holders without Shared exclude them, and are excluded by
-// them. Waiting requests without Shared are not passed, so that readers cannot keep writers out.
+// them. Inside a process, waiting requests without Shared are not passed, so that readers cannot keep writers out; between processes only
+// [Fair] gives them that. There may be 65,536 holders at once; one more waits.
 func Shared() Option { return Option{kind: optShared} }
 
 // NonBlocking makes the call fail at once with [ErrLocked] when the lock is taken.
@@ -84,7 +85,8 @@ func WithLogging(on bool) Option {
 }
 
 // WithFileMode sets the permissions, before the umask, of a lock file that is created. The default is 0600, which keeps other users out.
-// A mode with other bits than permissions is an error.
+// A mode with other bits than permissions is an error, and so is one with which the owner could not open the file the next
+// time: he must be able to read it, and with [WithFcntl] or [Fair] to write to it.
 func WithFileMode(mode fs.FileMode) Option { return Option{kind: optFileMode, number: int64(mode)} }
 
 // WithFcntl takes an fcntl record lock on the lock file in addition to the flock that [External] takes, so that programs that lock with
@@ -101,9 +103,10 @@ type settings struct {
 	fcntl       bool
 	silent      bool
 	timed       bool // timeout counts
+	hasMode     bool // fileMode counts
 	timeout     time.Duration
 	delay       time.Duration
-	fileMode    fs.FileMode // 0: the default
+	fileMode    fs.FileMode
 	prefix      string
 	lockPath    string
 	semaphores  *Semaphores
@@ -136,19 +139,13 @@ func (s settings) with(opts []Option) settings {
 		case optLogging:
 			s.silent = o.number != 0
 		case optFileMode:
-			s.fileMode = fs.FileMode(o.number)
-			if s.fileMode == 0 {
-				s.fileMode = noPermissions
-			}
+			s.hasMode, s.fileMode = true, fs.FileMode(o.number)
 		case optFcntl:
 			s.fcntl = true
 		}
 	}
 	return s
 }
-
-// noPermissions tells WithFileMode(0), which is an error, from no WithFileMode.
-const noPermissions = fs.ModeIrregular
 
 // check returns an error that wraps ErrOptions if the settings contradict themselves.
 func (s *settings) check() error {
@@ -162,8 +159,9 @@ func (s *settings) check() error {
 	case s.delay < 0:
 		return invalid("negative delay")
 	case s.fileMode&^fs.ModePerm != 0:
-		return invalid("file mode with other bits than permissions, or none")
-	case s.fileMode != 0 && s.fileMode&0o400 == 0:
+		return invalid("file mode with other bits than permissions")
+	case s.hasMode && s.fileMode&0o400 == 0,
+		s.hasMode && (s.fcntl || s.fair) && s.fileMode&0o200 == 0:
 		return invalid("file mode that keeps the owner from opening the file again")
 	}
 	return nil

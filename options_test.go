@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/internal/filelock"
 )
 
 func TestContradictoryOptionsAreRefused(t *testing.T) {
@@ -26,6 +27,8 @@ func TestContradictoryOptionsAreRefused(t *testing.T) {
 		"file mode: setuid":          {lockutils.WithFileMode(fs.ModeSetuid | 0o700)},
 		"file mode: nothing":         {lockutils.WithFileMode(0)},
 		"file mode: not readable":    {lockutils.WithFileMode(0o266)},
+		"file mode: fair, read-only": {lockutils.WithFileMode(0o444), lockutils.Fair()},
+		"fcntl, file mode read-only": {lockutils.WithFcntl(), lockutils.WithFileMode(0o444)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, extra := range []lockutils.Option{{}, lockutils.External()} {
@@ -68,7 +71,6 @@ func TestOfARepeatedOptionTheLastCounts(t *testing.T) {
 		lockutils.WithSemaphores(container), lockutils.WithSemaphores(nil),
 		lockutils.WithLogging(true), lockutils.WithLogging(false),
 		lockutils.Shared(), lockutils.Shared(),
-		lockutils.Fair(), lockutils.Fair(),
 	)
 	if g.Path() != filepath.Join(dir, "b-x") || container.Len() != 0 {
 		t.Errorf("path %q, %d names in the container", g.Path(), container.Len())
@@ -258,7 +260,7 @@ func TestUnsupportedOptionsSaySo(t *testing.T) {
 		wantFree(t, "x", opt) // for a lock without a file the options cost nothing
 		wantFree(t, "x", lockutils.External())
 	}
-	if runtime.GOOS == "linux" && os.Getenv("LOCKUTILS_ENGINE") == "" {
+	if runtime.GOOS == "linux" && os.Getenv(filelock.EngineVariable) == "" {
 		wantFree(t, "x", lockutils.External(), lockutils.Fair(), lockutils.WithFcntl())
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/lockutils/lockutils"
 )
@@ -46,6 +45,7 @@ type answer struct {
 	Locked      bool
 	Unsupported bool
 	Errno       syscall.Errno
+	Swept       int // files, for "sweep"
 }
 
 // spelled are the options that an order can name.
@@ -167,7 +167,9 @@ func servePeer() error {
 		case "unlock":
 			err = held[o.Name].Unlock()
 		case "remove":
-			err = lockutils.RemoveExternalLockFile(o.Name, opts...)
+			err = lockutils.RemoveExternalLockFile(o.Name, append(opts, lockutils.WithLogging(false))...)
+		case "sweep":
+			a.Swept, err = lockutils.RemoveExternalLockFiles(0, append(opts, lockutils.WithLogging(false))...)
 		case "work":
 			var g lockutils.Guard
 			if g, err = lockutils.Lock(o.Name, opts...); err == nil {
@@ -183,7 +185,7 @@ func servePeer() error {
 			return fmt.Errorf("no such order: %q", o.Do)
 		}
 		if err != nil {
-			a = describe(err)
+			a.describe(err)
 		}
 		line, err := json.Marshal(a)
 		if err != nil {
@@ -194,8 +196,10 @@ func servePeer() error {
 	return orders.Err()
 }
 
-func describe(err error) answer {
-	a := answer{Error: err.Error(), Locked: errors.Is(err, lockutils.ErrLocked), Unsupported: errors.Is(err, errors.ErrUnsupported)}
+// describe tells what is known of an error.
+func (a *answer) describe(err error) {
+	a.Error = err.Error()
+	a.Locked, a.Unsupported = errors.Is(err, lockutils.ErrLocked), errors.Is(err, errors.ErrUnsupported)
 	var failed *lockutils.AcquireError
 	if a.Acquire = errors.As(err, &failed); a.Acquire {
 		a.Name, a.Path = failed.Name, failed.Path
@@ -203,7 +207,6 @@ func describe(err error) answer {
 	var file *fs.PathError
 	a.FileSystem = errors.As(err, &file)
 	errors.As(err, &a.Errno)
-	return a
 }
 
 // exhaust opens files until the system gives no more.
@@ -259,15 +262,5 @@ func workplace(t testing.TB, dir string) (count func() string) {
 			t.Fatal(err)
 		}
 		return string(data)
-	}
-}
-
-// eventually waits for a state that other processes bring about.
-func eventually(t testing.TB, what string, reached func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !reached(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not reached: %s", what)
-		}
 	}
 }

@@ -135,7 +135,8 @@ func (c *ReaderWriterLocks) Len() int { return c.table.len() }
 
 func (c *ReaderWriterLocks) locks() *queue.Table { return c.table.get(1) }
 
-// A NamedReaderWriterLock is the handle of a named [ReaderWriterLock]; see [ReaderWriterLocks.Get].
+// A NamedReaderWriterLock is the handle of a named [ReaderWriterLock]; see [ReaderWriterLocks.Get]. The
+// zero value belongs to no container and cannot be used.
 type NamedReaderWriterLock struct {
 	owner *ReaderWriterLocks
 	name  string

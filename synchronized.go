@@ -83,14 +83,15 @@ func (w *wrapper) reflected(fn reflect.Value) func(args []reflect.Value) []refle
 		if takesContext {
 			ctx, _ = args[0].Interface().(context.Context) // a nil context stays nil, and is refused below
 		}
+		called := false
 		err := doBy(ctx, w.name, w.by, func(ctx context.Context) error {
 			if takesContext {
 				args[0] = reflect.ValueOf(&ctx).Elem()
 			}
-			results = run(args)
+			results, called = run(args), true
 			return nil
 		}, &w.settings)
-		if err == nil {
+		if err == nil || called && !returnsError {
 			return results
 		}
 		if !returnsError {

@@ -1,0 +1,116 @@
+package lockutils_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/lockutils/lockutils"
+)
+
+// heap returns the size of all that is reachable.
+func heap() int64 {
+	var m runtime.MemStats
+	for range 3 { // pools give their content up at the second collection
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// wantSameHeap fails the test if f leaves more than a little behind.
+func wantSameHeap(t *testing.T, f func()) {
+	t.Helper()
+	before := heap()
+	f()
+	if grown := heap() - before; grown > 2<<20 {
+		t.Errorf("the heap has grown by %d KiB", grown>>10)
+	}
+}
+
+func once[L sync.Locker](l L) {
+	l.Lock()
+	defer l.Unlock()
+}
+
+func TestOneOffNamesLeaveNothingBehind(t *testing.T) {
+	container, fair, rw := lockutils.NewSemaphores(2), new(lockutils.FairLocks), new(lockutils.ReaderWriterLocks)
+	each := func(n int, use func(name string)) func() {
+		return func() {
+			for i := range n {
+				use(fmt.Sprint("instance-", i))
+			}
+		}
+	}
+	for name, f := range map[string]func(){
+		"Lock": each(1_000_000, func(name string) {
+			g, _ := lockutils.Lock(name)
+			_ = g.Unlock()
+		}),
+		"Do": each(100_000, func(name string) {
+			_ = lockutils.Do(context.Background(), name, func(context.Context) error { return nil }, lockutils.Shared())
+		}),
+		"Semaphores": each(100_000, func(name string) {
+			_ = container.Get(name).Acquire(context.Background())
+			container.Get(name).Release()
+		}),
+		"FairLocks":         each(100_000, func(name string) { once(fair.Get(name)) }),
+		"ReaderWriterLocks": each(100_000, func(name string) { once(rw.Get(name).RLocker()) }),
+		"containers": each(10_000, func(name string) {
+			c := lockutils.NewSemaphores(1)
+			_ = c.Get(name).TryAcquire() // and forgotten with its container
+		}),
+	} {
+		t.Run(name, func(t *testing.T) { wantSameHeap(t, f) })
+	}
+}
+
+func TestNamesHeldAtOnceAndReleasedLeaveNothingBehind(t *testing.T) {
+	container := new(lockutils.Semaphores)
+	for name, opts := range map[string][]lockutils.Option{
+		"default":   nil,
+		"shared":    {lockutils.Shared()},
+		"container": {lockutils.WithSemaphores(container), lockutils.WithPrefix("p")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantSameHeap(t, func() {
+				guards := make([]lockutils.Guard, 100_000)
+				for i := range guards {
+					var err error
+					if guards[i], err = lockutils.Lock(fmt.Sprint("instance-", i), opts...); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, g := range guards {
+					if err := g.Unlock(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+		})
+	}
+	if container.Len() != 0 {
+		t.Errorf("Len %d", container.Len())
+	}
+}
+
+func TestOneOffLockFilesLeaveNothingBehind(t *testing.T) {
+	dir := setLockPath(t)
+	wantSameHeap(t, func() {
+		for i := range 2_000 {
+			name := fmt.Sprint("instance-", i)
+			g, err := lockutils.Lock(name, lockutils.External())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := g.Unlock(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if removed, err := lockutils.RemoveExternalLockFiles(0); removed != 2_000 || err != nil || len(files(t, dir)) > 0 {
+		t.Errorf("%d removed, error %v", removed, err)
+	}
+}

@@ -1,0 +1,73 @@
+package lockutils_test
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/lockutils/lockutils"
+)
+
+func TestProjectScope(t *testing.T) {
+	dir := setLockPath(t)
+	for _, prefix := range []string{"nova", "nova-"} {
+		var (
+			lock         = lockutils.LockWithPrefix(prefix, lockutils.External())
+			synchronized = lockutils.SynchronizedWithPrefix(prefix, lockutils.External())
+			cleanup      = lockutils.RemoveExternalLockFileWithPrefix(prefix, lockutils.External())
+		)
+		g, err := lock("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.Name() != "x" || g.Path() != filepath.Join(dir, "nova-x") {
+			t.Errorf("name %q, path %q", g.Name(), g.Path())
+		}
+		wantTaken(t, "x", lockutils.WithPrefix("nova"))
+		wantFree(t, "x")
+		wantError(t, synchronized("x", func() error { t.Error("fn has run"); return nil }, lockutils.NonBlocking())(), lockutils.ErrLocked)
+		wantError(t, cleanup("x"), lockutils.ErrLocked)
+		mustUnlock(t, g)
+
+		failure := errors.New("from fn")
+		if err := synchronized("x", func() error { wantTaken(t, "x", lockutils.WithPrefix("nova")); return failure })(); err != failure {
+			t.Error(err)
+		}
+		if err := cleanup("x"); err != nil || len(files(t, dir)) > 0 {
+			t.Errorf("error %v, left %q", err, files(t, dir))
+		}
+		if err := cleanup("x"); err != nil {
+			t.Error("a missing file:", err)
+		}
+	}
+}
+
+func TestOptionsOfACallComeAfterTheProjects(t *testing.T) {
+	dir, other := setLockPath(t), lockDir(t)
+	lock := lockutils.LockWithPrefix("p", lockutils.External(), lockutils.WithLockPath(other), lockutils.NonBlocking())
+	g, err := lock("x", lockutils.WithLockPath(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Path() != filepath.Join(dir, "p-x") {
+		t.Errorf("path %q", g.Path())
+	}
+	_, err = lock("x")
+	wantError(t, err, lockutils.ErrLocked)
+	mustUnlock(t, g)
+
+	// The options of one call do not stay for the next.
+	g, err = lock("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Path() != filepath.Join(other, "p-x") {
+		t.Errorf("path %q", g.Path())
+	}
+	mustUnlock(t, g)
+	cleanup := lockutils.RemoveExternalLockFileWithPrefix("p", lockutils.WithLockPath(other))
+	if err := cleanup("x", lockutils.WithLockPath(dir)); err != nil || len(files(t, dir)) > 0 || !slices.Equal(files(t, other), []string{"p-x"}) {
+		t.Errorf("error %v, left %q and %q", err, files(t, dir), files(t, other))
+	}
+}
