@@ -1,0 +1,72 @@
+package prove
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/lockutils/lockutils/internal/filelock"
+	"golang.org/x/sys/unix"
+)
+
+// possessions is what a process has.
+type possessions struct {
+	goroutines  int
+	descriptors int
+	blocked     int // threads that wait in the kernel for a lock
+}
+
+func takeStock() possessions {
+	filelock.CloseIdle()
+	blocked := blockedThreads(os.Getpid()) // the first file that is read costs the runtime some descriptors for good
+	return possessions{runtime.NumGoroutine(), len(names("/proc/self/fd")), blocked}
+}
+
+// grace is for what has only just been given up and takes a moment to go.
+const grace = 10 * time.Second
+
+// leftover returns what a process still has after a time that it did not have before, or "".
+func (before possessions) leftover(limit time.Duration) string {
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		now := takeStock()
+		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors && now.blocked <= before.blocked {
+			return ""
+		}
+		if time.Since(start) > limit {
+			return fmt.Sprintf("%+v, before %+v; goroutines:\n%s", now, before, stacks())
+		}
+	}
+}
+
+// fcntlCall is the number of the system call fcntl: of the one with wide offsets, where there are two.
+var fcntlCall = cmp.Or(map[string]int{"386": 221, "arm": 221}[runtime.GOARCH], unix.SYS_FCNTL)
+
+// blockedThreads counts the threads of a process that wait in the kernel for a lock on a file.
+func blockedThreads(pid int) (n int) {
+	tasks := fmt.Sprintf("/proc/%d/task", pid)
+	for _, task := range names(tasks) {
+		text, _ := os.ReadFile(filepath.Join(tasks, task, "syscall"))
+		var call, fd, how int
+		if _, err := fmt.Sscanf(string(text), "%d 0x%x 0x%x", &call, &fd, &how); err != nil {
+			continue
+		}
+		if call == unix.SYS_FLOCK && how&unix.LOCK_NB == 0 || call == fcntlCall && how == unix.F_OFD_SETLKW {
+			n++
+		}
+	}
+	return n
+}
+
+// names returns the names in a directory, sorted; none if it cannot be read.
+func names(dir string) (names []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,9 @@
+# Adds one to the ledger in the directory $1, as the clerks of the Go tests do. Run by flock(1), under its lock.
+set -e
+exec 8<>"$1/ledger"
+if ! flock -n 8; then
+	printf x >>"$1/overlaps"
+	exit 1
+fi
+read -r n <&8 || n=0
+printf '%20d\n' "$((n + 1))" 1<>"$1/ledger"
