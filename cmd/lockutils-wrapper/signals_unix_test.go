@@ -38,11 +38,22 @@ func start(t *testing.T, cmd *exec.Cmd) *bufio.Scanner {
 		t.Fatal(err)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	ignoreNothing()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	stopWhenFailed(t, cmd)
 	return bufio.NewScanner(stdout)
+}
+
+// ignoreNothing undoes what the tests may have been started with, by nohup(1) or in the background of a shell: a signal that
+// is ignored stays so in the wrapper, but one that is caught does not.
+func ignoreNothing() {
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 }
 
 // stopWhenFailed ends the command too, not the wrapper alone, when the test fails before it has come to its end.

@@ -44,6 +44,7 @@ func TestInterruptFromTerminalArrivesOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	ignoreNothing()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
