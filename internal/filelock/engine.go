@@ -28,6 +28,8 @@ type lockFile interface {
 	// wait takes the lock as soon as it can. It returns errStopped when stop closes before, or ignores stop if it waits
 	// in the kernel.
 	wait(m Mode, delay time.Duration, stop <-chan struct{}) error
+	// polls tells if wait polls, and so ends as soon as it looks around after stop has closed.
+	polls() bool
 	// probe tells, while another goroutine is in wait, if that wait is about to end with the lock. It may always say no.
 	probe(m Mode) bool
 	// current tells if the path still leads to this file, and when the file was last marked as used.

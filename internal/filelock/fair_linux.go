@@ -54,6 +54,8 @@ func (f *fairFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) error
 	return f.admitNext(m)
 }
 
+func (f *fairFile) polls() bool { return false }
+
 func (f *fairFile) probe(Mode) bool { return false }
 
 func (f *fairFile) unlock() error {

@@ -154,6 +154,8 @@ func block(delay time.Duration, stop <-chan struct{}, try func() (bool, error), 
 	return wait()
 }
 
+func (f *flockFile) polls() bool { return f.fcntl }
+
 // probe works on the very file that waits. The kernel grants it the lock if it has it already, or if the lock is free,
 // and then ends the wait with it.
 func (f *flockFile) probe(m Mode) bool {

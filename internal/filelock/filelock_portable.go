@@ -96,6 +96,8 @@ func (f *portableFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) e
 	return poll(time.Millisecond, delay, stop, func() (bool, error) { return f.try(m) })
 }
 
+func (f *portableFile) polls() bool { return true }
+
 func (f *portableFile) probe(Mode) bool { return false }
 
 func (f *portableFile) current() (bool, time.Time, error) {

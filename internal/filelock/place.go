@@ -91,18 +91,36 @@ func (p *place) tryOnce(r Request) (*hold, error) {
 // but not all the time.
 func (p *place) endAbandoned() (ended bool) {
 	for kind := range p.asks {
-		a := p.asks[kind]
-		if a == nil || !a.canTakeOver() {
-			continue
-		}
-		ended = true
-		if h, err := a.takeOver(); err == nil {
-			p.mu.Unlock()
-			_ = h.release()
-			p.mu.Lock()
+		switch a := p.asks[kind]; {
+		case a == nil || len(a.waiters) > 0:
+		case a.canTakeOver():
+			ended = true
+			if h, err := a.takeOver(); err == nil {
+				p.mu.Unlock()
+				_ = h.release()
+				p.mu.Lock()
+			}
+		case a.hold != nil && a.hold.file.polls():
+			ended = p.outlast(a) || ended
 		}
 	}
 	return ended
+}
+
+// lastLook is how long an abandoned poll may take to notice that it is, far more than it does.
+const lastLook = time.Millisecond
+
+// outlast lets an abandoned poll take its last look, and tells if it has ended. p.mu is held, but not all the time.
+func (p *place) outlast(a *ask) bool {
+	for start := time.Now(); p.asks[kindOf(a.req)] == a; {
+		if len(a.waiters) > 0 || time.Since(start) > lastLook {
+			return false
+		}
+		p.mu.Unlock()
+		runtime.Gosched()
+		p.mu.Lock()
+	}
+	return true
 }
 
 // once and persist say how often to try before a refusal counts.
