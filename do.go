@@ -7,13 +7,14 @@ import (
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
-// Do runs fn with the named lock held, and releases it when fn returns, panics or ends its goroutine with [runtime.Goexit]. It
-// returns fn's error, or the [*AcquireError] of a lock that could not be had, in which case fn has not been run. Waiting
-// ends with ctx, as in [LockContext].
+// Do runs fn with the named lock held, and releases it when fn returns, panics or ends its goroutine with
+// [runtime.Goexit]. It returns fn's error, or the [*AcquireError] of a lock that could not be had, in which case fn has
+// not been run. Waiting ends with ctx, as in [LockContext].
 //
-// The context that fn gets is ctx with the knowledge of the lock: [HeldLocks] lists it, and a blocking request that is made with it
-// for the same lock fails with [ErrDeadlock]. So does a request to share a lock that it holds alone, or the other way
-// round. A lock that it shares it may share once more, also while others wait for it. The knowledge ends with the hold.
+// The context that fn gets is ctx with the knowledge of the lock: [HeldLocks] lists it, and a blocking request that is
+// made with it for the same lock fails with [ErrDeadlock]. So does a request to share a lock that it holds alone, or
+// the other way round. A lock that it shares it may share once more, also while others wait for it. The knowledge ends
+// with the hold.
 //
 // A nil fn is an error that wraps [ErrOptions].
 func Do(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error {
@@ -37,8 +38,8 @@ func doBy(ctx context.Context, name, by string, fn func(ctx context.Context) err
 	return fn(holding(ctx, g, s))
 }
 
-// HeldLocks returns the names of the locks that ctx knows to be held by the calls of [Do] and [Synchronized] that it comes from,
-// the outermost first. A nil ctx holds none.
+// HeldLocks returns the names of the locks that ctx knows to be held by the calls of [Do] and [Synchronized] that it
+// comes from, the outermost first. A nil ctx holds none.
 func HeldLocks(ctx context.Context) []string {
 	var names []string
 	for c := innermost(ctx); c != nil; c = c.outer {

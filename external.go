@@ -19,9 +19,9 @@ import (
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
-// ExternalLock takes just the lock file of [Lock] with [External], for those who compose locks themselves. It excludes all
-// others that take this lock file, goroutines of this process included, but not internal locks of the same name. [WithSemaphores],
-// which concerns internal locks, is an error.
+// ExternalLock takes just the lock file of [Lock] with [External], for those who compose locks themselves. It excludes
+// all others that take this lock file, goroutines of this process included, but not internal locks of the same name.
+// [WithSemaphores], which concerns internal locks, is an error.
 func ExternalLock(name string, opts ...Option) (Guard, error) {
 	s := settings{}.with(opts)
 	if s.semaphores != nil {
@@ -46,9 +46,10 @@ type InterProcessLock struct {
 	readers []*fileHold // guarded by mu
 }
 
-// NewInterProcessLock returns the lock of the file at path, which need not exist. [Fair], [WithFcntl], [WithTimeout], [WithDelay] and
-// [WithFileMode] apply to all its holds. The other options make no sense here: those that would choose another file or
-// another kind of hold than the method called make each acquisition return an error that wraps [ErrOptions].
+// NewInterProcessLock returns the lock of the file at path, which need not exist. [Fair], [WithFcntl], [WithTimeout],
+// [WithDelay] and [WithFileMode] apply to all its holds. The other options make no sense here: those that would choose
+// another file or another kind of hold than the method called make each acquisition return an error that wraps
+// [ErrOptions].
 func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
 	l := &InterProcessLock{settings: settings{}.with(opts)}
 	s := &l.settings
@@ -176,10 +177,11 @@ func (l *InterProcessLock) try(s settings) (bool, error) {
 	return err == nil, err
 }
 
-// RemoveExternalLockFile removes the lock file of a name, so that a lock path does not fill up with the files of locks that are not used any
-// more. It is safe at any time: a file that anybody holds stays, with an error that wraps [ErrLocked], and those who wait for the lock
-// or ask for it at the same moment start over with a new file. Programs that do not do so, Python's oslo.concurrency and flock(1) among
-// them, could be left holding a removed file: where they share the lock, do not remove it. A missing file is no error.
+// RemoveExternalLockFile removes the lock file of a name, so that a lock path does not fill up with the files of locks
+// that are not used any more. It is safe at any time: a file that anybody holds stays, with an error that wraps
+// [ErrLocked], and those who wait for the lock or ask for it at the same moment start over with a new file. Programs
+// that do not do so, Python's oslo.concurrency and flock(1) among them, could be left holding a removed file: where
+// they share the lock, do not remove it. A missing file is no error.
 //
 // [WithPrefix] and [WithLockPath] say which file is meant; options that only concern taking the lock have no effect.
 func RemoveExternalLockFile(name string, opts ...Option) error {
@@ -199,10 +201,10 @@ func RemoveExternalLockFile(name string, opts ...Option) error {
 }
 
 // RemoveExternalLockFiles removes the files in the lock path that nobody holds and nobody has used for olderThan, and
-// returns how many. With [WithPrefix] it removes only those whose names begin with the prefix and a hyphen: those of that project, and of
-// projects whose prefixes begin in the same way. Without it everything in the directory counts as a lock file, so keep nothing
-// else there. The time of the last use is kept in the file's modification time, to about a second. The remarks on
-// [RemoveExternalLockFile] about other programs apply.
+// returns how many. With [WithPrefix] it removes only those whose names begin with the prefix and a hyphen: those of
+// that project, and of projects whose prefixes begin in the same way. Without it everything in the directory counts as
+// a lock file, so keep nothing else there. The time of the last use is kept in the file's modification time, to about a
+// second. The remarks on [RemoveExternalLockFile] about other programs apply.
 //
 // Files that are in use are left alone. Others that cannot be removed do not stop the sweep: err joins their errors. A
 // missing directory is no error. A negative olderThan is one.
@@ -320,9 +322,9 @@ func (s *settings) directory() (string, error) {
 	return filepath.Abs(dir)
 }
 
-// fileName maps a name as oslo.concurrency does, so that both meet in the same file: prefix, hyphen, and the name with path
-// separators replaced. A result that is too long for a file name, which would be an error there, is cut and completed with a hash
-// of the whole.
+// fileName maps a name as oslo.concurrency does, so that both meet in the same file: prefix, hyphen, and the name with
+// path separators replaced. A result that is too long for a file name, which would be an error there, is cut and
+// completed with a hash of the whole.
 func (s *settings) fileName(name string) (string, error) {
 	file := s.filePrefix() + strings.ReplaceAll(name, string(os.PathSeparator), "_")
 	if os.PathSeparator != '/' {

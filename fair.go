@@ -32,8 +32,8 @@ type FairLock struct {
 // Lock takes the lock, waiting for its turn.
 func (l FairLock) Lock() { mustAcquire(l.LockContext(context.Background())) }
 
-// LockContext takes the lock, waiting for its turn until ctx ends; then it returns an [*AcquireError]. A nil ctx is an error that
-// wraps [ErrOptions].
+// LockContext takes the lock, waiting for its turn until ctx ends; then it returns an [*AcquireError]. A nil ctx is an
+// error that wraps [ErrOptions].
 func (l FairLock) LockContext(ctx context.Context) error {
 	return acquireNamed(ctx, l.owner.locks(), l.name, queue.Exclusive, queue.Fair)
 }

@@ -374,8 +374,8 @@ func TestGuardMayBeUnlockedByAnotherGoroutine(t *testing.T) {
 	}
 }
 
-// Of all who unlock copies of one guard at the same moment exactly one does it. The guards are kept and used again later, when
-// their records serve others.
+// Of all who unlock copies of one guard at the same moment exactly one does it. The guards are kept and used again
+// later, when their records serve others.
 func TestStaleGuardNeverFreesAnotherHold(t *testing.T) {
 	const goroutines, rounds = 8, 400
 	setLockPath(t)

@@ -1,6 +1,6 @@
 // Package lockutils takes locks by name: a program asks for the lock called "instance-4711" and gets it, whether the
-// contenders are goroutines of one process or processes of one host. It does not build, keep or clean up lock objects: a name
-// costs memory only while somebody holds it or waits for it.
+// contenders are goroutines of one process or processes of one host. It does not build, keep or clean up lock objects:
+// a name costs memory only while somebody holds it or waits for it.
 //
 //	guard, err := lockutils.Lock("instance-4711")
 //	if err != nil {
@@ -9,15 +9,16 @@
 //	defer guard.Unlock()
 //
 // [Lock], [LockContext] and [TryLock] return a [Guard]; [Do] runs a function with the lock held, [Synchronized] makes a
-// function that always runs so. Options say what kind of lock it is: [External] excludes other processes as well, through a lock
-// file; [Shared] lets readers in together; [Fair] serves strictly in order of arrival; [WithPrefix] scopes the name to a
-// project.
+// function that always runs so. Options say what kind of lock it is: [External] excludes other processes as well,
+// through a lock file; [Shared] lets readers in together; [Fair] serves strictly in order of arrival; [WithPrefix]
+// scopes the name to a project.
 //
-// The package is the Go counterpart of Python's oslo_concurrency.lockutils, with which it can share lock files (see [WithFcntl]).
+// The package is the Go counterpart of Python's oslo_concurrency.lockutils, with which it can share lock files (see
+// [WithFcntl]).
 //
-// Without [Fair], a request may take a lock that is free although others wait for it, as with [sync.Mutex]; a waiter that
-// has been passed for a millisecond is served next. No lock is reentrant: whoever holds one and asks for it again waits for ever,
-// unless the asking goes through the context of [Do], which gives [ErrDeadlock].
+// Without [Fair], a request may take a lock that is free although others wait for it, as with [sync.Mutex]; a waiter
+// that has been passed for a millisecond is served next. No lock is reentrant: whoever holds one and asks for it again
+// waits for ever, unless the asking goes through the context of [Do], which gives [ErrDeadlock].
 //
 // All functions and methods may be called concurrently, unless their documentation says otherwise.
 package lockutils
@@ -31,8 +32,8 @@ import (
 )
 
 // Lock takes the named lock, waiting for it as long as it takes, and returns the guard that releases it. An error is
-// always an [*AcquireError]. Inside a process, locks with and without [External], with and without [Fair], are the same lock if they
-// have the same name, prefix and container.
+// always an [*AcquireError]. Inside a process, locks with and without [External], with and without [Fair], are the same
+// lock if they have the same name, prefix and container.
 func Lock(name string, opts ...Option) (Guard, error) {
 	if len(opts) == 0 && !debugging() {
 		if h, ok := internalLocks.AcquireAtOnce(queue.Key{Name: name}); ok {
@@ -42,8 +43,8 @@ func Lock(name string, opts ...Option) (Guard, error) {
 	return LockContext(context.Background(), name, opts...)
 }
 
-// LockContext is [Lock] with a wait that ends with ctx: the error then matches ctx.Err() and context.Cause(ctx). With a ctx that is done
-// already not even a free lock is taken. A nil ctx is an error that wraps [ErrOptions].
+// LockContext is [Lock] with a wait that ends with ctx: the error then matches ctx.Err() and context.Cause(ctx). With a
+// ctx that is done already not even a free lock is taken. A nil ctx is an error that wraps [ErrOptions].
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
 	return lock(ctx, name, settings{}.with(opts))
 }
@@ -91,8 +92,9 @@ type extra struct {
 	trail    *trail // nil unless the release is to be logged
 }
 
-// Unlock releases the lock. A second Unlock, on whatever copy, returns [ErrNotHeld] and disturbs nobody. Any other error comes
-// from the file system and means that the lock file could not be closed properly; the lock is released all the same.
+// Unlock releases the lock. A second Unlock, on whatever copy, returns [ErrNotHeld] and disturbs nobody. Any other
+// error comes from the file system and means that the lock file could not be closed properly; the lock is released all
+// the same.
 func (g Guard) Unlock() error {
 	if !g.hold.Release() {
 		return ErrNotHeld

@@ -46,8 +46,8 @@ func setLockPath(t testing.TB) string {
 	return dir
 }
 
-// noDescriptorLeft fails the test if a descriptor of this process leads into the directory. Systems that do not show them have
-// none to find.
+// noDescriptorLeft fails the test if a descriptor of this process leads into the directory. Systems that do not show
+// them have none to find.
 func noDescriptorLeft(t testing.TB, dir string) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -129,7 +129,8 @@ func wantError(t testing.TB, err, target error) {
 	}
 }
 
-// wantAcquireError fails the test unless err is an AcquireError for that lock and file whose message names both and the reason.
+// wantAcquireError fails the test unless err is an AcquireError for that lock and file whose message names both and the
+// reason.
 func wantAcquireError(t testing.TB, err error, name, path string, reason error) {
 	t.Helper()
 	var failed *lockutils.AcquireError

@@ -40,13 +40,14 @@ const (
 // [WithLockPath], [SetDefaults]).
 func External() Option { return Option{kind: optExternal} }
 
-// WithPrefix puts the lock in the scope of a project: locks of different prefixes have nothing to do with each other. The lock
-// file is named prefix, hyphen, name; a prefix that ends in a hyphen means the same as without it. The empty prefix is
-// that of locks without one.
+// WithPrefix puts the lock in the scope of a project: locks of different prefixes have nothing to do with each other.
+// The lock file is named prefix, hyphen, name; a prefix that ends in a hyphen means the same as without it. The empty
+// prefix is that of locks without one.
 func WithPrefix(prefix string) Option { return Option{kind: optPrefix, text: prefix} }
 
-// WithLockPath sets the directory of the lock file. It is made if it does not exist. All processes that share a lock must name the same
-// directory; for security only their users should be able to write to it. Empty means the process-wide one, [LockPath].
+// WithLockPath sets the directory of the lock file. It is made if it does not exist. All processes that share a lock
+// must name the same directory; for security only their users should be able to write to it. Empty means the
+// process-wide one, [LockPath].
 func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: dir} }
 
 // Fair serves the request in strict order of arrival: nobody passes it, and it passes nobody. With [External] that holds
@@ -54,25 +55,25 @@ func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: di
 func Fair() Option { return Option{kind: optFair} }
 
 // Shared takes the lock together with other Shared holders. Holders without Shared exclude them, and are excluded by
-// them. Inside a process, waiting requests without Shared are not passed, so that readers cannot keep writers out; between processes only
-// [Fair] gives them that. There may be 65,536 holders at once; one more waits.
+// them. Inside a process, waiting requests without Shared are not passed, so that readers cannot keep writers out;
+// between processes only [Fair] gives them that. There may be 65,536 holders at once; one more waits.
 func Shared() Option { return Option{kind: optShared} }
 
 // NonBlocking makes the call fail at once with [ErrLocked] when the lock is taken.
 func NonBlocking() Option { return Option{kind: optNonBlocking} }
 
-// WithTimeout bounds the wait: after d the call fails with an error that matches [context.DeadlineExceeded]. A zero d waits not at
-// all. A negative one is an error, and so is a timeout together with [NonBlocking].
+// WithTimeout bounds the wait: after d the call fails with an error that matches [context.DeadlineExceeded]. A zero d
+// waits not at all. A negative one is an error, and so is a timeout together with [NonBlocking].
 func WithTimeout(d time.Duration) Option { return Option{kind: optTimeout, number: int64(d)} }
 
-// WithDelay sets how often a lock file is looked at where the system cannot wake a waiter: on network file systems, on other
-// systems than Linux, and when very many lock files are waited for at once. The first looks follow each other faster. The
-// default, also for zero, is 10 ms. A negative delay is an error.
+// WithDelay sets how often a lock file is looked at where the system cannot wake a waiter: on network file systems, on
+// other systems than Linux, and when very many lock files are waited for at once. The first looks follow each other
+// faster. The default, also for zero, is 10 ms. A negative delay is an error.
 func WithDelay(d time.Duration) Option { return Option{kind: optDelay, number: int64(d)} }
 
-// WithSemaphores takes the lock from this container instead of the package's own: locks of different containers have nothing to do with
-// each other inside a process. A lock file knows no containers. A nil container means the package's own. A container
-// cannot be combined with [Fair].
+// WithSemaphores takes the lock from this container instead of the package's own: locks of different containers have
+// nothing to do with each other inside a process. A lock file knows no containers. A nil container means the package's
+// own. A container cannot be combined with [Fair].
 func WithSemaphores(s *Semaphores) Option { return Option{kind: optSemaphores, semaphores: s} }
 
 // WithLogging turns the log messages of this call on, which is the default, or off.
@@ -84,14 +85,15 @@ func WithLogging(on bool) Option {
 	return o
 }
 
-// WithFileMode sets the permissions, before the umask, of a lock file that is created. The default is 0600, which keeps other users out.
-// A mode with other bits than permissions is an error, and so is one with which the owner could not open the file the next
-// time: he must be able to read it, and with [WithFcntl] or [Fair] to write to it.
+// WithFileMode sets the permissions, before the umask, of a lock file that is created. The default is 0600, which keeps
+// other users out. A mode with other bits than permissions is an error, and so is one with which the owner could not
+// open the file the next time: he must be able to read it, and with [WithFcntl] or [Fair] to write to it.
 func WithFileMode(mode fs.FileMode) Option { return Option{kind: optFileMode, number: int64(mode)} }
 
-// WithFcntl takes an fcntl record lock on the lock file in addition to the flock that [External] takes, so that programs that lock with
-// fcntl are excluded as well. Python's oslo.concurrency and fasteners are such programs. Where the system has no open
-// file description locks, as Linux does, the call fails with an error that matches [ErrOptions] and [errors.ErrUnsupported].
+// WithFcntl takes an fcntl record lock on the lock file in addition to the flock that [External] takes, so that
+// programs that lock with fcntl are excluded as well. Python's oslo.concurrency and fasteners are such programs. Where
+// the system has no open file description locks, as Linux does, the call fails with an error that matches [ErrOptions]
+// and [errors.ErrUnsupported].
 func WithFcntl() Option { return Option{kind: optFcntl} }
 
 // settings is what the options of one call amount to.

@@ -39,8 +39,8 @@ func SynchronizedWithPrefix(prefix string, defaults ...Option) SynchronizedFunc 
 	}
 }
 
-// RemoveExternalLockFileWithPrefix returns [RemoveExternalLockFile] with [WithPrefix] and the default options given; options
-// of a call come after them.
+// RemoveExternalLockFileWithPrefix returns [RemoveExternalLockFile] with [WithPrefix] and the default options given;
+// options of a call come after them.
 func RemoveExternalLockFileWithPrefix(prefix string, defaults ...Option) CleanupFunc {
 	return func(name string, opts ...Option) error {
 		return RemoveExternalLockFile(name, within(prefix, defaults, opts)...)

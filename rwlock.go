@@ -47,8 +47,8 @@ type ReaderWriterLock struct{ lock queue.Lock }
 // Lock takes the lock as a writer.
 func (l *ReaderWriterLock) Lock() { mustAcquire(l.LockContext(context.Background())) }
 
-// LockContext takes the lock as a writer, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx is an error
-// that wraps [ErrOptions].
+// LockContext takes the lock as a writer, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
+// is an error that wraps [ErrOptions].
 func (l *ReaderWriterLock) LockContext(ctx context.Context) error {
 	return l.acquire(ctx, queue.Exclusive)
 }
@@ -66,8 +66,8 @@ func (l *ReaderWriterLock) Unlock() {
 // RLock takes the lock as a reader.
 func (l *ReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Background())) }
 
-// RLockContext takes the lock as a reader, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx is an error
-// that wraps [ErrOptions].
+// RLockContext takes the lock as a reader, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
+// is an error that wraps [ErrOptions].
 func (l *ReaderWriterLock) RLockContext(ctx context.Context) error {
 	return l.acquire(ctx, queue.Shared)
 }
@@ -145,8 +145,8 @@ type NamedReaderWriterLock struct {
 // Lock takes the lock as a writer.
 func (l NamedReaderWriterLock) Lock() { mustAcquire(l.LockContext(context.Background())) }
 
-// LockContext takes the lock as a writer, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx is an error
-// that wraps [ErrOptions].
+// LockContext takes the lock as a writer, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
+// is an error that wraps [ErrOptions].
 func (l NamedReaderWriterLock) LockContext(ctx context.Context) error {
 	return acquireNamed(ctx, l.owner.locks(), l.name, queue.Exclusive, queue.Fair)
 }
@@ -166,8 +166,8 @@ func (l NamedReaderWriterLock) Unlock() {
 // RLock takes the lock as a reader.
 func (l NamedReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Background())) }
 
-// RLockContext takes the lock as a reader, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx is an error
-// that wraps [ErrOptions].
+// RLockContext takes the lock as a reader, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
+// is an error that wraps [ErrOptions].
 func (l NamedReaderWriterLock) RLockContext(ctx context.Context) error {
 	return acquireNamed(ctx, l.owner.locks(), l.name, queue.Shared, queue.Fair)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
-// Semaphores is a container of named semaphores. Two containers have nothing to do with each other: the same name means another
-// semaphore in each. The zero value is ready for use, with one permit for each name.
+// Semaphores is a container of named semaphores. Two containers have nothing to do with each other: the same name means
+// another semaphore in each. The zero value is ready for use, with one permit for each name.
 //
 // A name costs memory only while a permit of it is held or waited for. A Semaphores must not be copied after first use.
 type Semaphores struct {
@@ -34,15 +34,16 @@ func (s *Semaphores) Len() int { return s.table.len() }
 
 func (s *Semaphores) locks() *queue.Table { return s.table.get(max(s.permits, 1)) }
 
-// A Semaphore is the handle of a named semaphore; see [Semaphores.Get]. A lock taken with [WithSemaphores] and without a prefix takes a
-// permit of the semaphore of its name. The zero Semaphore belongs to no container and cannot be used.
+// A Semaphore is the handle of a named semaphore; see [Semaphores.Get]. A lock taken with [WithSemaphores] and without
+// a prefix takes a permit of the semaphore of its name. The zero Semaphore belongs to no container and cannot be used.
 type Semaphore struct {
 	owner *Semaphores
 	name  string
 }
 
-// Acquire takes a permit, waiting for one if it must. If ctx ends first it returns an [*AcquireError]. A nil ctx is an error
-// that wraps [ErrOptions]. If ctx comes from [Do] and holds all the permits itself, the error wraps [ErrDeadlock].
+// Acquire takes a permit, waiting for one if it must. If ctx ends first it returns an [*AcquireError]. A nil ctx is an
+// error that wraps [ErrOptions]. If ctx comes from [Do] and holds all the permits itself, the error wraps
+// [ErrDeadlock].
 func (s Semaphore) Acquire(ctx context.Context) error {
 	if kin(ctx, "", s.name, &settings{semaphores: s.owner}) == deadlock {
 		return &AcquireError{Name: s.name, Err: ErrDeadlock}
@@ -55,8 +56,8 @@ func (s Semaphore) TryAcquire() bool {
 	return tryAcquireNamed(s.owner.locks(), s.name, queue.Exclusive, queue.Overtaking)
 }
 
-// Release gives a permit back that Acquire or TryAcquire has taken. It panics if there is none. What [Lock] has taken is for
-// its guard to release.
+// Release gives a permit back that Acquire or TryAcquire has taken. It panics if there is none. What [Lock] has taken
+// is for its guard to release.
 func (s Semaphore) Release() {
 	if !releaseNamed(s.owner.locks(), s.name, queue.Exclusive) {
 		panic(fmt.Sprintf("lockutils: Release of semaphore %q, which nobody holds", s.name))

@@ -15,8 +15,8 @@ import (
 //     result, the function panics with the [*AcquireError].
 //
 // The lock is released when fn returns, panics or ends its goroutine. Log messages name fn in the attribute "by". The
-// types func(), func() error and func(context.Context) error are called without reflection; others cost a few hundred nanoseconds
-// more.
+// types func(), func() error and func(context.Context) error are called without reflection; others cost a few hundred
+// nanoseconds more.
 //
 // Synchronized panics at once if fn is nil or not a function.
 func Synchronized[F any](name string, fn F, opts ...Option) F {

@@ -28,8 +28,8 @@ func TempLockPath(t testing.TB) string {
 	return dir
 }
 
-// Hold takes the lock, waiting for it as long as the test may run, and releases it when the test ends, unless the test has done so
-// itself. It ends the test if the lock cannot be had.
+// Hold takes the lock, waiting for it as long as the test may run, and releases it when the test ends, unless the test
+// has done so itself. It ends the test if the lock cannot be had.
 func Hold(t testing.TB, name string, opts ...lockutils.Option) lockutils.Guard {
 	t.Helper()
 	guard, err := lockutils.LockContext(t.Context(), name, opts...)

@@ -46,8 +46,8 @@ func start(t *testing.T, cmd *exec.Cmd) *bufio.Scanner {
 	return bufio.NewScanner(stdout)
 }
 
-// ignoreNothing undoes what the tests may have been started with, by nohup(1) or in the background of a shell: a signal that
-// is ignored stays so in the wrapper, but one that is caught does not.
+// ignoreNothing undoes what the tests may have been started with, by nohup(1) or in the background of a shell: a signal
+// that is ignored stays so in the wrapper, but one that is caught does not.
 func ignoreNothing() {
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
 		if signal.Ignored(s) {

@@ -210,8 +210,8 @@ func (f *flockFile) remove() error {
 	return err
 }
 
-// refuseRecordHolders returns ErrLocked if somebody has a record lock on the file: a program that uses only this kind of lock holds
-// it then, in spite of ours.
+// refuseRecordHolders returns ErrLocked if somebody has a record lock on the file: a program that uses only this kind
+// of lock holds it then, in spite of ours.
 func (f *flockFile) refuseRecordHolders() error {
 	holder, err := firstRecord(f.fd, 0, 0)
 	switch {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tableReads is how often the kernel's table is read. It comes in pages, and a lock may be missing from it when others before
-// it go between two pages.
+// tableReads is how often the kernel's table is read. It comes in pages, and a lock may be missing from it when others
+// before it go between two pages.
 const tableReads = 3
 
 // Holders lists the processes that hold a lock on the file at path, of whatever kind, as the kernel's table of locks

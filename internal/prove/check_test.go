@@ -66,8 +66,9 @@ func (h history) legal(permits int) bool {
 
 // shortest leaves out of an illegal history what is not needed to show that it is illegal.
 //
-// What is left out must not be what makes the rest illegal: a release without its acquisition would be. So a request goes as a
-// whole, with its arrival and release, and only if no event that stays was legal on account of it: a refusal, or a wait.
+// What is left out must not be what makes the rest illegal: a release without its acquisition would be. So a request
+// goes as a whole, with its arrival and release, and only if no event that stays was legal on account of it: a refusal,
+// or a wait.
 func (h history) shortest(permits int) history {
 	for size := len(h); size > 0; {
 		shorter := false
@@ -109,8 +110,8 @@ func (h history) drop(from, size int) history {
 	return rest
 }
 
-// keepReasons takes back what is to be dropped and may be the reason for an event that stays. It reports whether there was any,
-// since that may then need a reason itself.
+// keepReasons takes back what is to be dropped and may be the reason for an event that stays. It reports whether there
+// was any, since that may then need a reason itself.
 func (h history) keepReasons(dropped, single map[int]bool) (any bool) {
 	for i, e := range h {
 		if !e.Action.needsReason() || single[i] || dropped[e.Request.ID] {

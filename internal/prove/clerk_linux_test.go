@@ -13,8 +13,8 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// A clerk is a process that keeps the ledger: again and again it takes the lock, in some way, and writes or reads. It does so until
-// it is told to stop, or is killed.
+// A clerk is a process that keeps the ledger: again and again it takes the lock, in some way, and writes or reads. It
+// does so until it is told to stop, or is killed.
 
 // A charge is the first order to a clerk.
 type charge struct {

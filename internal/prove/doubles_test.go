@@ -10,8 +10,8 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// Broken locks. Each is the model made to work, with one decision replaced by a wrong one; the one without is the control that
-// shows that it is the flaw that is caught.
+// Broken locks. Each is the model made to work, with one decision replaced by a wrong one; the one without is the
+// control that shows that it is the flaw that is caught.
 
 // modelLocks is the model with a mutex around it. Its decisions can be replaced.
 type modelLocks struct {

@@ -23,8 +23,8 @@ type ledger struct {
 	account *os.File
 }
 
-// An account is a process's own count: of the updates that it has begun and of those that it has done. Of a process that was killed
-// they differ by one at most.
+// An account is a process's own count: of the updates that it has begun and of those that it has done. Of a process
+// that was killed they differ by one at most.
 const (
 	begunAt = 0
 	doneAt  = numberSize

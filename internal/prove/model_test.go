@@ -9,9 +9,9 @@ import (
 
 // The model: what a lock with a number of permits allows.
 //
-// There may be as many exclusive holders as permits, or any number of shared ones, never both. A request that is known to wait is
-// passed by nobody if it is fair, and only by exclusive ones that are not fair themselves if it is not. A release ends one hold and only
-// once. A file is removed only while nobody holds the lock.
+// There may be as many exclusive holders as permits, or any number of shared ones, never both. A request that is known
+// to wait is passed by nobody if it is fair, and only by exclusive ones that are not fair themselves if it is not. A
+// release ends one hold and only once. A file is removed only while nobody holds the lock.
 //
 // The model also knows what may not fail. A try or a removal may be refused only because of a holder, or of somebody
 // waiting. A request may still wait, at a moment when nothing moves, only for a holder that excludes it or behind another

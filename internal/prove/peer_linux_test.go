@@ -98,7 +98,8 @@ func (p *peer) lastWords() string {
 	return p.errors.String()
 }
 
-// serve answers orders until there are none. It runs in the other process, which does not outlive this one's end of the pipe.
+// serve answers orders until there are none. It runs in the other process, which does not outlive this one's end of the
+// pipe.
 func serve[Order, Answer any](do func(Order) (Answer, error)) error {
 	orders := make(chan Order)
 	go func() {

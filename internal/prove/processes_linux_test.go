@@ -159,9 +159,9 @@ func (c *crowd) once(e *effort, n int, pictures string) *violation {
 	return e.checkAll(all, c.contender.permits, pictures)
 }
 
-// withoutVague leaves out the refusals of a history in which a wait was abandoned, if there are any. The process that abandons a wait in
-// the kernel cannot call it back: it may be granted the lock later, and give it back at once, after the wait has ended. A
-// try of another process can meet it there.
+// withoutVague leaves out the refusals of a history in which a wait was abandoned, if there are any. The process that
+// abandons a wait in the kernel cannot call it back: it may be granted the lock later, and give it back at once, after
+// the wait has ended. A try of another process can meet it there.
 func (h history) withoutVague() history {
 	if !slices.ContainsFunc(h, func(e event) bool { return e.Action == abandon }) {
 		return h

@@ -7,8 +7,8 @@
 //   - Faults: processes are killed and stopped, lock files removed and replaced, descriptors and disk space exhausted, beside
 //     other programs that lock the same files; and all the while a ledger shows if two were ever let in together.
 //
-// The flag -prove.time says for how long; it is a few seconds by default. With -prove.report the run shows its progress and writes its
-// table into the document given:
+// The flag -prove.time says for how long; it is a few seconds by default. With -prove.report the run shows its progress
+// and writes its table into the document given:
 //
 //	cd internal/prove && go test -count=1 -timeout=0 -prove.time=2m -prove.report=../../docs/reliability.md
 package prove

@@ -13,9 +13,9 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// Step by step: a few goroutines do something at the same time, then all come to rest before the next step. At rest it is known who
-// waits, and so in which order the fair ones must be served; and whoever waits must have a reason, or else has
-// missed a wake-up.
+// Step by step: a few goroutines do something at the same time, then all come to rest before the next step. At rest it
+// is known who waits, and so in which order the fair ones must be served; and whoever waits must have a reason, or else
+// has missed a wake-up.
 
 var steps = trials("goroutines, step by step", stepTrials()...)
 

@@ -53,8 +53,9 @@ func Attach(attachment any) Hold {
 	return r.issue()
 }
 
-// receipt returns one for a hold of mode m, or nil if that can probably do without. The sooner it is there the better: while readers
-// are in, they had better do nothing that takes time, so that they are out before another processor wants the word.
+// receipt returns one for a hold of mode m, or nil if that can probably do without. The sooner it is there the better:
+// while readers are in, they had better do nothing that takes time, so that they are out before another processor wants
+// the word.
 func (t *Table) receipt(m Mode) *receipt {
 	if m == Exclusive && t.permits <= 1 {
 		return nil
@@ -74,8 +75,8 @@ func (t *Table) hold(r *receipt, s *slot, e *entry, g Generation, m Mode) Hold {
 	return r.issue()
 }
 
-// A receipt stands for one of several holds of a lock, or for one of a lock that may go away. It is redeemed once, then it is
-// used for another hold.
+// A receipt stands for one of several holds of a lock, or for one of a lock that may go away. It is redeemed once, then
+// it is used for another hold.
 type receipt struct {
 	Lock           // always held: by the hold that the receipt stands for, or will stand for next
 	attachment any // never changed

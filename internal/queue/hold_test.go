@@ -57,8 +57,8 @@ func TestAcquireAtOnceTakesWhatIsFree(t *testing.T) {
 	table.checkIdle(t)
 }
 
-// TestHoldReleasedByNameNeverReleasesAnother mixes the two ways to release, which is wrong: the hold that was taken must not become
-// one of other keys, nor of other holders of the same key.
+// TestHoldReleasedByNameNeverReleasesAnother mixes the two ways to release, which is wrong: the hold that was taken
+// must not become one of other keys, nor of other holders of the same key.
 func TestHoldReleasedByNameNeverReleasesAnother(t *testing.T) {
 	for _, permits := range []int64{1, 3} {
 		table := NewTable(1, permits)

@@ -143,8 +143,8 @@ func (l *Lock) acquireFast(m Mode, o Order) (Generation, bool) {
 	return w.taken().generation(), true
 }
 
-// lets reports whether it is worth trying acquireFast on that word. Who looks first is seldom counted in vain; who does not, when
-// the lock is probably to be had, spares the other processors the cache line once.
+// lets reports whether it is worth trying acquireFast on that word. To look first costs the other processors the cache
+// line once; not to look can make a reader count itself in vain.
 func (l *Lock) lets(w word, m Mode, o Order) bool {
 	if m == Shared {
 		return w&barred == 0
@@ -209,9 +209,9 @@ func (l *Lock) releaseShared() bool {
 	return w&(waiting|negative) == 0 || l.follow(w)
 }
 
-// follow does what is left to do when a reader has gone and has left the word w: it mends the count if there was none, and
-// lets in those who had to wait for the last reader, or for one of too many. With busy set, the former is for whoever clears
-// it. It reports whether there was a reader.
+// follow does what is left to do when a reader has gone and has left the word w: it mends the count if there was none,
+// and lets in those who had to wait for the last reader, or for one of too many. With busy set, the former is for
+// whoever clears it. It reports whether there was a reader.
 func (l *Lock) follow(w word) bool {
 	ok := w&negative == 0
 	if !ok {
@@ -265,8 +265,8 @@ func (l *Lock) freeze() word {
 	}
 }
 
-// thaw publishes what has become of the word that freeze returned, and clears busy. Readers may have left meanwhile, whom those that wait
-// had to wait for.
+// thaw publishes what has become of the word that freeze returned, and clears busy. Readers may have left meanwhile,
+// whom those that wait had to wait for.
 func (l *Lock) thaw(w word) {
 	for l.add(w - l.frozen - busy).unserved() {
 		w = l.serve(l.freeze())

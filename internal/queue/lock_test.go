@@ -111,8 +111,8 @@ func TestReleaseOfNothingIsRefusedAndDisturbsNobody(t *testing.T) {
 	}
 }
 
-// Those who release what they do not hold make the count of readers negative for a moment. Whoever looks in that moment must
-// neither be let in wrongly nor be forgotten.
+// Those who release what they do not hold make the count of readers negative for a moment. Whoever looks in that moment
+// must neither be let in wrongly nor be forgotten.
 func TestWrongReleasesAmongMany(t *testing.T) {
 	var l Lock
 	r := room{permits: 1}

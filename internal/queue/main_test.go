@@ -25,8 +25,9 @@ func collisions(slots, tagBits int, permits int64) *Table {
 	return t
 }
 
-// A room is what a lock protects. It counts whoever is in it together with somebody that the lock should have kept out. The
-// plain number is for the race detector, which finds accesses without a happens-before relation even where they do not overlap.
+// A room is what a lock protects. It counts whoever is in it together with somebody that the lock should have kept out.
+// The plain number is for the race detector, which finds accesses without a happens-before relation even where they do
+// not overlap.
 type room struct {
 	permits  int64
 	writers  atomic.Int64

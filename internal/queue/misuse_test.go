@@ -6,7 +6,8 @@ package queue
 
 import "testing"
 
-// A wrong release of one name may hit whoever holds that name, but nobody else, not even one who has got the same slot meanwhile.
+// A wrong release of one name may hit whoever holds that name, but nobody else, not even one who has got the same slot
+// meanwhile.
 func TestWrongReleaseOfANameHitsNoOtherName(t *testing.T) {
 	table := collisions(1, 0, 1)
 	a, b := Key{"", "name-a"}, Key{"", "name-b"}

@@ -79,8 +79,8 @@ func (s *slot) claim(w word, k Key, tag word, m Mode) (Generation, bool) {
 	return taken.generation(), true
 }
 
-// locate finds or makes the lock of a key for the slow path. That is either an entry, with a reference for the caller, or else (nil)
-// the slot's own lock, with mu held and its word, returned, frozen.
+// locate finds or makes the lock of a key for the slow path. That is either an entry, with a reference for the caller,
+// or else (nil) the slot's own lock, with mu held and its word, returned, frozen.
 func (s *slot) locate(k Key, tag word) (*entry, word) {
 	s.mu.Lock()
 	w := s.freeze()

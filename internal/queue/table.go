@@ -60,8 +60,8 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 	return t.hold(t.receipt(m), s, e, g, m), true
 }
 
-// Acquire takes the key's lock, waiting for it if it must. When ctx ends first it returns ctx.Err(), and it is as if the lock
-// had never been asked for.
+// Acquire takes the key's lock, waiting for it if it must. When ctx ends first it returns ctx.Err(), and it is as if
+// the lock had never been asked for.
 func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
 	s, tag := t.slot(k)
 	r := t.receipt(m)

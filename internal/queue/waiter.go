@@ -73,8 +73,8 @@ func (w *waiter) park() (g Generation, granted bool) {
 	return w.generation, w.granted
 }
 
-// wakeWhenDone makes the end of ctx wake the waiter, until stop is called. Where stop returns false that wake-up may still come,
-// so that the waiter must not be used again.
+// wakeWhenDone makes the end of ctx wake the waiter, until stop is called. Where stop returns false that wake-up may
+// still come, so that the waiter must not be used again.
 func (w *waiter) wakeWhenDone(ctx context.Context) (stop func() bool) {
 	if ctx.Done() == nil {
 		return func() bool { return true }

@@ -10,13 +10,13 @@ package queue
 //	4      strict   nobody may overtake: a release hands the lock to the first waiter
 //	5      crowded  other names of the slot have locks of their own (see slot)
 //	6-13   tag      eight bits of the hash of the slot's name
-//	14-45  gen      generation: grows with every exclusive hold, so that no two look alike
+//	14-45  gen      generation: grows with every exclusive hold, so that no two of four billion look alike
 //	46-63  readers  how many shared holders there are, and how many are just finding out that they may not enter
 //
-// Only the readers change while another goroutine has set busy, by atomic addition. They have the upper end of the word, where
-// a count that passes its limits disturbs nothing else. Its two topmost bits are its margins: with 01 there are all the
-// readers that may enter, and some that will find that they may not; with 11 the count is below zero, because somebody has
-// released what he did not hold and is about to notice.
+// Only the readers change while another goroutine has set busy, by atomic addition. They have the upper end of the
+// word, where a count that passes its limits disturbs nothing else. Its two topmost bits are its margins: with 01 there
+// are all the readers that may enter, and some that will find that they may not; with 11 the count is below zero,
+// because somebody has released what he did not hold and is about to notice.
 type word uint64
 
 const (
