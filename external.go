@@ -319,6 +319,9 @@ func (s *settings) directory() (string, error) {
 	if dir == "" {
 		return "", ErrLockPath
 	}
+	if filepath.IsAbs(dir) {
+		return dir, nil
+	}
 	return filepath.Abs(dir)
 }
 

@@ -70,7 +70,7 @@ func (s Semaphore) Name() string { return s.name }
 // A container is a table of named locks that is made when it is first needed.
 type container struct{ table atomic.Pointer[queue.Table] }
 
-// containerSlots makes an empty container 16 KiB. With more names in use at a time it gets slower, not wrong.
+// containerSlots makes an empty container 24 KiB. With more names in use at a time it gets slower, not wrong.
 const containerSlots = 128
 
 // get returns the table; whoever comes first says how many permits its locks have.

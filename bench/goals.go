@@ -92,7 +92,7 @@ func (g goal) judge(r result) (verdict, bool) {
 	if m.unit == count {
 		value = math.Round(value)
 	}
-	if value < g.atLeast || value > g.atMost {
+	if g.atLeast > 0 && value < g.atLeast || value > g.atMost {
 		v.met = "**no**"
 	}
 	return v, true

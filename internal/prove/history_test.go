@@ -3,6 +3,8 @@ package prove
 import (
 	"cmp"
 	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -109,3 +111,29 @@ func countingClock() clock {
 	var ticks atomic.Int64
 	return func() int64 { return ticks.Add(1) }
 }
+
+// unsteady returns the clock with pauses now and then, before and after it is read, in which others can come between: between
+// what is done and the time taken down for it, too.
+func (c clock) unsteady() clock {
+	return func() int64 {
+		pause()
+		now := c()
+		pause()
+		return now
+	}
+}
+
+// pause lets others go first, or passes up to some microseconds, or does nothing in most cases.
+func pause() {
+	switch rand.IntN(10) {
+	case 0:
+		runtime.Gosched()
+	case 1:
+		for range rand.IntN(2000) {
+			passed.Add(1)
+		}
+	}
+}
+
+// passed is there to pass time with.
+var passed atomic.Int64

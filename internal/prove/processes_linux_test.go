@@ -92,7 +92,7 @@ func (r round) take(c contender, s subject) (events []event) {
 	for i := range workers {
 		number := r.First + i
 		workers[i] = &worker{
-			number: number, asks: c.asks, subject: s, clock: monotonic, names: r.Names, deeds: crowdDeeds, whims: r.Whims,
+			number: number, asks: c.asks, subject: s, clock: clock(monotonic).unsteady(), names: r.Names, deeds: crowdDeeds, whims: r.Whims,
 			random: rand.New(rand.NewPCG(r.Seed[0], r.Seed[1]<<8|uint64(number))),
 		}
 		ended.Go(func() {

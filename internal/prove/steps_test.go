@@ -38,7 +38,7 @@ func playUntilEnd(t *testing.T, e *effort, c contender) {
 
 // playOnce makes a history and checks it.
 func (e *effort) playOnce(t *testing.T, c contender, n int, pictures string) *violation {
-	p := &play{contender: c, name: fmt.Sprintf("steps-%d", n), subject: c.open(""), clock: countingClock(), random: e.random(n)}
+	p := &play{contender: c, name: fmt.Sprintf("steps-%d", n), subject: c.open(""), clock: countingClock().unsteady(), random: e.random(n)}
 	synctest.Test(t, func(*testing.T) { p.perform() })
 	e.count(histories, 1)
 	e.count(operations, len(p.events))
@@ -77,7 +77,6 @@ type asked struct {
 	call    int64
 	known   int64 // when it was first known to wait; 0 if it has not been seen waiting
 	cancel  context.CancelFunc
-	given   int64 // when it was cancelled; 0 if it was not
 	ended   bool
 	back    int64 // when it ended
 	guard   guard
@@ -117,7 +116,6 @@ func (p *play) act(i int) {
 	chance := p.random.IntN(10)
 	switch {
 	case s.asked != nil && chance < 4:
-		s.asked.given = p.clock()
 		s.asked.cancel()
 	case s.asked != nil:
 	case s.held != nil:
@@ -247,7 +245,8 @@ func (p *play) conclude(i int, a *asked) {
 		return
 	}
 	outcome(a.err, refuse)
-	p.record(i, withdraw, a.request, max(from, a.given), a.back)
+	// It may have left before it was cancelled: if it was granted just then, and gave the lock back when it saw that.
+	p.record(i, withdraw, a.request, from, a.back)
 }
 
 func (p *play) record(client int, done action, r request, call, back int64) {

@@ -69,7 +69,7 @@ func (e *effort) stormOnce(t testing.TB, c contender, s subject, count, n int, p
 		names = append(names, fmt.Sprintf("storm-%d-%d", n, i))
 	}
 	workers := make([]*worker, count)
-	now := countingClock()
+	now := countingClock().unsteady()
 	var begun sync.WaitGroup
 	ended := make(chan struct{})
 	for i := range workers {

@@ -19,7 +19,7 @@ type slot struct {
 	// lock, and so may be read by a holder and by whoever has set busy.
 	scope, end uint8
 	grown      bool // crowd has become large and is not used again, since maps do not shrink; guarded by mu
-	text       [53]byte
+	text       [117]byte
 }
 
 // manyEntries is the size from which on an empty crowd is not worth its memory.
