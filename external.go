@@ -42,8 +42,8 @@ type InterProcessLock struct {
 	err      error // why it cannot be used
 
 	mu      sync.Mutex
-	writer  *fileHold   // guarded by mu
-	readers []*fileHold // guarded by mu
+	writer  fileHold   // guarded by mu
+	readers []fileHold // guarded by mu
 }
 
 // NewInterProcessLock returns the lock of the file at path, which need not exist. [Fair], [WithFcntl], [WithTimeout],
@@ -105,9 +105,9 @@ func (l *InterProcessLock) TryRLock() (bool, error) { return l.try(l.reading()) 
 func (l *InterProcessLock) Unlock() error {
 	l.mu.Lock()
 	held := l.writer
-	l.writer = nil
+	l.writer = fileHold{}
 	l.mu.Unlock()
-	if held == nil {
+	if !held.isHeld() {
 		return ErrNotHeld
 	}
 	return held.release()
@@ -122,7 +122,7 @@ func (l *InterProcessLock) RUnlock() error {
 		return ErrNotHeld
 	}
 	held := l.readers[n]
-	l.readers[n] = nil
+	l.readers[n] = fileHold{}
 	l.readers = l.readers[:n]
 	l.mu.Unlock()
 	return held.release()
@@ -369,16 +369,16 @@ func (s *settings) filePrefix() string {
 // kernel; readers come together and share what it gives.
 var fileTurns = queue.NewTable(256, 1)
 
-// A fileHold is a lock file held, with the turn that led to it.
+// A fileHold is a lock file held, with the turn that led to it. The zero fileHold is none.
 type fileHold struct {
 	turn queue.Hold
 	file filelock.Hold
 }
 
-func acquireFile(ctx context.Context, path string, s *settings) (*fileHold, error) {
+func acquireFile(ctx context.Context, path string, s *settings) (fileHold, error) {
 	turn, err := acquire(ctx, fileTurns, queue.Key{Name: path}, s)
 	if err != nil {
-		return nil, err
+		return fileHold{}, err
 	}
 	request := filelock.Request{Path: path, Perm: s.fileMode, Delay: s.delay, Fcntl: s.fcntl, Fair: s.fair && !s.joining}
 	if s.shared {
@@ -392,10 +392,12 @@ func acquireFile(ctx context.Context, path string, s *settings) (*fileHold, erro
 	}
 	if err != nil {
 		turn.Release()
-		return nil, fileError(ctx, err)
+		return fileHold{}, fileError(ctx, err)
 	}
-	return &fileHold{turn: turn, file: file}, nil
+	return fileHold{turn: turn, file: file}, nil
 }
+
+func (h fileHold) isHeld() bool { return h.file != nil }
 
 // fileError puts the engine's errors in the terms of this package.
 func fileError(ctx context.Context, err error) error {
@@ -411,7 +413,7 @@ func fileError(ctx context.Context, err error) error {
 }
 
 // release gives up the file and then the turn. It is called once.
-func (h *fileHold) release() error {
+func (h fileHold) release() error {
 	defer h.turn.Release()
 	return h.file.Unlock()
 }

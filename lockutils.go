@@ -87,7 +87,7 @@ type Guard struct {
 // extra is what a guard needs for a lock with a file, or with log messages.
 type extra struct {
 	internal queue.Hold
-	file     *fileHold // nil if there is none
+	file     fileHold // zero if there is none
 	path     string
 	trail    *trail // nil unless the release is to be logged
 }
@@ -123,7 +123,7 @@ func (g Guard) extra() *extra {
 
 // release releases in the opposite order of acquisition.
 func (x *extra) release() (err error) {
-	if x.file != nil {
+	if x.file.isHeld() {
 		err = x.file.release()
 	}
 	x.internal.Release()
@@ -169,14 +169,14 @@ func lockBy(ctx context.Context, name, by string, s *settings) (Guard, error) {
 		return Guard{}, &AcquireError{Name: name, Path: path, Err: err}
 	}
 	t.acquired()
-	if t != nil || file != nil {
+	if t != nil || file.isHeld() {
 		hold = queue.Attach(&extra{internal: hold, file: file, path: path, trail: t})
 	}
 	return Guard{name, hold}, nil
 }
 
 // take applies the timeout, if there is one. What can be had at once is had, however short the timeout.
-func take(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file *fileHold, err error) {
+func take(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file fileHold, err error) {
 	if s.timed {
 		atOnce := *s
 		atOnce.nonBlocking = true
@@ -195,16 +195,16 @@ func take(ctx context.Context, name, path string, s *settings) (hold queue.Hold,
 }
 
 // takeLayers takes the internal lock, unless there is nothing but the file, and then the lock file, if there is one.
-func takeLayers(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file *fileHold, err error) {
+func takeLayers(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file fileHold, err error) {
 	if !s.fileOnly {
 		if hold, err = acquire(ctx, s.table(), s.key(name), s); err != nil {
-			return hold, nil, err
+			return hold, file, err
 		}
 	}
 	if path != "" {
 		if file, err = acquireFile(ctx, path, s); err != nil {
 			hold.Release()
-			return queue.Hold{}, nil, err
+			return queue.Hold{}, file, err
 		}
 	}
 	return hold, file, nil
