@@ -46,4 +46,4 @@ bench-quick: ## the same in two minutes, printed only
 	cd bench && $(GO) run . -quick
 
 prove: ## look for violations for TIME (default 2m), and write docs/reliability.md
-	$(GO) test -count=1 -timeout=0 ./internal/prove -v -run TestProve -args -prove.time=$(TIME) -prove.report=$(CURDIR)/docs/reliability.md
+	cd internal/prove && $(GO) test -count=1 -timeout=0 -prove.time=$(TIME) -prove.report=$(CURDIR)/docs/reliability.md

@@ -59,8 +59,11 @@ func showProgress(stop <-chan struct{}) {
 	}
 }
 
-// writeTable replaces the table in the document.
+// writeTable replaces the table in the document by that of this run, if anything was tried.
 func writeTable(document string) error {
+	if len(efforts.list) == 0 {
+		return errors.New("no trial has run: the table stays as it is")
+	}
 	text, err := os.ReadFile(document)
 	if err != nil {
 		return err
