@@ -30,7 +30,7 @@ func init() {
 	}
 }
 
-// start starts cmd in a session without a terminal, so that every signal has to be passed on, and returns what it prints.
+// start starts cmd without a terminal, so that every signal has to be passed on, and returns what it prints.
 func start(t *testing.T, cmd *exec.Cmd) *bufio.Scanner {
 	t.Helper()
 	stdout, err := cmd.StdoutPipe()
