@@ -43,7 +43,7 @@ func doBy(ctx context.Context, name, by string, fn func(ctx context.Context) err
 func HeldLocks(ctx context.Context) []string {
 	var names []string
 	for c := innermost(ctx); c != nil; c = c.outer {
-		if c.guard.hold.Held() {
+		if c.guard.isHeld() {
 			names = append(names, c.guard.name)
 		}
 	}
@@ -103,7 +103,7 @@ func kin(ctx context.Context, path, name string, s *settings) kinship {
 		samePath := path != "" && path == c.guard.Path()
 		sameName := !s.fileOnly && c.table == s.table() && c.key == s.key(name)
 		switch {
-		case !samePath && !sameName || !c.guard.hold.Held():
+		case !samePath && !sameName || !c.guard.isHeld():
 		case c.mode == queue.Shared && s.shared:
 			found = sharer
 		case samePath || c.mode == queue.Shared || s.shared:

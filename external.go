@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -308,22 +309,36 @@ func (s *settings) filePath(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(dir, file), nil
+	if os.IsPathSeparator(dir[len(dir)-1]) {
+		return dir + file, nil // the root
+	}
+	return dir + string(os.PathSeparator) + file, nil
 }
 
+// directory returns the lock path in force, absolute and clean.
 func (s *settings) directory() (string, error) {
 	dir := s.lockPath
 	if dir == "" {
 		dir = LockPath()
 	}
-	if dir == "" {
+	switch {
+	case dir == "":
 		return "", ErrLockPath
+	case !filepath.IsAbs(dir):
+		return filepath.Abs(dir)
 	}
-	if filepath.IsAbs(dir) {
-		return dir, nil
+	if d := lastDirectory.Load(); d != nil && d.given == dir {
+		return d.clean, nil
 	}
-	return filepath.Abs(dir)
+	d := &cleaned{given: dir, clean: filepath.Clean(dir)}
+	lastDirectory.Store(d)
+	return d.clean, nil
 }
+
+// lastDirectory saves the cleaning of an absolute path, as most programs have but one lock path.
+var lastDirectory atomic.Pointer[cleaned]
+
+type cleaned struct{ given, clean string }
 
 // fileName maps a name as oslo.concurrency does, so that both meet in the same file: prefix, hyphen, and the name with
 // path separators replaced. A result that is too long for a file name, which would be an error there, is cut and

@@ -27,6 +27,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 
 	"github.com/lockutils/lockutils/internal/queue"
 )
@@ -81,12 +82,13 @@ func InternalFairLock(name string, opts ...Option) (Guard, error) {
 // goroutine. The zero Guard holds nothing.
 type Guard struct {
 	name string
-	hold queue.Hold // for a lock with a file or with log messages, an extra is attached
+	hold queue.Hold // of the internal lock
+	more *extra     // nil for a lock without a file and without log messages
 }
 
-// extra is what a guard needs for a lock with a file, or with log messages.
+// extra is what the copies of a guard share for a lock with a file, or with log messages.
 type extra struct {
-	internal queue.Hold
+	released atomic.Bool
 	file     fileHold // zero if there is none
 	path     string
 	trail    *trail // nil unless the release is to be logged
@@ -96,13 +98,27 @@ type extra struct {
 // error comes from the file system and means that the lock file could not be closed properly; the lock is released all
 // the same.
 func (g Guard) Unlock() error {
+	if g.more != nil {
+		return g.unlockMore()
+	}
 	if !g.hold.Release() {
 		return ErrNotHeld
 	}
-	if x := g.extra(); x != nil {
-		return x.release()
-	}
 	return nil
+}
+
+// unlockMore releases in the opposite order of acquisition.
+func (g Guard) unlockMore() (err error) {
+	x := g.more
+	if !x.released.CompareAndSwap(false, true) {
+		return ErrNotHeld
+	}
+	if x.file.isHeld() {
+		err = x.file.release()
+	}
+	g.hold.Release()
+	x.trail.released()
+	return err
 }
 
 // Name returns the lock's name, as it was asked for.
@@ -110,25 +126,18 @@ func (g Guard) Name() string { return g.name }
 
 // Path returns the path of the lock file, or "" for a lock without one.
 func (g Guard) Path() string {
-	if x := g.extra(); x != nil {
-		return x.path
+	if g.more == nil {
+		return ""
 	}
-	return ""
+	return g.more.path
 }
 
-func (g Guard) extra() *extra {
-	x, _ := g.hold.Attachment().(*extra)
-	return x
-}
-
-// release releases in the opposite order of acquisition.
-func (x *extra) release() (err error) {
-	if x.file.isHeld() {
-		err = x.file.release()
+// isHeld reports whether the guard has not been unlocked yet.
+func (g Guard) isHeld() bool {
+	if g.more != nil {
+		return !g.more.released.Load()
 	}
-	x.internal.Release()
-	x.trail.released()
-	return err
+	return g.hold.Held()
 }
 
 // lock takes the lock with these settings: the way of every acquisition by name.
@@ -168,11 +177,12 @@ func lockBy(ctx context.Context, name, by string, s *settings) (Guard, error) {
 		t.failed(err)
 		return Guard{}, &AcquireError{Name: name, Path: path, Err: err}
 	}
-	t.acquired()
+	g := Guard{name: name, hold: hold}
 	if t != nil || file.isHeld() {
-		hold = queue.Attach(&extra{internal: hold, file: file, path: path, trail: t})
+		g.more = &extra{file: file, path: path, trail: t}
 	}
-	return Guard{name, hold}, nil
+	t.acquired(g)
+	return g, nil
 }
 
 // take applies the timeout, if there is one. What can be had at once is had, however short the timeout.

@@ -34,11 +34,20 @@ func (t *trail) acquiring() {
 	}
 }
 
-func (t *trail) acquired() {
-	if t != nil {
-		waited := t.lap()
-		t.write("Acquired lock", slog.Duration("waited", waited))
+// acquired releases the lock again if the handler panics, since nobody would get the guard then.
+func (t *trail) acquired(g Guard) {
+	if t == nil {
+		return
 	}
+	written := false
+	defer func() {
+		if !written {
+			_ = g.Unlock()
+		}
+	}()
+	waited := t.lap()
+	t.write("Acquired lock", slog.Duration("waited", waited))
+	written = true
 }
 
 func (t *trail) failed(err error) {

@@ -210,3 +210,43 @@ func TestNilLoggerMeansTheDefaultOne(t *testing.T) {
 	mustUnlock(t, mustLock(t, "x"))
 	r.want(t, "Acquiring lock: lock", "Acquired lock: lock waited", "Released lock: held lock")
 }
+
+// A bomb is a handler that panics at one message.
+type bomb struct {
+	recorder
+	message string
+}
+
+func (b *bomb) Handle(ctx context.Context, record slog.Record) error {
+	if record.Message == b.message {
+		panic(b.message)
+	}
+	return nil
+}
+
+func TestHandlerThatPanicsLeavesNothingHeld(t *testing.T) {
+	t.Cleanup(func() { lockutils.SetLogger(nil) })
+	external := []lockutils.Option{lockutils.External(), lockutils.WithLockPath(t.TempDir())}
+	for _, message := range []string{"Acquiring lock", "Acquired lock", "Released lock"} {
+		for _, opts := range [][]lockutils.Option{nil, external} {
+			lockutils.SetLogger(slog.New(&bomb{recorder{level: slog.LevelDebug}, message}))
+			func() {
+				defer func() {
+					if recover() != message {
+						t.Errorf("no panic at %q", message)
+					}
+				}()
+				guard, err := lockutils.Lock(t.Name(), opts...)
+				if err == nil {
+					_ = guard.Unlock()
+				}
+			}()
+			lockutils.SetLogger(nil)
+			guard, err := lockutils.TryLock(t.Name(), opts...)
+			if err != nil {
+				t.Fatalf("after a panic at %q: %v", message, err)
+			}
+			_ = guard.Unlock()
+		}
+	}
+}

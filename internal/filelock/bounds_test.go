@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -112,6 +114,27 @@ func TestNamesUsedOnceLeaveNoDescriptor(t *testing.T) {
 		if n := len(places.byPath); n != 0 {
 			t.Errorf("%d names kept after a time without use", n)
 		}
+	})
+}
+
+// TestIdleDescriptorsCloseAfterABubble uses locks in a bubble whose timers end with it.
+func TestIdleDescriptorsCloseAfterABubble(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		dir := lockPath(t)
+		use := func(name string) {
+			mustGrant(t, Request{Path: filepath.Join(dir, name)})
+			mustGrant(t, Request{Path: filepath.Join(dir, name)})
+		}
+		synctest.Test(t, func(*testing.T) { use("in the bubble") })
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(time.Hour) // as much as the clocks of two bubbles, or of one and the world, may differ
+			use("later")
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if n := openIn(t, dir); n != 0 {
+				t.Errorf("%d descriptors kept after a time without use", n)
+			}
+		})
 	})
 }
 

@@ -29,7 +29,7 @@ type table struct {
 	ring   [seats]*place // places with a seat
 	taken  int           // of the seats
 	hand   int           // the seat that is cleared next if one is needed
-	timed  bool          // a sweep is due
+	due    time.Time     // of the next sweep; zero if none is needed
 }
 
 // enter finds or makes the place of path and counts one more user.
@@ -87,10 +87,7 @@ func (t *table) sit(p *place) (unseated *place) {
 	p.seat = t.hand
 	t.hand = (t.hand + 1) % seats
 	t.taken++
-	if !t.timed {
-		t.timed = true
-		time.AfterFunc(sweepInterval, t.sweep)
-	}
+	t.expectSweep()
 	return unseated
 }
 
@@ -104,16 +101,36 @@ func (t *table) clear(p *place) {
 	}
 }
 
+// expectSweep starts the timer of the next sweep, unless it runs. One that is far from due by this clock has been lost
+// with the synctest bubble in which it was started. t.mu is held.
+func (t *table) expectSweep() {
+	now := time.Now()
+	if now.Sub(t.due).Abs() > 2*sweepInterval {
+		t.due = now.Add(sweepInterval)
+		t.startTimer()
+	}
+}
+
+// startTimer starts the timer of the sweep that is due. t.mu is held.
+func (t *table) startTimer() {
+	due := t.due
+	time.AfterFunc(sweepInterval, func() { t.sweep(due) })
+}
+
 // sweep clears the seats of places not used since the last round, until none is taken.
-func (t *table) sweep() {
+func (t *table) sweep(due time.Time) {
 	for _, p := range t.clearAll((*place).coolDown) {
 		p.closeIdle()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.timed = t.taken > 0
-	if t.timed {
-		time.AfterFunc(sweepInterval, t.sweep)
+	switch {
+	case t.due != due: // Another timer has taken over.
+	case t.taken == 0:
+		t.due = time.Time{}
+	default:
+		t.due = time.Now().Add(sweepInterval)
+		t.startTimer()
 	}
 }
 

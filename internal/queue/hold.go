@@ -38,21 +38,6 @@ func (h Hold) Forget() {
 	r.free()
 }
 
-// Attachment returns what was given to [Attach], or nil for a hold that has been had otherwise.
-func (h Hold) Attachment() any {
-	if h.lock == nil || h.lock.receipt == nil {
-		return nil
-	}
-	return h.lock.receipt.attachment
-}
-
-// Attach returns a hold of nothing but itself: it can be released once, and keeps the attachment.
-func Attach(attachment any) Hold {
-	r := newReceipt()
-	r.attachment = attachment
-	return r.issue()
-}
-
 // receipt returns one for a hold of mode m, or nil if that can probably do without. The sooner it is there the better:
 // while readers are in, they had better do nothing that takes time, so that they are out before another processor wants
 // the word.
@@ -78,8 +63,7 @@ func (t *Table) hold(r *receipt, s *slot, e *entry, g Generation, m Mode) Hold {
 // A receipt stands for one of several holds of a lock, or for one of a lock that may go away. It is redeemed once, then
 // it is used for another hold.
 type receipt struct {
-	Lock           // always held: by the hold that the receipt stands for, or will stand for next
-	attachment any // never changed
+	Lock // always held: by the hold that the receipt stands for, or will stand for next
 
 	// Written before the hold is known to others, read by whoever has released it.
 	mode       Mode
@@ -106,7 +90,7 @@ func (r *receipt) redeem(g Generation) bool {
 	if !r.renew(g) {
 		return false
 	}
-	if r.attachment == nil && r.release() && r.entry != nil {
+	if r.release() && r.entry != nil {
 		r.slot.drop(r.entry)
 	}
 	r.free()
@@ -124,19 +108,14 @@ func (r *receipt) release() bool {
 
 // lock returns the lock that the receipt stands for a hold of.
 func (r *receipt) lock() *Lock {
-	switch {
-	case r.attachment != nil:
-		return &r.Lock
-	case r.entry != nil:
+	if r.entry != nil {
 		return &r.entry.Lock
 	}
 	return &r.slot.Lock
 }
 
-// free lets the receipt be used again, unless there is an attachment, which copies of the hold may still ask for.
+// free lets the receipt be used again.
 func (r *receipt) free() {
-	if r.attachment == nil {
-		r.slot, r.entry = nil, nil
-		receipts.Put(r)
-	}
+	r.slot, r.entry = nil, nil
+	receipts.Put(r)
 }
