@@ -32,7 +32,12 @@ func (h Hold) Forget() {
 		return
 	}
 	r := h.lock.receipt
-	if l := r.lock(); r.mode == Exclusive && l.permits > 1 {
+	switch l := r.lock(); {
+	case r.standing:
+		l.mu.Lock()
+		l.thaw(l.freeze()) // which counts it
+		l.mu.Unlock()
+	case r.mode == Exclusive && l.permits > 1:
 		l.countAnonymous()
 	}
 	r.free()
@@ -70,6 +75,9 @@ type receipt struct {
 	generation Generation // of the lock, for an exclusive hold
 	slot       *slot
 	entry      *entry // nil: the slot's own lock
+	stand      *stand // for shared holds; never nil
+	standing   bool   // the shared hold is marked on the stand, unless it has been counted since
+	reads      uint   // shared holds released
 }
 
 var receipts = sync.Pool{New: func() any { return newReceipt() }}
@@ -77,6 +85,7 @@ var receipts = sync.Pool{New: func() any { return newReceipt() }}
 func newReceipt() *receipt {
 	r := new(receipt)
 	r.Lock.receipt = r
+	r.stand = nextStand()
 	r.acquireFast(Exclusive, Overtaking)
 	return r
 }
@@ -100,11 +109,39 @@ func (r *receipt) redeem(g Generation) bool {
 // release releases the lock, unless that has been done by name already, which would have been wrong.
 func (r *receipt) release() bool {
 	l := r.lock()
-	if r.mode == Shared || l.permits > 1 {
-		return l.Release(r.mode)
+	switch {
+	case r.mode == Shared:
+		return r.part(l)
+	case l.permits > 1:
+		return l.Release(Exclusive)
 	}
 	return l.ReleaseGeneration(r.generation)
 }
+
+// join takes a shared hold of a slot's lock in one step, if the tag is as given.
+func (r *receipt) join(l *Lock, tag word) bool {
+	if r.standing = r.stand.enter(l, tag); r.standing {
+		return true
+	}
+	return l.join(tag)
+}
+
+// part releases a shared hold. Now and then it looks whether readers meet in the word, who had better stand.
+func (r *receipt) part(l *Lock) bool {
+	if r.standing {
+		r.standing = false
+		return r.stand.leave(l)
+	}
+	ok := l.releaseShared()
+	if r.reads++; r.reads%biasInterval == 0 && r.entry == nil && l.load()&readersMask != 0 {
+		r.stand = nextStand()
+		l.favourReaders()
+	}
+	return ok
+}
+
+// biasInterval is how rare such looks are. To end a bias costs a writer as much as dozens of readers gain by it.
+var biasInterval uint = 64
 
 // lock returns the lock that the receipt stands for a hold of.
 func (r *receipt) lock() *Lock {
@@ -116,6 +153,6 @@ func (r *receipt) lock() *Lock {
 
 // free lets the receipt be used again.
 func (r *receipt) free() {
-	r.slot, r.entry = nil, nil
+	r.slot, r.entry, r.standing = nil, nil, false
 	receipts.Put(r)
 }

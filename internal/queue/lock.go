@@ -154,7 +154,7 @@ func (l *Lock) lets(w word, m Mode, o Order) bool {
 
 // takable reports whether an exclusive request may take the lock by a swap of w.
 func (l *Lock) takable(w word, o Order) bool {
-	return w&(busy|strict|held|readersMask) == 0 && (w&waiting == 0 || o == Overtaking) && l.permits <= 1
+	return w&(busy|strict|held|readersMask|biased) == 0 && (w&waiting == 0 || o == Overtaking) && l.permits <= 1
 }
 
 // join adds a reader and reports whether it may stay: it must not have been barred, and the tag must be as given. Adding
@@ -250,12 +250,15 @@ func (l *Lock) releaseExclusive(mask, want word) bool {
 
 // The slow path: under mu, with the word frozen.
 
-// freeze sets busy and returns the word without it. The caller holds mu, so that only the short time in which a slot is
-// renamed (see slot.acquireFast) has to be waited for.
+// freeze sets busy, ends a bias, so that the word counts all readers, and returns it without busy. The caller holds mu,
+// so that only the short time in which a slot is renamed (see slot.acquireFast) has to be waited for.
 func (l *Lock) freeze() word {
 	for i := 0; ; i++ {
 		w := l.load()
-		if w&busy == 0 && l.swap(w, w|busy) {
+		if w&busy == 0 && l.swap(w, w&^biased|busy) {
+			if w&biased != 0 {
+				w = l.countStanding(w &^ biased)
+			}
 			l.frozen = w
 			return w
 		}

@@ -67,8 +67,13 @@ func (l *Lock) checkIdle(t *testing.T) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if w := l.load(); w&^(tagMask|genMask) != 0 {
+	if w := l.load(); w&^(tagMask|genMask|biased) != 0 {
 		t.Errorf("the word of an idle lock is %#x", w)
+	}
+	for i := range stands {
+		if stands[i].lock.Load() == l {
+			t.Errorf("a reader stands at an idle lock")
+		}
 	}
 	if l.queue.head != nil || l.queue.tail != nil || l.strict != 0 || l.taken != 0 {
 		t.Errorf("an idle lock has waiters %p to %p, %d of them strict, and %d permits taken",

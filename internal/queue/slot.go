@@ -38,16 +38,21 @@ type entry struct {
 // Entries are pooled. A stale hold cannot reach one in new use, since its receipt has ended.
 var entries = sync.Pool{New: func() any { return new(entry) }}
 
-// acquireFast takes the slot's lock for the key by one atomic operation, if the slot is the key's or free.
-func (s *slot) acquireFast(k Key, tag word, m Mode, o Order) (Generation, bool) {
-	if m == Shared && s.join(tag) {
-		return s.verify(k, m, 0)
+// acquireFast takes the slot's lock for the key by one atomic operation, if the slot is the key's or free. A shared hold
+// has a receipt.
+func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (Generation, bool) {
+	if m == Shared && r.join(&s.Lock, tag) {
+		if s.named(k) {
+			return 0, true
+		}
+		r.part(&s.Lock) // as in verify
+		return 0, false
 	}
 	w := s.load()
 	switch {
 	case m == Exclusive && w&tagMask == tag && s.takable(w, o):
 		if taken := w.taken(); s.swap(w, taken) {
-			return s.verify(k, m, taken.generation())
+			return s.verify(k, taken.generation())
 		}
 	case w&(busy|crowded) == 0 && w&tagMask != tag && !w.inUse() && k.short() && (m == Shared || s.permits <= 1):
 		return s.claim(w, k, tag, m)
@@ -55,14 +60,14 @@ func (s *slot) acquireFast(k Key, tag word, m Mode, o Order) (Generation, bool) 
 	return 0, false
 }
 
-// verify ends an acquisition by tag: the name, which a holder may read, must be the key's.
-func (s *slot) verify(k Key, m Mode, g Generation) (Generation, bool) {
+// verify ends an exclusive acquisition by tag: the name, which a holder may read, must be the key's.
+func (s *slot) verify(k Key, g Generation) (Generation, bool) {
 	if s.named(k) {
 		return g, true
 	}
 	// Give the other name's lock back as any holder would, since somebody may have queued. Whoever tries that lock at
 	// this moment finds it taken: one chance in 256 for two names that share a slot.
-	s.Release(m)
+	s.Release(Exclusive)
 	return 0, false
 }
 
@@ -141,10 +146,12 @@ func (s *slot) releaseNamed(k Key, m Mode) bool {
 func (s *slot) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	w := s.freeze()
 	n := len(s.crowd)
-	if s.load().inUse() {
+	if w.inUse() {
 		n++
 	}
+	s.thaw(w)
 	return n
 }
 

@@ -41,9 +41,10 @@ func (t *Table) Permits() int64 { return t.permits }
 // TryAcquire takes the key's lock if that needs no waiting.
 func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 	s, tag := t.slot(k)
+	r := t.receipt(m)
 	if m == Exclusive || s.load()&(barred|tagMask) == tag {
-		if g, ok := s.acquireFast(k, tag, m, o); ok {
-			return t.hold(t.receipt(m), s, nil, g, m), true
+		if g, ok := s.acquireFast(k, tag, m, o, r); ok {
+			return t.hold(r, s, nil, g, m), true
 		}
 	}
 	var g Generation
@@ -55,9 +56,12 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 		s.drop(e)
 	}
 	if !ok {
+		if r != nil {
+			r.free()
+		}
 		return Hold{}, false
 	}
-	return t.hold(t.receipt(m), s, e, g, m), true
+	return t.hold(r, s, e, g, m), true
 }
 
 // Acquire takes the key's lock, waiting for it if it must. When ctx ends first it returns ctx.Err(), and it is as if
@@ -65,15 +69,15 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
 	s, tag := t.slot(k)
 	r := t.receipt(m)
-	g, ok := s.acquireFast(k, tag, m, o)
+	g, ok := s.acquireFast(k, tag, m, o, r)
 	for i := 0; !ok && i < spins; i++ {
 		pause()
 		w := s.load()
-		if w&strict != 0 || w&tagMask != tag {
+		if w&(strict|biased) != 0 || w&tagMask != tag {
 			break
 		}
 		if s.lets(w, m, o) {
-			g, ok = s.acquireFast(k, tag, m, o)
+			g, ok = s.acquireFast(k, tag, m, o, r)
 		}
 	}
 	if ok {
@@ -124,6 +128,6 @@ func (t *Table) slot(k Key) (*slot, word) {
 // callers in a hurry.
 func (t *Table) AcquireAtOnce(k Key) (Hold, bool) {
 	s, tag := t.slot(k)
-	g, ok := s.acquireFast(k, tag, Exclusive, Overtaking)
+	g, ok := s.acquireFast(k, tag, Exclusive, Overtaking, nil)
 	return Hold{&s.Lock, g}, ok
 }

@@ -10,7 +10,7 @@ import (
 type waiter struct {
 	// Written by the waiter before it is queued.
 	mode  Mode
-	since time.Time
+	since time.Time // zero if it cannot be passed anyway
 
 	// Guarded by the lock's busy bit while the waiter is queued.
 	next, prev *waiter
@@ -35,7 +35,10 @@ var waiters = sync.Pool{New: func() any {
 
 func newWaiter(m Mode, o Order) *waiter {
 	w := waiters.Get().(*waiter)
-	w.mode, w.strict, w.since = m, o == Fair, time.Now()
+	w.mode, w.strict, w.since = m, o == Fair, time.Time{}
+	if !w.strict {
+		w.since = time.Now()
+	}
 	return w
 }
 

@@ -9,8 +9,9 @@ package queue
 //	3      woken    the first waiter is awake and about to compete: a release need not wake anybody
 //	4      strict   nobody may overtake: a release hands the lock to the first waiter
 //	5      crowded  other names of the slot have locks of their own (see slot)
-//	6-13   tag      eight bits of the hash of the slot's name
-//	14-45  gen      generation: grows with every exclusive hold, so that no two of four billion look alike
+//	6      biased   readers may come in without counting themselves here (see stand)
+//	7-14   tag      eight bits of the hash of the slot's name
+//	15-45  gen      generation: grows with every exclusive hold, so that no two of two billion look alike
 //	46-63  readers  how many shared holders there are, and how many are just finding out that they may not enter
 //
 // Only the readers change while another goroutine has set busy, by atomic addition. They have the upper end of the
@@ -26,9 +27,10 @@ const (
 	woken
 	strict
 	crowded
+	biased
 
-	tagShift      = 6
-	genShift      = 14
+	tagShift      = 7
+	genShift      = 15
 	readersShift  = 46
 	oneGeneration = word(1) << genShift
 	oneReader     = word(1) << readersShift
@@ -48,8 +50,8 @@ const (
 // occupied reports whether anybody holds the lock.
 func (w word) occupied() bool { return w&(held|readersMask) != 0 }
 
-// inUse reports whether anybody holds or wants the lock.
-func (w word) inUse() bool { return w&(held|readersMask|waiting) != 0 }
+// inUse reports whether anybody holds or wants the lock, as far as the word can tell: with the bit biased set, somebody may.
+func (w word) inUse() bool { return w&(held|readersMask|waiting|biased) != 0 }
 
 // heldAs reports whether there is a holder of that mode.
 func (w word) heldAs(m Mode) bool {
