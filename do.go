@@ -43,8 +43,8 @@ func doBy(ctx context.Context, name, by string, fn func(ctx context.Context) err
 func HeldLocks(ctx context.Context) []string {
 	var names []string
 	for c := innermost(ctx); c != nil; c = c.outer {
-		if c.guard.isHeld() {
-			names = append(names, c.guard.name)
+		if c.guard.hold.Held() {
+			names = append(names, c.guard.Name())
 		}
 	}
 	slices.Reverse(names)
@@ -66,7 +66,7 @@ type holdingKey struct{}
 func holding(ctx context.Context, g Guard, s *settings) context.Context {
 	return &holdingContext{
 		Context: ctx, outer: innermost(ctx), guard: g,
-		table: s.table(), key: s.key(g.name), mode: s.mode(),
+		table: s.table(), key: s.key(g.Name()), mode: s.mode(),
 	}
 }
 
@@ -103,7 +103,7 @@ func kin(ctx context.Context, path, name string, s *settings) kinship {
 		samePath := path != "" && path == c.guard.Path()
 		sameName := !s.fileOnly && c.table == s.table() && c.key == s.key(name)
 		switch {
-		case !samePath && !sameName || !c.guard.isHeld():
+		case !samePath && !sameName || !c.guard.hold.Held():
 		case c.mode == queue.Shared && s.shared:
 			found = sharer
 		case samePath || c.mode == queue.Shared || s.shared:

@@ -187,7 +187,7 @@ func (l *InterProcessLock) try(s settings) (bool, error) {
 // [WithPrefix] and [WithLockPath] say which file is meant; options that only concern taking the lock have no effect.
 func RemoveExternalLockFile(name string, opts ...Option) error {
 	s := settings{}.with(opts)
-	path, err := s.filePath(name)
+	path, _, err := s.filePath(name)
 	if err == nil {
 		err = s.check()
 	}
@@ -273,7 +273,7 @@ type Holder struct {
 // holders. Where the system does not tell, the error matches [errors.ErrUnsupported]; Linux does.
 func Holders(name string, opts ...Option) ([]Holder, error) {
 	s := settings{}.with(opts)
-	path, err := s.filePath(name)
+	path, _, err := s.filePath(name)
 	if err == nil {
 		err = s.check()
 	}
@@ -299,20 +299,22 @@ func Holders(name string, opts ...Option) ([]Holder, error) {
 // maxFileName is what file systems take, in bytes.
 const maxFileName = 255
 
-// filePath returns the absolute path of the lock file of a name.
-func (s *settings) filePath(name string) (string, error) {
+// filePath returns the absolute path of the lock file of a name, and the label of a guard for it, in one piece of memory.
+func (s *settings) filePath(name string) (path, label string, err error) {
 	file, err := s.fileName(name)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	dir, err := s.directory()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
+	separator := string(os.PathSeparator)
 	if os.IsPathSeparator(dir[len(dir)-1]) {
-		return dir + file, nil // the root
+		separator = "" // the root
 	}
-	return dir + string(os.PathSeparator) + file, nil
+	label = dir + separator + file + labelSeparator + name
+	return label[:len(dir)+len(separator)+len(file)], label, nil
 }
 
 // directory returns the lock path in force, absolute and clean.

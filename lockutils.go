@@ -27,7 +27,7 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/lockutils/lockutils/internal/queue"
 )
@@ -38,7 +38,7 @@ import (
 func Lock(name string, opts ...Option) (Guard, error) {
 	if len(opts) == 0 && !debugging() {
 		if h, ok := internalLocks.AcquireAtOnce(queue.Key{Name: name}); ok {
-			return Guard{name: name, hold: h}, nil
+			return Guard{name, h}, nil
 		}
 	}
 	return LockContext(context.Background(), name, opts...)
@@ -81,63 +81,81 @@ func InternalFairLock(name string, opts ...Option) (Guard, error) {
 // A Guard stands for one acquisition of a lock. It is a small value that may be copied and be unlocked by any
 // goroutine. The zero Guard holds nothing.
 type Guard struct {
-	name string
-	hold queue.Hold // of the internal lock
-	more *extra     // nil for a lock without a file and without log messages
+	label string     // the lock's name; with an extra: path, labelSeparator, name
+	hold  queue.Hold // of the internal lock, or an extra's ticket
 }
 
-// extra is what the copies of a guard share for a lock with a file, or with log messages.
+// extra is what a guard needs for a lock with a file, or with log messages, until it is unlocked. The guard itself has
+// not got room for it, since it is returned in registers as it is.
 type extra struct {
-	released atomic.Bool
+	ticket   queue.Ticket
+	internal queue.Hold
 	file     fileHold // zero if there is none
-	path     string
-	trail    *trail // nil unless the release is to be logged
+	trail    *trail   // nil unless the release is to be logged
+}
+
+// Extras are pooled: their tickets tell which guards they belong to.
+var extras = sync.Pool{New: func() any { return new(extra) }}
+
+func newExtra(internal queue.Hold, file fileHold, t *trail) queue.Hold {
+	x := extras.Get().(*extra)
+	x.internal, x.file, x.trail = internal, file, t
+	return x.ticket.Issue(x)
 }
 
 // Unlock releases the lock. A second Unlock, on whatever copy, returns [ErrNotHeld] and disturbs nobody. Any other
 // error comes from the file system and means that the lock file could not be closed properly; the lock is released all
 // the same.
 func (g Guard) Unlock() error {
-	if g.more != nil {
-		return g.unlockMore()
-	}
+	x := g.extra()
 	if !g.hold.Release() {
 		return ErrNotHeld
+	}
+	if x != nil {
+		return x.release()
 	}
 	return nil
 }
 
-// unlockMore releases in the opposite order of acquisition.
-func (g Guard) unlockMore() (err error) {
-	x := g.more
-	if !x.released.CompareAndSwap(false, true) {
-		return ErrNotHeld
-	}
-	if x.file.isHeld() {
-		err = x.file.release()
-	}
-	g.hold.Release()
-	x.trail.released()
-	return err
-}
-
 // Name returns the lock's name, as it was asked for.
-func (g Guard) Name() string { return g.name }
+func (g Guard) Name() string {
+	_, name := g.parts()
+	return name
+}
 
 // Path returns the path of the lock file, or "" for a lock without one.
 func (g Guard) Path() string {
-	if g.more == nil {
-		return ""
-	}
-	return g.more.path
+	path, _ := g.parts()
+	return path
 }
 
-// isHeld reports whether the guard has not been unlocked yet.
-func (g Guard) isHeld() bool {
-	if g.more != nil {
-		return !g.more.released.Load()
+func (g Guard) parts() (path, name string) {
+	if g.extra() == nil {
+		return "", g.label
 	}
-	return g.hold.Held()
+	path, name, _ = strings.Cut(g.label, labelSeparator)
+	return path, name
+}
+
+// labelSeparator is in no path.
+const labelSeparator = "\x00"
+
+func (g Guard) extra() *extra {
+	x, _ := g.hold.Attachment().(*extra)
+	return x
+}
+
+// release releases in the opposite order of acquisition. It is called once for each hold of the ticket.
+func (x *extra) release() (err error) {
+	internal, file, t := x.internal, x.file, x.trail
+	x.internal, x.file, x.trail = queue.Hold{}, fileHold{}, nil
+	extras.Put(x)
+	if file.isHeld() {
+		err = file.release()
+	}
+	internal.Release()
+	t.released()
+	return err
 }
 
 // lock takes the lock with these settings: the way of every acquisition by name.
@@ -153,10 +171,10 @@ func lockBy(ctx context.Context, name, by string, s *settings) (Guard, error) {
 	if err := usable(ctx); err != nil {
 		return Guard{}, &AcquireError{Name: name, Err: err}
 	}
-	path := ""
+	path, label := "", name
 	if s.fileOnly || s.external && !noProcessLocking.Load() {
 		var err error
-		if path, err = s.filePath(name); err != nil {
+		if path, label, err = s.filePath(name); err != nil {
 			return Guard{}, &AcquireError{Name: name, Err: err}
 		}
 	}
@@ -177,10 +195,13 @@ func lockBy(ctx context.Context, name, by string, s *settings) (Guard, error) {
 		t.failed(err)
 		return Guard{}, &AcquireError{Name: name, Path: path, Err: err}
 	}
-	g := Guard{name: name, hold: hold}
 	if t != nil || file.isHeld() {
-		g.more = &extra{file: file, path: path, trail: t}
+		if path == "" {
+			label = labelSeparator + name
+		}
+		hold = newExtra(hold, file, t)
 	}
+	g := Guard{label, hold}
 	t.acquired(g)
 	return g, nil
 }

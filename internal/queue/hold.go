@@ -43,6 +43,28 @@ func (h Hold) Forget() {
 	r.free()
 }
 
+// Attachment returns what was given to [Ticket.Issue], or nil for a hold that has been had otherwise. Once the hold has been
+// released, the attachment may belong to another one.
+func (h Hold) Attachment() any {
+	if h.lock == nil || h.lock.receipt == nil {
+		return nil
+	}
+	return h.lock.receipt.attachment
+}
+
+// A Ticket makes holds of nothing but itself, one after the other, which lead to an attachment. It is a part of what is
+// attached, so that both can be pooled together. It must not be copied.
+type Ticket struct{ receipt }
+
+// Issue returns the next hold, when the one before has been released. The attachment is always the same.
+func (t *Ticket) Issue(attachment any) Hold {
+	if t.attachment == nil {
+		t.attachment = attachment
+		t.init()
+	}
+	return t.issue()
+}
+
 // receipt returns one for a hold of mode m, or nil if that can probably do without. The sooner it is there the better:
 // while readers are in, they had better do nothing that takes time, so that they are out before another processor wants
 // the word.
@@ -68,26 +90,28 @@ func (t *Table) hold(r *receipt, s *slot, e *entry, g Generation, m Mode) Hold {
 // A receipt stands for one of several holds of a lock, or for one of a lock that may go away. It is redeemed once, then
 // it is used for another hold.
 type receipt struct {
-	Lock // always held: by the hold that the receipt stands for, or will stand for next
+	Lock           // always held: by the hold that the receipt stands for, or will stand for next
+	attachment any // of a ticket; never changed
 
 	// Written before the hold is known to others, read by whoever has released it.
 	mode       Mode
+	standing   bool       // the shared hold is marked on the stand, unless it has been counted since
+	reads      uint32     // shared holds released
 	generation Generation // of the lock, for an exclusive hold
 	slot       *slot
 	entry      *entry // nil: the slot's own lock
 	stand      *stand // for shared holds; never nil
-	standing   bool   // the shared hold is marked on the stand, unless it has been counted since
-	reads      uint   // shared holds released
 }
 
-var receipts = sync.Pool{New: func() any { return newReceipt() }}
-
-func newReceipt() *receipt {
-	r := new(receipt)
-	r.Lock.receipt = r
-	r.stand = nextStand()
-	r.acquireFast(Exclusive, Overtaking)
+var receipts = sync.Pool{New: func() any {
+	r := &receipt{stand: nextStand()}
+	r.init()
 	return r
+}}
+
+func (r *receipt) init() {
+	r.Lock.receipt = r
+	r.acquireFast(Exclusive, Overtaking)
 }
 
 func (r *receipt) issue() Hold {
@@ -98,6 +122,9 @@ func (r *receipt) issue() Hold {
 func (r *receipt) redeem(g Generation) bool {
 	if !r.renew(g) {
 		return false
+	}
+	if r.attachment != nil {
+		return true
 	}
 	if r.release() && r.entry != nil {
 		r.slot.drop(r.entry)
@@ -141,7 +168,7 @@ func (r *receipt) part(l *Lock) bool {
 }
 
 // biasInterval is how rare such looks are. To end a bias costs a writer as much as dozens of readers gain by it.
-var biasInterval uint = 64
+var biasInterval uint32 = 64
 
 // lock returns the lock that the receipt stands for a hold of.
 func (r *receipt) lock() *Lock {

@@ -5,6 +5,43 @@ import (
 	"testing"
 )
 
+func TestTicketHoldsNothingButItself(t *testing.T) {
+	type attached struct {
+		ticket Ticket
+		text   string
+	}
+	x := &attached{text: "attached"}
+	var stale []Hold
+	for range 3 {
+		h := x.ticket.Issue(x)
+		if !h.Held() || h.Attachment() != x {
+			t.Errorf("a new hold is held: %t, with %v", h.Held(), h.Attachment())
+		}
+		for _, s := range stale {
+			if s.Held() || s.Release() {
+				t.Error("an earlier hold was released again")
+			}
+		}
+		if !h.Release() || h.Held() || h.Release() {
+			t.Error("a hold was not released just once")
+		}
+		stale = append(stale, h)
+	}
+	// What served for it must not serve for a hold of something.
+	table := NewTable(1, 3)
+	for range 10 {
+		h := mustHold(t, table, Key{"", "name"}, Shared)
+		if h.Attachment() != nil {
+			t.Error("an ordinary hold has an attachment")
+		}
+		mustRelease(t, h)
+	}
+	table.checkIdle(t)
+	if (Hold{}).Attachment() != nil {
+		t.Error("the zero Hold has an attachment")
+	}
+}
+
 func TestAcquireAtOnceTakesWhatIsFree(t *testing.T) {
 	table := NewTable(1, 1)
 	if table.Permits() != 1 {

@@ -26,11 +26,11 @@ func TestStress(t *testing.T) {
 		}
 	}
 	rounds := 0
-	t.Cleanup(func(normal uint) func() { return func() { biasInterval = normal } }(biasInterval))
+	t.Cleanup(func(normal uint32) func() { return func() { biasInterval = normal } }(biasInterval))
 	for start := time.Now(); rounds < len(cases) || time.Since(start) < *stressTime; rounds++ {
 		// Two tables at a time, since they share pools.
 		a, b := cases[rounds%len(cases)], cases[rand.IntN(len(cases))]
-		biasInterval = 1 + uint(rand.IntN(4)) // make the rare way of readers frequent
+		biasInterval = 1 + rand.Uint32N(4) // make the rare way of readers frequent
 		var group sync.WaitGroup
 		for i := range 12 {
 			s := a
