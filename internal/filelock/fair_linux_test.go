@@ -18,7 +18,7 @@ func standing(t testing.TB, path string) int64 {
 	if err := q.open(); err != nil {
 		t.Fatal(err)
 	}
-	end, err := q.end()
+	end, err := q.end(1)
 	if err != nil {
 		t.Fatal(err)
 	}

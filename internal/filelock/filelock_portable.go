@@ -102,8 +102,11 @@ func (f *portableFile) probe(Mode) bool { return false }
 
 func (f *portableFile) current() (bool, time.Time, error) {
 	ours, err := f.lock.Stat()
+	if err == nil {
+		err = refusal(ours.Mode()) // something else may have come in the file's place after prepare
+	}
 	if err != nil {
-		return false, time.Time{}, f.explain("stat", err)
+		return false, time.Time{}, f.explain("open", err)
 	}
 	now, err := os.Lstat(f.path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {

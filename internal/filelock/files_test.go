@@ -122,9 +122,12 @@ func TestLockFollowsThePath(t *testing.T) {
 	}
 	eachEngine(t, func(t *testing.T) {
 		for name, takeAway := range map[string]func(path string) error{
-			"removed":           os.Remove,
-			"renamed":           func(path string) error { return os.Rename(path, path+".old") },
-			"directory removed": func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
+			"removed": os.Remove,
+			"renamed": func(path string) error { return os.Rename(path, path+".old") },
+			"directory removed": func(path string) error {
+				dir := filepath.Dir(path) // whose files a waiter makes again at any time
+				return errors.Join(os.Rename(dir, dir+".old"), os.RemoveAll(dir+".old"))
+			},
 			"replaced": func(path string) error {
 				return errors.Join(os.WriteFile(path+".new", nil, 0o600), os.Rename(path+".new", path))
 			},

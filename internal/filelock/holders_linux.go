@@ -26,7 +26,9 @@ const tableReads = 3
 func Holders(path string) ([]Holder, error) {
 	file, err := tableName(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil // it is not some part of /proc that is missing
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -68,6 +70,13 @@ func tableName(path string) (string, error) {
 		return "", err
 	}
 	mount, inode := field(info, "mnt_id:"), field(info, "ino:")
+	if inode == "" { // before Linux 5.14
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return "", pathError("fstat", path, err)
+		}
+		inode = strconv.FormatUint(st.Ino, 10)
+	}
 	mounts, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return "", err

@@ -245,7 +245,7 @@ func (h *hold) release() error {
 		return nil
 	}
 	if err := h.file.unlock(); err != nil {
-		h.file.close() // which frees the lock in any case
+		h.file.close() // which frees the lock if anything does
 		return err
 	}
 	p.mu.Lock()

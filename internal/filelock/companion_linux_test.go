@@ -1,0 +1,206 @@
+package filelock
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestCompanionThatIsNoFile puts a directory in the companion's place: that is an error for those who need a companion, and
+// for nobody else.
+func TestCompanionThatIsNoFile(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		plain := Request{Path: lockPath(t)}
+		fair := Request{Path: plain.Path, Fair: true}
+		if err := os.Mkdir(companionOf(plain.Path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mustGrant(t, plain)
+		if files == engine(systemEngine{}) {
+			mustFail(t, fair, syscall.EISDIR)
+		}
+		mustBeAbout(t, Remove(plain.Path), plain, syscall.EISDIR)
+		if _, err := os.Lstat(plain.Path); err != nil {
+			t.Error(err)
+		}
+		mustBeFree(t, plain)
+		if err := os.Remove(companionOf(plain.Path)); err != nil {
+			t.Fatal(err)
+		}
+		if files == engine(systemEngine{}) {
+			mustGrant(t, fair)
+		}
+		if err := Remove(plain.Path); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCompanionLostWhileWaiting replaces the lock file, and its companion by a directory, while a process waits for its
+// turn. It has to enter the line of the new file, and cannot.
+func TestCompanionLostWhileWaiting(t *testing.T) {
+	r := Request{Path: lockPath(t), Fair: true}
+	companion := companionOf(r.Path)
+	other := newPeer(t)
+	other.must("lock", r)
+	failed := waitForErrors(t, r, 2)
+	awaitBlocked(t, companion)
+	if err := errors.Join(os.Remove(r.Path), os.Remove(companion), os.Mkdir(companion, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	other.must("unlock", r)
+	for range 2 {
+		mustBeAbout(t, <-failed, r, syscall.EISDIR)
+	}
+	mustBeFree(t, Request{Path: r.Path})
+	if err := os.Remove(companion); err != nil {
+		t.Fatal(err)
+	}
+	mustGrant(t, r)
+}
+
+// lockRecords has a record lock of its own on a whole file, as one who removes a companion does and many programs do, and
+// returns a function that closes it.
+func lockRecords(t *testing.T, path string) (unlock func()) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if locked, err := setRecord(int(f.Fd()), unix.F_WRLCK, 0, 0); !locked || err != nil {
+		t.Fatal(locked, err)
+	}
+	return func() { _ = f.Close() }
+}
+
+// TestCompanionBeingRemoved lets somebody be about to remove the companion: who comes then waits, and enters the line of
+// the next companion.
+func TestCompanionBeingRemoved(t *testing.T) {
+	r := Request{Path: lockPath(t), Fair: true}
+	mustGrant(t, r)
+	companion := companionOf(r.Path)
+	unlock := lockRecords(t, companion)
+	mustRefuse(t, r)
+	granted := make(chan Hold)
+	go func() { granted <- mustLock(t, r) }()
+	awaitBlocked(t, companion)
+	if err := os.Remove(companion); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	h := <-granted
+	if n := standing(t, r.Path); n != 2 {
+		t.Errorf("the queue is %d long instead of 2", n)
+	}
+	later := enqueue(t, r, 1)[0]
+	mustUnlock(t, h)
+	if got := later.answer(); got != "ok" {
+		t.Error(got)
+	}
+	later.must("unlock", r)
+}
+
+// TestCompanionInUseKeepsItsLockFile removes, with either engine, a lock file that somebody is in line for.
+func TestCompanionInUseKeepsItsLockFile(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		r := Request{Path: lockPath(t)}
+		mustGrant(t, r)
+		unlock := lockRecords(t, companionOf(r.Path))
+		defer unlock()
+		if err := Remove(r.Path); !errors.Is(err, ErrLocked) {
+			t.Error(err)
+		}
+		if removed, err := RemoveIdle(r.Path, 0); removed || err != nil {
+			t.Errorf("removed: %v, %v", removed, err)
+		}
+		if _, err := os.Lstat(r.Path); err != nil {
+			t.Error(err)
+		}
+		mustBeFree(t, r)
+	})
+}
+
+// TestFileWithRecordLocksStays removes a lock file that a program holds which knows record locks only.
+func TestFileWithRecordLocksStays(t *testing.T) {
+	r := Request{Path: lockPath(t)}
+	mustGrant(t, r)
+	unlock := lockRecords(t, r.Path)
+	if err := Remove(r.Path); !errors.Is(err, ErrLocked) {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(r.Path); err != nil {
+		t.Error(err)
+	}
+	mustBeFree(t, r)
+	unlock()
+	if err := Remove(r.Path); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRefusedRecordLockLeavesTheFirstLock tries for both locks while somebody has the record lock: whoever wants the other
+// lock only must not be kept from it in the meantime.
+func TestRefusedRecordLockLeavesTheFirstLock(t *testing.T) {
+	plain := Request{Path: lockPath(t)}
+	unlock := lockRecords(t, plain.Path)
+	for _, mode := range []Mode{Exclusive, Shared} {
+		f, err := files.open(Request{Path: plain.Path, Fcntl: true, Mode: mode}.withDefaults())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.close()
+		if granted, err := f.try(mode); granted || err != nil {
+			t.Errorf("granted: %v, %v", granted, err)
+		}
+		mustBeFree(t, plain)
+	}
+	unlock()
+	mustGrant(t, Request{Path: plain.Path, Fcntl: true})
+}
+
+// TestOrphanThatCannotBeRemoved sweeps a companion without a lock file while somebody uses it, and where it cannot be looked
+// up.
+func TestOrphanThatCannotBeRemoved(t *testing.T) {
+	d := newLinkedDirectory(t)
+	r := Request{Path: filepath.Join(d.link, "lock")}
+	companion := companionOf(r.Path)
+	unlock := lockRecords(t, companion)
+	if removed, err := RemoveIdle(companion, 0); removed || err != nil {
+		t.Errorf("removed: %v, %v", removed, err)
+	}
+	unlock()
+	d.breakLink()
+	removed, err := RemoveIdle(companion, 0)
+	if removed {
+		t.Error("removed")
+	}
+	mustBeAbout(t, err, r, syscall.ELOOP)
+	d.repair()
+	if removed, err := RemoveIdle(companion, 0); !removed || err != nil {
+		t.Errorf("not removed: %v, %v", removed, err)
+	}
+}
+
+// TestWaitEndsWhileTheFileRests abandons a wait in the time for which this process leaves a file with record locks to
+// others. Who does not wait is not kept from the lock in that time.
+func TestWaitEndsWhileTheFileRests(t *testing.T) {
+	r := Request{Path: lockPath(t), Fcntl: true}
+	mustGrant(t, r)
+	mustGrant(t, r) // keeps its descriptor
+	p := places.enter(r.Path)
+	defer places.leave(p)
+	f := p.idle.file.(*flockFile)
+	f.restUntil = time.Now().Add(time.Hour)
+	stop := make(chan struct{})
+	close(stop)
+	if err := f.wait(Exclusive, time.Hour, stop); err != errStopped {
+		t.Error(err)
+	}
+	mustBeFree(t, r)
+	mustGrant(t, r)
+}
