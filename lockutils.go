@@ -17,7 +17,7 @@
 // [WithFcntl]).
 //
 // Without [Fair], a request may take a lock that is free although others wait for it, as with [sync.Mutex]; a waiter
-// that has been passed for a millisecond is served next. No lock is reentrant: whoever holds one and asks for it again
+// that has been passed for two milliseconds is served next. No lock is reentrant: whoever holds one and asks for it again
 // waits for ever, unless the asking goes through the context of [Do], which gives [ErrDeadlock].
 //
 // All functions and methods may be called concurrently, unless their documentation says otherwise.

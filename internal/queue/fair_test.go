@@ -150,7 +150,7 @@ func pass(t *testing.T, l *Lock) {
 	synctest.Wait()
 }
 
-func TestPassedWaiterIsHandedTheLockAfterAMillisecond(t *testing.T) {
+func TestStarvingWaiterIsHandedTheLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Lock
 		mustAcquire(t, &l, Exclusive)

@@ -24,7 +24,7 @@ type Order uint8
 
 const (
 	// Overtaking lets an exclusive request take a lock that is free although others wait for it, because waking the
-	// one in front takes time in which the lock would idle. A waiter that has been passed for a millisecond is
+	// one in front takes time in which the lock would idle. A waiter that has been passed for two milliseconds is
 	// handed the lock.
 	Overtaking Order = iota
 	// Fair serves requests strictly in order of arrival, and nobody passes a waiting Fair request.
