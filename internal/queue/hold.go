@@ -17,10 +17,15 @@ func (h Hold) Release() bool {
 	if h.lock == nil {
 		return false
 	}
-	if r := h.lock.receipt; r != nil {
+	l := h.lock
+	if r := l.receipt; r != nil {
 		return r.redeem(h.generation)
 	}
-	return h.lock.ReleaseGeneration(h.generation)
+	// Nearly always nobody waits. What follows does the same for all cases, for the price of a call.
+	if w := l.load(); w&(busy|held|waiting|genMask) == held|word(h.generation) && l.swap(w, w-held) {
+		return true
+	}
+	return l.ReleaseGeneration(h.generation)
 }
 
 // Held reports whether the hold has not been released yet.

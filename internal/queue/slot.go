@@ -11,15 +11,16 @@ import "sync"
 // An unused slot keeps its last name, so that a name that is used again and again costs no writing. It keeps a copy of
 // the text, since a string could pin a larger one that it was cut from; a key too long to copy always has an entry.
 type slot struct {
+	// The name that the lock serves: the last bytes of text, of the scope first. It is written with busy set while nobody
+	// uses the lock, and so may be read by a holder and by whoever has set busy. It stands before the word, and a short name
+	// is in the same cache line: whoever claims the slot from another processor waits for one line only.
+	text  [117]byte
+	scope uint8 // its length
+	size  uint8 // the length of both
+
+	grown bool // crowd has become large and is not used again, since maps do not shrink; guarded by mu
 	Lock
-
 	crowd map[Key]*entry // guarded by mu; the bit crowded says whether it has entries
-
-	// The name that the lock serves: text[:scope] and text[scope:end]. It is written with busy set while nobody uses the
-	// lock, and so may be read by a holder and by whoever has set busy.
-	scope, end uint8
-	grown      bool // crowd has become large and is not used again, since maps do not shrink; guarded by mu
-	text       [117]byte
 }
 
 // manyEntries is the size from which on an empty crowd is not worth its memory.
@@ -45,29 +46,25 @@ func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (Genera
 		if s.named(k) {
 			return 0, true
 		}
-		r.part(&s.Lock) // as in verify
+		r.part(&s.Lock) // as below
 		return 0, false
 	}
 	w := s.load()
 	switch {
 	case m == Exclusive && w&tagMask == tag && s.takable(w, o):
-		if taken := w.taken(); s.swap(w, taken) {
-			return s.verify(k, taken.generation())
+		taken := w.taken()
+		if !s.swap(w, taken) {
+			return 0, false
 		}
+		if s.named(k) {
+			return taken.generation(), true
+		}
+		// It is the lock of another name with the same tag: one chance in 256 for two names that share a slot. Give it back as
+		// any holder would, since somebody may have queued. Whoever tries that lock at this moment finds it taken.
+		s.Release(Exclusive)
 	case w&(busy|crowded) == 0 && w&tagMask != tag && !w.inUse() && k.short() && (m == Shared || s.permits <= 1):
 		return s.claim(w, k, tag, m)
 	}
-	return 0, false
-}
-
-// verify ends an exclusive acquisition by tag: the name, which a holder may read, must be the key's.
-func (s *slot) verify(k Key, g Generation) (Generation, bool) {
-	if s.named(k) {
-		return g, true
-	}
-	// Give the other name's lock back as any holder would, since somebody may have queued. Whoever tries that lock at
-	// this moment finds it taken: one chance in 256 for two names that share a slot.
-	s.Release(Exclusive)
 	return 0, false
 }
 
@@ -78,9 +75,8 @@ func (s *slot) claim(w word, k Key, tag word, m Mode) (Generation, bool) {
 		return 0, false
 	}
 	s.rename(k)
-	s.frozen = named
 	taken := s.enter(named, m)
-	s.thaw(taken)
+	s.Lock.add(taken - named - busy) // Nobody can have queued, so this is all of thaw.
 	return taken.generation(), true
 }
 
@@ -194,13 +190,18 @@ func (s *slot) unref(e *entry) {
 
 // named reports whether the slot's lock serves the key.
 func (s *slot) named(k Key) bool {
-	return string(s.text[s.scope:s.end]) == k.Name && string(s.text[:s.scope]) == k.Scope
+	scope := len(s.text) - int(s.size)
+	name := scope + int(s.scope)
+	return string(s.text[name:]) == k.Name && string(s.text[scope:name]) == k.Scope
 }
 
 // rename makes the slot's lock serve the key.
 func (s *slot) rename(k Key) {
-	s.scope = uint8(copy(s.text[:], k.Scope))
-	s.end = s.scope + uint8(copy(s.text[s.scope:], k.Name))
+	s.scope = uint8(len(k.Scope))
+	s.size = s.scope + uint8(len(k.Name))
+	text := s.text[len(s.text)-int(s.size):]
+	copy(text, k.Scope)
+	copy(text[len(k.Scope):], k.Name)
 }
 
 // short reports whether a slot has room for the key's text.
