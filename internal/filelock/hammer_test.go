@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -120,7 +121,10 @@ func pause(d time.Duration) {
 
 // ledger is a count in a file that only the lock under test keeps right. Its witness is a lock of the simplest kind on the
 // ledger itself, which nobody ever waits for: whoever finds it taken is not alone.
-type ledger struct{ file *os.File }
+//
+// Each writer appends the count that it has written to a journal. If two have written the same, an update is lost. That
+// can be told also of writers that are killed, who leave the ledger and no report.
+type ledger struct{ file, journal *os.File }
 
 // The ledger's content: how many writes it has seen, and how often somebody was not alone.
 const (
@@ -136,8 +140,14 @@ func openLedger(path string) (*ledger, error) {
 	defer f.Close()
 	// The kernel releases the locks of a killed process from the highest descriptor down. The witness has to go first.
 	high, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 1000)
-	return &ledger{os.NewFile(uintptr(high), path)}, err
+	if err != nil {
+		return nil, err
+	}
+	journal, err := os.OpenFile(path+".journal", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	return &ledger{os.NewFile(uintptr(high), path), journal}, err
 }
+
+func (l *ledger) close() { _ = errors.Join(l.file.Close(), l.journal.Close()) }
 
 func (l *ledger) get(at int64) (uint64, error) {
 	var b [8]byte
@@ -163,7 +173,11 @@ func (l *ledger) write(hold time.Duration) error {
 			return err
 		}
 		pause(hold)
-		return l.put(countAt, before+1)
+		if err := l.put(countAt, before+1); err != nil {
+			return err
+		}
+		_, err = l.journal.Write(binary.LittleEndian.AppendUint64(nil, before+1))
+		return err
 	})
 }
 
@@ -197,7 +211,8 @@ func (l *ledger) overlap() error {
 	return errors.Join(err, l.put(overlapsAt, n+1))
 }
 
-// check fails the test if anybody ever held the lock together with somebody whom it excludes, and returns the count.
+// check fails the test if anybody ever held the lock together with somebody whom it excludes, or an update is lost. It
+// returns the count.
 func (l *ledger) check(t testing.TB) int {
 	t.Helper()
 	overlaps, err := l.get(overlapsAt)
@@ -206,6 +221,17 @@ func (l *ledger) check(t testing.TB) int {
 	}
 	if overlaps > 0 {
 		t.Errorf("%d overlaps", overlaps)
+	}
+	journal, err := os.ReadFile(l.journal.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := make(map[uint64]bool)
+	for entry := range slices.Chunk(journal, 8) {
+		written[binary.LittleEndian.Uint64(entry)] = true
+	}
+	if lost := len(journal)/8 - len(written); lost > 0 {
+		t.Errorf("%d updates lost", lost)
 	}
 	count, err := l.get(countAt)
 	if err != nil {
@@ -328,6 +354,6 @@ func (h hammer) ledger(t testing.TB) *ledger {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.file.Close() })
+	t.Cleanup(l.close)
 	return l
 }
