@@ -216,3 +216,12 @@ func TestInterProcessLockOptions(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
+
+func TestInterProcessLockRefusesTheQueueOfAnother(t *testing.T) {
+	path := filepath.Join(lockDir(t), "x.lockutils-queue")
+	l := lockutils.NewInterProcessLock(path)
+	wantAcquireError(t, l.Lock(), "", path, lockutils.ErrName)
+	if l.Exists() {
+		t.Error("a file has been made")
+	}
+}

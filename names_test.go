@@ -2,11 +2,13 @@ package lockutils_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -205,4 +207,20 @@ print(json.dumps([lockutils._get_lock_path(p["Name"], p["Prefix"], sys.argv[1]) 
 		}
 	}
 	t.Log(fmt.Sprint(len(pairs), " names compared"))
+}
+
+func TestLockPathMayBeTheRoot(t *testing.T) {
+	root := filepath.VolumeName(lockDir(t)) + string(os.PathSeparator)
+	name := fmt.Sprint("lockutils-test-", os.Getpid())
+	if holders, err := lockutils.Holders(name, lockutils.WithLockPath(root)); len(holders) > 0 || err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a missing file has the holders %v, error %v", holders, err)
+	}
+	err := lockutils.RemoveExternalLockFile("..", lockutils.WithLockPath(root))
+	if err == nil || !errors.Is(err, lockutils.ErrName) {
+		t.Errorf("error %v", err)
+	}
+	err = lockutils.RemoveExternalLockFile("proc", lockutils.WithLockPath(root))
+	if _, missing := os.Stat(root + "proc"); missing == nil && (err == nil || !strings.Contains(err.Error(), strconv.Quote(root+"proc"))) {
+		t.Errorf("the error names another file: %v", err)
+	}
 }

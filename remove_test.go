@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -204,6 +205,30 @@ func TestRemovalLeavesNothingOfAFairLock(t *testing.T) {
 	if removed, err := lockutils.RemoveExternalLockFiles(0); removed != 1 || err != nil || len(files(t, dir)) > 0 {
 		t.Errorf("%d removed, error %v, left %q", removed, err, files(t, dir))
 	}
+}
+
+// TestSweepGoesOnAfterAFailure puts a directory where the queue of a lock would be, which removal cannot deal with.
+func TestSweepGoesOnAfterAFailure(t *testing.T) {
+	dir := setLockPath(t)
+	if g, err := lockutils.Lock("a", lockutils.External(), lockutils.Fair()); err != nil && unsupported(t, err) {
+		return // no queues, and no failure
+	} else if err != nil {
+		t.Fatal(err)
+	} else {
+		mustUnlock(t, g)
+	}
+	makeFiles(t, dir, 0, "b", "c")
+	if err := os.Mkdir(filepath.Join(dir, "b.lockutils-queue"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := lockutils.RemoveExternalLockFiles(0)
+	if removed != 2 || err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "b")) {
+		t.Errorf("%d removed, error %v", removed, err)
+	}
+	if left := files(t, dir); !slices.Equal(left, []string{"b", "b.lockutils-queue"}) {
+		t.Errorf("left %q", left)
+	}
+	wantFree(t, "b", lockutils.External())
 }
 
 // Goroutines and another process take locks while files are removed and swept: there is never more than one holder.
