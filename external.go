@@ -346,10 +346,11 @@ type cleaned struct{ given, clean string }
 // path separators replaced. A result that is too long for a file name, which would be an error there, is cut and
 // completed with a hash of the whole.
 func (s *settings) fileName(name string) (string, error) {
-	file := s.filePrefix() + strings.ReplaceAll(name, string(os.PathSeparator), "_")
+	file := strings.ReplaceAll(name, string(os.PathSeparator), "_")
 	if os.PathSeparator != '/' {
 		file = strings.ReplaceAll(file, "/", "_") // a separator there too
 	}
+	file = s.filePrefix() + file
 	switch {
 	case name == "":
 		return "", fmt.Errorf("%w: the empty name", ErrName)

@@ -31,7 +31,8 @@ func (h Hold) Release() bool {
 // Held reports whether the hold has not been released yet.
 func (h Hold) Held() bool { return h.lock != nil && h.lock.Holds(h.generation) }
 
-// Forget makes the hold anonymous: it can only be released by [Table.Release] from now on.
+// Forget makes the hold anonymous: it is for [Table.Release] to release it. The hold must not be used any more, and nothing
+// can be done with it unless it excludes all others.
 func (h Hold) Forget() {
 	if h.lock == nil || h.lock.receipt == nil || !h.lock.renew(h.generation) {
 		return
@@ -105,7 +106,7 @@ type receipt struct {
 	generation Generation // of the lock, for an exclusive hold
 	slot       *slot
 	entry      *entry // nil: the slot's own lock
-	stand      *stand // for shared holds; never nil
+	stand      *stand // for shared holds; a ticket has none
 }
 
 var receipts = sync.Pool{New: func() any {

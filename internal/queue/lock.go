@@ -24,7 +24,7 @@ type Lock struct {
 	mu sync.Mutex
 
 	// Guarded by busy:
-	frozen word // the state when busy was set
+	frozen word // the state as freeze has returned it
 	queue  waitlist
 	strict int32 // waiters that must not be passed; the bit strict says whether there are any
 
@@ -164,7 +164,7 @@ func (l *Lock) takable(w word, o Order) bool {
 // moment and fails.
 func (l *Lock) join(tag word) bool {
 	w := l.add(oneReader) - oneReader
-	return w&(barred|tagMask) == tag || l.unjoin(w)
+	return w&(barred|tagMask) == tag && w&(biased|manyStand) != biased|manyStand || l.unjoin(w)
 }
 
 // unjoin takes back a join that found the word w. It returns false.
@@ -252,7 +252,7 @@ func (l *Lock) releaseExclusive(mask, want word) bool {
 // The slow path: under mu, with the word frozen.
 
 // freeze sets busy, ends a bias, so that the word counts all readers, and returns it without busy. The caller holds mu,
-// so that only the short time in which a slot is renamed (see slot.acquireFast) has to be waited for.
+// so that only the short time in which a slot is renamed (see slot.claim) has to be waited for.
 func (l *Lock) freeze() word {
 	for i := 0; ; i++ {
 		w := l.load()
@@ -270,9 +270,13 @@ func (l *Lock) freeze() word {
 }
 
 // thaw publishes what has become of the word that freeze returned, and clears busy. Readers may have left meanwhile,
-// whom those that wait had to wait for.
+// whom those that wait had to wait for, the last one or one of too many.
 func (l *Lock) thaw(w word) {
-	for l.add(w - l.frozen - busy).unserved() {
+	for {
+		now := l.add(w - l.frozen - busy)
+		if !now.unserved() && (w&margins == 0 || !now.hasRoom()) {
+			return
+		}
 		w = l.serve(l.freeze())
 	}
 }

@@ -310,6 +310,28 @@ func TestOneReaderTooManyWaitsForOneToLeave(t *testing.T) {
 	})
 }
 
+// TestReaderThatQueuesWhileAnotherLeavesIsServed lets one of too many readers leave between the look at the word and the
+// end of the decision to wait.
+func TestReaderThatQueuesWhileAnotherLeavesIsServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		const most = int(maxReaders>>readersShift) + 1
+		for range most {
+			mustAcquire(t, &l, Shared)
+		}
+		l.mu.Lock()
+		w := l.freeze()
+		l.Release(Shared)
+		if _, err := l.acquireFrozen(t.Context(), w, Shared, Overtaking); err != nil {
+			t.Error(err)
+		}
+		for range most {
+			l.Release(Shared)
+		}
+		l.checkIdle(t)
+	})
+}
+
 // Readers who come in vain beside the holders of some permits, and are counted for a moment, must not keep out whoever
 // finds a permit free in that moment.
 func TestPermitsAreNotLostToReadersInVain(t *testing.T) {

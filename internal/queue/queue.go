@@ -4,7 +4,7 @@
 // A [Lock] knows one lock: who may hold it together, who comes next, and how to wait without losing a wake-up. A [Table]
 // knows names: it finds the lock of a name and forgets it with its last user. Neither knows options, logs or files.
 //
-// An uncontended acquisition is one compare-and-swap on the lock's state word, and so is its release. The algorithm is
+// An uncontended acquisition is one atomic operation on the lock's state word, and so is its release. The algorithm is
 // explained with drawings in docs/queue.md; it is the state word of sync.Mutex (with its rule against starvation),
 // widened by a count of holders, by a generation that recognises stale holds, and by the tag of the name it serves.
 package queue

@@ -142,12 +142,15 @@ func (s *slot) releaseNamed(k Key, m Mode) bool {
 func (s *slot) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.freeze()
+	w := s.load()
+	if w&biased != 0 {
+		w = s.freeze()
+		s.thaw(w)
+	}
 	n := len(s.crowd)
 	if w.inUse() {
 		n++
 	}
-	s.thaw(w)
 	return n
 }
 
@@ -188,11 +191,12 @@ func (s *slot) unref(e *entry) {
 	s.thaw(s.freeze() &^ crowded)
 }
 
-// named reports whether the slot's lock serves the key.
+// named reports whether the slot's lock serves the key. Of somebody who releases what he does not hold, and so must not
+// ask, it survives the question.
 func (s *slot) named(k Key) bool {
 	scope := len(s.text) - int(s.size)
 	name := scope + int(s.scope)
-	return string(s.text[name:]) == k.Name && string(s.text[scope:name]) == k.Scope
+	return 0 <= scope && name <= len(s.text) && string(s.text[name:]) == k.Name && string(s.text[scope:name]) == k.Scope
 }
 
 // rename makes the slot's lock serve the key.

@@ -13,6 +13,8 @@ import (
 // word. That counts the marks that there are, and takes them away: a reader that leaves and finds its mark gone knows
 // that it has been counted. The marks of a lock are all alike, so it does not matter whose mark it is that a reader finds.
 //
+// Whoever never releases a hold never leaves its stand either, which keeps the lock in memory.
+//
 // No reader is missed: it leaves its mark first and looks then whether the word is still biased, while whoever ends the bias
 // clears the bit first and looks for marks then. The idea is that of BRAVO (Dice and Kogan, Biased Locking for
 // Reader-Writer Locks, USENIX ATC 2019).
@@ -69,11 +71,11 @@ func (l *Lock) countStanding(w word) word {
 	return w
 }
 
-// favourReaders makes the lock biased if there are readers and nobody waits.
+// favourReaders makes the lock biased if there are readers, but not too many, and nobody waits.
 func (l *Lock) favourReaders() {
 	l.mu.Lock()
 	w := l.freeze()
-	if w&(held|waiting|margins) == 0 && w&readersMask != 0 {
+	if w&(held|waiting|margins|manyStand) == 0 && w&readersMask != 0 {
 		w |= biased
 	}
 	l.thaw(w)

@@ -116,3 +116,24 @@ func TestStandingReadersAreReleasedByName(t *testing.T) {
 	mustRelease(t, mustHold(t, table, k, Exclusive))
 	table.checkIdle(t)
 }
+
+func TestStandingReadersCountTowardsTheLimit(t *testing.T) {
+	k := Key{"", "name"}
+	table := biasedTable(t, k)
+	const most = int(maxReaders>>readersShift) + 1
+	var readers []Hold
+	for len(readers) <= most {
+		r, ok := table.TryAcquire(k, Shared, Overtaking)
+		if !ok {
+			break
+		}
+		readers = append(readers, r)
+	}
+	if len(readers) != most {
+		t.Errorf("%d readers were let in", len(readers))
+	}
+	for _, r := range readers {
+		mustRelease(t, r)
+	}
+	table.checkIdle(t)
+}

@@ -74,7 +74,7 @@ func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, erro
 		pause()
 		w := s.load()
 		if w&(strict|biased) != 0 || w&tagMask != tag {
-			break
+			break // Spinning changes nothing.
 		}
 		if s.lets(w, m, o) {
 			g, ok = s.acquireFast(k, tag, m, o, r)

@@ -42,6 +42,7 @@ const (
 	margins    = word(3) << 62
 	negative   = word(1) << 63
 	maxReaders = readersMask &^ margins // as many as may be there when another one enters
+	manyStand  = word(1) << 61          // set if there are so many that no more may come in uncounted
 
 	// barred is what keeps readers out. They never overtake, as readers that did could keep a waiting writer out for ever.
 	barred = busy | held | waiting | margins
@@ -64,6 +65,11 @@ func (w word) heldAs(m Mode) bool {
 // unserved reports whether the lock is free, somebody waits for it and nobody is on the way to let them in.
 func (w word) unserved() bool {
 	return w&(busy|held|readersMask|waiting|woken) == waiting
+}
+
+// hasRoom reports whether somebody waits who may be a reader that had to wait because there were too many.
+func (w word) hasRoom() bool {
+	return w&(busy|held|waiting|margins) == waiting
 }
 
 // taken is the word with an exclusive holder, of the next generation.
