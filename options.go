@@ -51,7 +51,8 @@ func WithPrefix(prefix string) Option { return Option{kind: optPrefix, text: pre
 func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: dir} }
 
 // Fair serves the request in strict order of arrival: nobody passes it, and it passes nobody. With [External] that holds
-// among all processes that ask for the lock with Fair.
+// among all processes that ask for the lock with Fair; but the place of a wait that was given up is kept for the next
+// request of the same process.
 func Fair() Option { return Option{kind: optFair} }
 
 // Shared takes the lock together with other Shared holders. Holders without Shared exclude them, and are excluded by

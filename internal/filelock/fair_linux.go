@@ -9,6 +9,7 @@ import (
 type fairFile struct {
 	*flockFile
 	queue queue
+	held  bool
 }
 
 func newFairFile(f *flockFile, r Request) *fairFile {
@@ -26,14 +27,15 @@ func (f *fairFile) try(m Mode) (bool, error) {
 	}
 	granted, err := f.flockFile.try(m)
 	if granted && err == nil {
-		err = f.admitNext(m)
+		err = f.begin(m)
 	}
 	return granted, err
 }
 
-// admitNext ends a reader's time as the first, since the next may be a reader as well. A writer stays first until it
+// begin begins a hold. It ends a reader's time as the first, since the next may be a reader as well. A writer stays first until it
 // unlocks: then the next is woken once only, and finds the lock free.
-func (f *fairFile) admitNext(m Mode) error {
+func (f *fairFile) begin(m Mode) error {
+	f.held = true
 	if m == Exclusive {
 		return nil
 	}
@@ -51,7 +53,7 @@ func (f *fairFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) error
 	if err := f.flockFile.wait(m, delay, stop); err != nil {
 		return err
 	}
-	return f.admitNext(m)
+	return f.begin(m)
 }
 
 func (f *fairFile) polls() bool { return false }
@@ -59,7 +61,12 @@ func (f *fairFile) polls() bool { return false }
 func (f *fairFile) probe(Mode) bool { return false }
 
 func (f *fairFile) unlock() error {
-	return errors.Join(f.flockFile.unlock(), f.queue.leave())
+	err := errors.Join(f.flockFile.unlock(), f.queue.leave())
+	if f.held {
+		f.held = false
+		f.queue.makeWay()
+	}
+	return err
 }
 
 func (f *fairFile) close() {

@@ -188,7 +188,7 @@ func TestCompanionInUseStays(t *testing.T) {
 	r := Request{Path: lockPath(t), Fair: true}
 	h := mustLock(t, Request{Path: r.Path})
 	waiter := enqueue(t, r, 1)[0]
-	if err := removeCompanion(r.Path); !errors.Is(err, ErrLocked) {
+	if err := removeCompanion(companionOf(r.Path)); !errors.Is(err, ErrLocked) {
 		t.Errorf("removed under those who queue: %v", err)
 	}
 	mustUnlock(t, h)

@@ -200,7 +200,7 @@ func (f *flockFile) rest() {
 func (f *flockFile) remove() error {
 	err := f.refuseRecordHolders()
 	if err == nil {
-		err = removeCompanion(f.path)
+		err = removeCompanion(companionOf(f.path))
 	}
 	if err == nil {
 		err = pathError("unlink", f.path, unix.Unlink(f.path))

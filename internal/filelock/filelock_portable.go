@@ -128,7 +128,7 @@ func (f *portableFile) unlock() error {
 }
 
 func (f *portableFile) remove() error {
-	err := removeCompanion(f.path)
+	err := removeCompanion(companionOf(f.path))
 	if err != nil {
 		return errors.Join(err, f.unlock())
 	}

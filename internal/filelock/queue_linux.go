@@ -28,17 +28,11 @@ type queue struct {
 	perm   fs.FileMode
 	fd     int // -1 if not open
 	id     identity
-	number int64     // 0 outside the line
-	left   time.Time // when it last left the line
-	met    time.Time // when it last left the line having met others there
-}
+	number int64 // 0 outside the line
 
-const (
-	// atOnce is how soon after leaving the line one may be back before those who left it earlier.
-	atOnce = 25 * time.Microsecond
-	// lively is how long after meeting others one expects them to come again.
-	lively = 100 * time.Millisecond
-)
+	met      time.Time // when it last came into a line in which others stood
+	keepTill time.Time // until then makeWay keeps the processor
+}
 
 // isFirst enters the line, unless q is in it, and tells if nobody is before it.
 func (q *queue) isFirst() (bool, error) {
@@ -84,14 +78,7 @@ func (q *queue) untilFirst() error {
 }
 
 // enter goes to the end of the line. It fails without an error if somebody is removing the companion.
-//
-// Who wakes another may lose its processor to it, and so not get out of the line, let alone back into it. Therefore
-// whoever comes again at once offers its processor first. Without that, two processes can have the lock to themselves
-// for milliseconds, and the line is slower by half.
 func (q *queue) enter() (bool, error) {
-	if now := time.Now(); now.Sub(q.left) < atOnce && now.Sub(q.met) < lively {
-		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-	}
 	end := int64(1)
 	for range restarts {
 		err := q.open()
@@ -111,6 +98,9 @@ func (q *queue) enter() (bool, error) {
 		q.number = end
 		settled, err := q.settled()
 		if settled {
+			if end > 1 {
+				q.met = time.Now()
+			}
 			return true, nil
 		}
 		if err := errors.Join(err, q.leave()); err != nil {
@@ -155,14 +145,25 @@ func (q *queue) leave() error {
 	if q.number == 0 {
 		return nil
 	}
-	met := q.number > 1
 	q.number = 0
-	err := q.drop(0, 0)
-	q.left = time.Now()
-	if met {
-		q.met = q.left
+	return q.drop(0, 0)
+}
+
+// makeWay offers the processor to others when a hold has ended, if others have been in the line of late. Whoever woke this
+// process may have lost its processor to it, and cannot get out of the line, let alone back into it, before it has one
+// again. Without this, two processes can have the lock to themselves for milliseconds, and the line is slower by half.
+//
+// On a busy host it may be some milliseconds until this process runs again. It does not offer that often.
+func (q *queue) makeWay() {
+	const lately, quick, pause = 100 * time.Millisecond, 2 * time.Millisecond, 100 * time.Millisecond
+	now := time.Now()
+	if now.Sub(q.met) > lately || now.Before(q.keepTill) {
+		return
 	}
-	return err
+	_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+	if time.Since(now) > quick {
+		q.keepTill = now.Add(pause)
+	}
 }
 
 func (q *queue) open() (err error) {
@@ -202,10 +203,9 @@ func (q *queue) set(kind int16, start, length int64) (bool, error) {
 	return done, pathError("fcntl", q.path, err)
 }
 
-// removeCompanion unlinks the companion of a lock file if nobody stands in its line, else it returns ErrLocked. A missing
-// companion is no error.
-func removeCompanion(path string) error {
-	q := queue{path: companionOf(path)}
+// removeCompanion unlinks a companion if nobody stands in its line, else it returns ErrLocked. A missing one is no error.
+func removeCompanion(companion string) error {
+	q := queue{path: companion}
 	var err error
 	q.fd, q.id, err = openExisting(q.path, unix.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -44,18 +43,17 @@ func RemoveIdle(path string, olderThan time.Duration) (bool, error) {
 
 // removeOrphan removes a companion unless its lock file exists.
 func removeOrphan(companion string) (bool, error) {
-	lock := strings.TrimSuffix(companion, companionSuffix)
-	if _, err := os.Lstat(lock); !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+	orphan, err := isOrphan(companion)
+	if orphan {
+		err = removeCompanion(companion)
 	}
-	err := removeCompanion(lock)
-	return err == nil, err
+	return orphan && err == nil, err
 }
 
 // removeIf removes a lock file if condition accepts the time of its last use.
 func removeIf(path string, condition func(used time.Time) bool) (bool, error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return false, removeCompanion(path)
+		return false, removeCompanion(companionOf(path))
 	}
 	p := places.enter(path)
 	defer places.leave(p)

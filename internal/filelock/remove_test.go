@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,7 +125,12 @@ func TestRemoveIdleSparesWhatIsNoLockFile(t *testing.T) {
 }
 
 func TestCompanionsAreSwept(t *testing.T) {
-	r := Request{Path: lockPath(t), Fair: true}
+	for _, name := range []string{"lock", strings.Repeat("ä", maxName/2)} {
+		sweepCompanion(t, Request{Path: filepath.Join(filepath.Dir(lockPath(t)), name), Fair: true})
+	}
+}
+
+func sweepCompanion(t *testing.T, r Request) {
 	needs(t, r)
 	companion := companionOf(r.Path)
 	if removed, err := RemoveIdle(companion, 0); removed || err != nil {
@@ -151,7 +157,15 @@ func TestCompanionsAreSwept(t *testing.T) {
 func TestCompanionNames(t *testing.T) {
 	long := strings.Repeat("x", maxName)
 	seen := map[string]bool{}
-	for _, name := range []string{"a", "b", "a.lock", long, long[1:], long[:len(long)-len(companionSuffix)]} {
+	names := []string{"a", "b", "a.lock", long, long[1:], long[:len(long)-len(companionSuffix)]}
+	for _, suffix := range []string{companionSuffix, hashSuffix} {
+		// the name that would have the companion of another, if suffixes were alike
+		names = append(names, strings.TrimSuffix(filepath.Base(companionOf(long)), suffix))
+	}
+	for _, name := range slices.Compact(names) {
+		if IsCompanion(name) {
+			continue // which no lock may have
+		}
 		companion := filepath.Base(companionOf(filepath.Join("dir", name)))
 		if seen[companion] || len(companion) > maxName || !IsCompanion(companion) || IsCompanion(name) {
 			t.Errorf("%s has the companion %s", name, companion)
