@@ -194,9 +194,15 @@ func (s *slot) unref(e *entry) {
 // named reports whether the slot's lock serves the key. Of somebody who releases what he does not hold, and so must not
 // ask, it survives the question.
 func (s *slot) named(k Key) bool {
-	scope := len(s.text) - int(s.size)
-	name := scope + int(s.scope)
-	return 0 <= scope && name <= len(s.text) && string(s.text[name:]) == k.Name && string(s.text[scope:name]) == k.Scope
+	n := int(s.size)
+	if n != len(k.Scope)+len(k.Name) || n > len(s.text) || int(s.scope) != len(k.Scope) {
+		return false
+	}
+	text := s.text[len(s.text)-n:]
+	if k.Scope == "" {
+		return string(text) == k.Name
+	}
+	return string(text[:len(k.Scope)]) == k.Scope && string(text[len(k.Scope):]) == k.Name
 }
 
 // rename makes the slot's lock serve the key.
@@ -204,8 +210,10 @@ func (s *slot) rename(k Key) {
 	s.scope = uint8(len(k.Scope))
 	s.size = s.scope + uint8(len(k.Name))
 	text := s.text[len(s.text)-int(s.size):]
-	copy(text, k.Scope)
-	copy(text[len(k.Scope):], k.Name)
+	if k.Scope != "" {
+		text = text[copy(text, k.Scope):]
+	}
+	copy(text, k.Name)
 }
 
 // short reports whether a slot has room for the key's text.
