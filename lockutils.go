@@ -85,8 +85,8 @@ type Guard struct {
 	hold  queue.Hold // of the internal lock, or an extra's ticket
 }
 
-// extra is what a guard needs for a lock with a file, or with log messages, until it is unlocked. The guard itself has
-// not got room for it, since it is returned in registers as it is.
+// extra is what a guard needs for a lock with a file, or with log messages, until it is unlocked. It is no part of the
+// guard, which has to stay small enough to be returned in registers.
 type extra struct {
 	ticket   queue.Ticket
 	internal queue.Hold

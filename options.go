@@ -68,8 +68,8 @@ func NonBlocking() Option { return Option{kind: optNonBlocking} }
 func WithTimeout(d time.Duration) Option { return Option{kind: optTimeout, number: int64(d)} }
 
 // WithDelay sets how often a lock file is looked at where the system cannot wake a waiter: on network file systems, on
-// other systems than Linux, and when very many lock files are waited for at once. The first looks follow each other
-// faster. The default, also for zero, is 10 ms. A negative delay is an error.
+// other systems than Linux, with [WithFcntl], and when very many lock files are waited for at once. The first looks
+// follow each other faster. The default, also for zero, is 10 ms. A negative delay is an error.
 func WithDelay(d time.Duration) Option { return Option{kind: optDelay, number: int64(d)} }
 
 // WithSemaphores takes the lock from this container instead of the package's own: locks of different containers have
@@ -92,8 +92,8 @@ func WithLogging(on bool) Option {
 func WithFileMode(mode fs.FileMode) Option { return Option{kind: optFileMode, number: int64(mode)} }
 
 // WithFcntl takes an fcntl record lock on the lock file in addition to the flock that [External] takes, so that
-// programs that lock with fcntl are excluded as well. Python's oslo.concurrency and fasteners are such programs. Where
-// the system has no open file description locks, as Linux does, the call fails with an error that matches [ErrOptions]
+// programs that lock with fcntl are excluded as well. Python's oslo.concurrency and fasteners are such programs. On
+// systems without open file description locks, which Linux has, the call fails with an error that matches [ErrOptions]
 // and [errors.ErrUnsupported].
 func WithFcntl() Option { return Option{kind: optFcntl} }
 

@@ -17,7 +17,7 @@ type place struct {
 	// The table owns these; its mutex guards them.
 	refs int  // requests, holds and asks under way
 	seat int  // index in the table's ring, or noSeat
-	hot  bool // used since the ring's hand last passed
+	hot  bool // used since the ring's hand or a sweep last passed
 
 	// mu guards what follows, and is held during system calls that do not wait. The table's mutex is never taken under
 	// it.

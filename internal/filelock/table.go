@@ -17,8 +17,8 @@ const (
 	sweepInterval = 500 * time.Millisecond
 )
 
-// table finds the place of a path. A place is in it while somebody uses it, and for about a second after that if it
-// gets one of the seats.
+// table finds the place of a path. A place is in it while somebody uses it, and after that until it loses its seat, to
+// another place or to a sweep.
 //
 // The seats pay for themselves because a lock is often taken again soon: opening and closing a file costs twice what
 // locking it does. A place used again while it has a seat keeps its descriptor open. A name used once costs no

@@ -5,8 +5,8 @@ import "sync"
 // A Hold is one acquisition of a lock of a [Table]. It may be copied; of all its copies only the first that is released
 // counts. The zero Hold holds nothing.
 //
-// It is always an exclusive hold of some lock, whose generation tells whether it is stale: of the key's own lock, if the
-// hold excludes all others, or else of a receipt.
+// It is always an exclusive hold of some lock, whose generation tells whether it is stale: of the slot's own lock, if the
+// hold excludes all others and the key has no entry, or else of a receipt or a ticket.
 type Hold struct {
 	lock       *Lock
 	generation Generation

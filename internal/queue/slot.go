@@ -6,7 +6,7 @@ import "sync"
 // use at the same time have an entry in crowd. A key in use is in one of the two places, never in both:
 //
 //   - the slot takes a new name only while nobody uses its lock, and only a key that is not in crowd;
-//   - a key gets an entry only while the slot's lock is in use under another name.
+//   - a key gets an entry only while the slot's lock is in use under another name, or if its text is too long for a slot.
 //
 // An unused slot keeps its last name, so that a name that is used again and again costs no writing. It keeps a copy of
 // the text, since a string could pin a larger one that it was cut from; a key too long to copy always has an entry.
@@ -39,8 +39,8 @@ type entry struct {
 // Entries are pooled. A stale hold cannot reach one in new use, since its receipt has ended.
 var entries = sync.Pool{New: func() any { return new(entry) }}
 
-// acquireFast takes the slot's lock for the key by one atomic operation, if the slot is the key's or free. A shared hold
-// has a receipt.
+// acquireFast takes the slot's lock for the key, by one atomic operation if the slot is the key's, and by two if it is
+// free. A shared hold has a receipt.
 func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (Generation, bool) {
 	if m == Shared && r.join(&s.Lock, tag) {
 		if s.named(k) {
@@ -191,8 +191,8 @@ func (s *slot) unref(e *entry) {
 	s.thaw(s.freeze() &^ crowded)
 }
 
-// named reports whether the slot's lock serves the key. Of somebody who releases what he does not hold, and so must not
-// ask, it survives the question.
+// named reports whether the slot's lock serves the key. Who does not hold the lock, and releases it by mistake, may read
+// a name that is being written, and learns that it is another one.
 func (s *slot) named(k Key) bool {
 	n := int(s.size)
 	if n != len(k.Scope)+len(k.Name) || n > len(s.text) || int(s.scope) != len(k.Scope) {

@@ -10,8 +10,8 @@ import (
 // table takes the same memory after a million one-off keys as before them. All methods may be called concurrently.
 //
 // It is an array of slots. A slot has room for one key; while that one is in use, other keys of the slot have entries in
-// a map beside it. So keys cost a compare-and-swap as long as there are more slots than keys in use at a time, and a
-// map access beyond.
+// a map beside it. So keys cost one or two atomic operations as long as there are more slots than keys in use at a time,
+// and a map access beyond.
 type Table struct {
 	slots   []slot // a power of two of them
 	permits int64

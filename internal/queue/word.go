@@ -42,7 +42,7 @@ const (
 	margins    = word(3) << 62
 	negative   = word(1) << 63
 	maxReaders = readersMask &^ margins // as many as may be there when another one enters
-	manyStand  = word(1) << 61          // set if there are so many that no more may come in uncounted
+	manyStand  = word(1) << 61          // set if there are so many that one more who counts itself ends a bias
 
 	// barred is what keeps readers out. They never overtake, as readers that did could keep a waiting writer out for ever.
 	barred = busy | held | waiting | margins
