@@ -127,3 +127,59 @@ func TestAbandonedPollDelaysNobody(t *testing.T) {
 	close(g.open)
 	mustUnlock(t, mustLock(t, r))
 }
+
+// late is the system's engine, except that a poll which is abandoned takes a last look, and its time for it.
+type late struct {
+	systemEngine
+	looking chan struct{} // closed when the lock is held by the last look
+}
+
+type lateFile struct {
+	lockFile
+	looking chan struct{}
+}
+
+func (e late) open(r Request) (lockFile, error) {
+	f, err := e.systemEngine.open(r)
+	return lateFile{f, e.looking}, err
+}
+
+func (f lateFile) wait(m Mode, _ time.Duration, stop <-chan struct{}) error {
+	<-stop
+	if granted, err := f.try(m); !granted || err != nil {
+		return err
+	}
+	close(f.looking)
+	time.Sleep(5 * time.Millisecond) // as if others had the processor
+	if err := f.unlock(); err != nil {
+		return err
+	}
+	return errStopped
+}
+
+// TestTryOutlastsTheLastLookOfAnAbandonedPoll tries for a lock that an abandoned poll of this process has for a moment.
+func TestTryOutlastsTheLastLookOfAnAbandonedPoll(t *testing.T) {
+	r := Request{Path: lockPath(t), Fcntl: true}
+	looking := make(chan struct{})
+	useEngine(t, late{looking: looking})
+	other := newPeer(t)
+	other.must("lock", r)
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := Lock(ctx, r)
+		failed <- err
+	}()
+	awaitWaiters(t, r, 1)
+	other.must("unlock", r)
+	cancel()
+	if err := <-failed; err != context.Canceled {
+		t.Fatal(err)
+	}
+	<-looking
+	h, err := TryLock(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustUnlock(t, h)
+}

@@ -107,8 +107,9 @@ func (p *place) endAbandoned() (ended bool) {
 	return ended
 }
 
-// lastLook is how long an abandoned poll may take to notice that it is, far more than it does.
-const lastLook = time.Millisecond
+// lastLook is how long an abandoned poll may take to notice that it is. It takes microseconds, but on a busy host it may
+// have to wait for a processor.
+const lastLook = 20 * time.Millisecond
 
 // outlast lets an abandoned poll take its last look, and tells if it has ended. p.mu is held, but not all the time.
 func (p *place) outlast(a *ask) bool {
