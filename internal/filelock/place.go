@@ -109,7 +109,7 @@ func (p *place) endAbandoned() (ended bool) {
 
 // lastLook is how long an abandoned poll may take to notice that it is. It takes microseconds, but on a busy host it may
 // have to wait for a processor.
-const lastLook = 20 * time.Millisecond
+const lastLook = 200 * time.Millisecond
 
 // outlast lets an abandoned poll take its last look, and tells if it has ended. p.mu is held, but not all the time.
 func (p *place) outlast(a *ask) bool {
@@ -118,7 +118,11 @@ func (p *place) outlast(a *ask) bool {
 			return false
 		}
 		p.mu.Unlock()
-		runtime.Gosched()
+		if time.Since(start) < time.Millisecond {
+			runtime.Gosched()
+		} else {
+			time.Sleep(100 * time.Microsecond)
+		}
 		p.mu.Lock()
 	}
 	return true
