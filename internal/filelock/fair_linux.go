@@ -9,7 +9,7 @@ import (
 type fairFile struct {
 	*flockFile
 	queue queue
-	held  bool
+	held  bool // by a request, and not only tried
 }
 
 func newFairFile(f *flockFile, r Request) *fairFile {
@@ -32,8 +32,8 @@ func (f *fairFile) try(m Mode) (bool, error) {
 	return granted, err
 }
 
-// begin begins a hold. It ends a reader's time as the first, since the next may be a reader as well. A writer stays first until it
-// unlocks: then the next is woken once only, and finds the lock free.
+// begin notes that a hold has begun. A reader is not the first any longer, since the next may be a reader as well. A writer
+// stays first until it unlocks: then the next is woken once only, and finds the lock free.
 func (f *fairFile) begin(m Mode) error {
 	f.held = true
 	if m == Exclusive {

@@ -31,7 +31,7 @@ type queue struct {
 	number int64 // 0 outside the line
 
 	met      time.Time // when it last came into a line in which others stood
-	keepTill time.Time // until then makeWay keeps the processor
+	keepTill time.Time // until then makeWay does not offer the processor
 }
 
 // isFirst enters the line, unless q is in it, and tells if nobody is before it.
@@ -153,7 +153,7 @@ func (q *queue) leave() error {
 // process may have lost its processor to it, and cannot get out of the line, let alone back into it, before it has one
 // again. Without this, two processes can have the lock to themselves for milliseconds, and the line is slower by half.
 //
-// On a busy host it may be some milliseconds until this process runs again. It does not offer that often.
+// On a busy host it may be some milliseconds until this process runs again. After such an offer it makes none for a while.
 func (q *queue) makeWay() {
 	const lately, quick, pause = 100 * time.Millisecond, 2 * time.Millisecond, 100 * time.Millisecond
 	now := time.Now()
