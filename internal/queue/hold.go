@@ -22,7 +22,7 @@ func (h Hold) Release() bool {
 		return r.redeem(h.generation)
 	}
 	// Nearly always nobody waits. What follows does the same for all cases, for the price of a call.
-	if w := l.load(); w&(busy|held|waiting|genMask) == held|word(h.generation) && l.swap(w, w-held) {
+	if w := l.load(); w&(busy|held|waiting|genMask) == held|word(h.generation) && l.swap(w, w.released()) {
 		return true
 	}
 	return l.ReleaseGeneration(h.generation)

@@ -16,6 +16,11 @@ const starvation = 2 * time.Millisecond
 //
 // All methods may be called concurrently. An acquisition is not tied to its goroutine: any goroutine may release it.
 type Lock struct {
+	// How many exclusive holders at once; 0 means 1. Set before first use. It stands beside state because it is read with it.
+	permits int32
+
+	strict int32 // waiters that must not be passed; the bit strict says whether there are any; guarded by busy
+
 	// A word. While busy is clear anybody changes it by compare-and-swap; whoever has set busy decides alone, but readers
 	// come and go by addition even then.
 	state atomic.Uint64
@@ -26,15 +31,12 @@ type Lock struct {
 	// Guarded by busy:
 	frozen word // the state as freeze has returned it
 	queue  waitlist
-	strict int32 // waiters that must not be passed; the bit strict says whether there are any
 
 	// Where permits > 1:
 	taken     int32 // exclusive holders; the bit held says whether there are any
 	anonymous int32 // those of them that no Hold stands for, see Hold.Forget
 
-	// Set before first use:
-	permits int32    // how many exclusive holders at once; 0 means 1
-	receipt *receipt // what the lock is part of, if it identifies a hold
+	receipt *receipt // what the lock is part of, if it identifies a hold; set before first use
 }
 
 // A Generation identifies one exclusive hold of a lock with one permit.
@@ -236,10 +238,10 @@ func (l *Lock) releaseExclusive(mask, want word) bool {
 		if w&held == 0 || w&mask != want {
 			return false
 		}
-		if (w &^ held).unserved() {
+		if w.released().unserved() {
 			break
 		}
-		if l.swap(w, w-held) {
+		if l.swap(w, w.released()) {
 			return true
 		}
 	}
@@ -251,8 +253,7 @@ func (l *Lock) releaseExclusive(mask, want word) bool {
 
 // The slow path: under mu, with the word frozen.
 
-// freeze sets busy, ends a bias, so that the word counts all readers, and returns it without busy. The caller holds mu,
-// so that only the short time in which a slot is renamed (see slot.claim) has to be waited for.
+// freeze sets busy, ends a bias, so that the word counts all readers, and returns it without busy. The caller holds mu.
 func (l *Lock) freeze() word {
 	for i := 0; ; i++ {
 		w := l.load()
@@ -481,5 +482,5 @@ func (l *Lock) leave(w word, m Mode) word {
 			return w
 		}
 	}
-	return w &^ held
+	return w.released()
 }

@@ -1,6 +1,10 @@
 package queue
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
 
 // A slot is the part of a table where keys with equal hash bits meet. Its own lock serves one key; others that are in
 // use at the same time have an entry in crowd. A key in use is in one of the two places, never in both:
@@ -11,16 +15,22 @@ import "sync"
 // An unused slot keeps its last name, so that a name that is used again and again costs no writing. It keeps a copy of
 // the text, since a string could pin a larger one that it was cut from; a key too long to copy always has an entry.
 type slot struct {
-	// The name that the lock serves: the last bytes of text, of the scope first. It is written with busy set while nobody
-	// uses the lock, and so may be read by a holder and by whoever has set busy. It stands before the word, and a short name
-	// is in the same cache line: whoever claims the slot from another processor waits for one line only.
-	text  [117]byte
+	// The name that the lock serves: the last bytes of text, of the scope first. It is written by a new holder, who has
+	// found the lock unused, or with busy set while nobody uses the lock. So a holder may read it, and whoever has called
+	// freezeName. It stands before the word, and a short name is in the same cache line: whoever claims the slot from
+	// another processor waits for one line only.
+	text  [102]byte
 	scope uint8 // its length
 	size  uint8 // the length of both
 
-	grown bool // crowd has become large and is not used again, since maps do not shrink; guarded by mu
+	// The generation of the last holder that wrote the name, stored when the name is complete. While the word is fresh and
+	// has another generation, its holder is still writing.
+	named atomic.Uint64
 	Lock
-	crowd map[Key]*entry // guarded by mu; the bit crowded says whether it has entries
+
+	// Guarded by mu:
+	crowd map[Key]*entry // the bit crowded says whether it has entries
+	grown bool           // crowd has become large and is not used again, since maps do not shrink
 }
 
 // manyEntries is the size from which on an empty crowd is not worth its memory.
@@ -39,53 +49,79 @@ type entry struct {
 // Entries are pooled. A stale hold cannot reach one in new use, since its receipt has ended.
 var entries = sync.Pool{New: func() any { return new(entry) }}
 
-// acquireFast takes the slot's lock for the key, by one atomic operation if the slot is the key's, and by two if it is
-// free. A shared hold has a receipt.
+// acquireFast takes the slot's lock for the key, by one atomic operation, if the slot is the key's and the word lets it, or,
+// for an exclusive hold, if nobody uses it. A shared hold has a receipt.
 func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (Generation, bool) {
-	if m == Shared && r.join(&s.Lock, tag) {
-		if s.named(k) {
-			return 0, true
-		}
-		r.part(&s.Lock) // as below
+	if m == Exclusive {
+		return s.take(k, tag, o)
+	}
+	if !r.join(&s.Lock, tag) {
 		return 0, false
 	}
-	w := s.load()
-	switch {
-	case m == Exclusive && w&tagMask == tag && s.takable(w, o):
-		taken := w.taken()
-		if !s.swap(w, taken) {
-			return 0, false
-		}
-		if s.named(k) {
-			return taken.generation(), true
-		}
-		// It is the lock of another name with the same tag: one chance in 256 for two names that share a slot. Give it back as
-		// any holder would, since somebody may have queued. Whoever tries that lock at this moment finds it taken.
-		s.Release(Exclusive)
-	case w&(busy|crowded) == 0 && w&tagMask != tag && !w.inUse() && k.short() && (m == Shared || s.permits <= 1):
-		return s.claim(w, k, tag, m)
+	if s.serves(k) {
+		return 0, true
 	}
+	r.part(&s.Lock) // as in take
 	return 0, false
 }
 
-// claim makes the slot, unused as of w, the key's and takes its lock.
-func (s *slot) claim(w word, k Key, tag word, m Mode) (Generation, bool) {
-	named := w&^tagMask | tag
-	if !s.swap(w, named|busy) {
+// take is acquireFast for an exclusive hold.
+func (s *slot) take(k Key, tag word, o Order) (Generation, bool) {
+	w := s.load()
+	if w&tagMask != tag {
+		if w.inUse() {
+			return 0, false
+		}
+		return s.claim(w, (w&^tagMask | tag).taken(), k)
+	}
+	taken := w.taken()
+	if !s.takable(w, o) || !s.swap(w, taken) {
+		return 0, false
+	}
+	if s.serves(k) {
+		return taken.generation(), true
+	}
+	// It is the lock of another name with the same tag: one chance in 128 for two names that share a slot. Whoever tries that
+	// lock at this moment finds it taken. Whoever releases it by mistake must not release what it becomes: hence another
+	// generation.
+	if g, ok := s.claim(taken, taken.taken(), k); ok {
+		return g, true
+	}
+	s.Release(Exclusive) // as any holder would, since somebody may have queued
+	return 0, false
+}
+
+// claim makes the slot the key's: it swaps w, by which nobody uses the lock, or only the caller, for taken, by which the
+// caller holds it. It fails if w says that there are entries, since the key may have one.
+func (s *slot) claim(w, taken word, k Key) (Generation, bool) {
+	if w&(busy|waiting|crowded) != 0 || s.permits > 1 || !k.short() || !s.swap(w, taken|fresh) {
 		return 0, false
 	}
 	s.rename(k)
-	taken := s.enter(named, m)
-	s.Lock.add(taken - named - busy) // Nobody can have queued, so this is all of thaw.
+	storeRelease(&s.named, uint64(taken.generation()))
 	return taken.generation(), true
+}
+
+// freezeName is freeze for those who want to know the name: it waits for a holder who is still writing it.
+func (s *slot) freezeName() word {
+	w := s.freeze()
+	for !s.complete(w) {
+		runtime.Gosched()
+	}
+	return w
+}
+
+// complete reports whether the holder, if there is one, has written the name.
+func (s *slot) complete(w word) bool {
+	return w&fresh == 0 || s.named.Load() == uint64(w.generation())
 }
 
 // locate finds or makes the lock of a key for the slow path. That is either an entry, with a reference for the caller,
 // or else (nil) the slot's own lock, with mu held and its word, returned, frozen.
 func (s *slot) locate(k Key, tag word) (*entry, word) {
 	s.mu.Lock()
-	w := s.freeze()
-	if w.inUse() && s.named(k) {
+	w := s.freezeName()
+	if w.inUse() && s.serves(k) {
 		return nil, w
 	}
 	e := s.crowd[k]
@@ -108,7 +144,7 @@ func (s *slot) locate(k Key, tag word) (*entry, word) {
 // another key has come to hold meanwhile.
 func (s *slot) releaseFast(k Key, tag word, m Mode) bool {
 	w := s.load()
-	if w&crowded != 0 || w&tagMask != tag || s.permits > 1 || !w.heldAs(m) || !s.named(k) {
+	if w&crowded != 0 || w&tagMask != tag || s.permits > 1 || !w.heldAs(m) || !s.complete(w) || !s.serves(k) {
 		return false
 	}
 	if m == Shared {
@@ -121,8 +157,8 @@ func (s *slot) releaseFast(k Key, tag word, m Mode) bool {
 func (s *slot) releaseNamed(k Key, m Mode) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.freeze()
-	if w.inUse() && s.named(k) {
+	w := s.freezeName()
+	if w.inUse() && s.serves(k) {
 		return s.releaseAnonymous(w, m)
 	}
 	s.thaw(w)
@@ -191,9 +227,9 @@ func (s *slot) unref(e *entry) {
 	s.thaw(s.freeze() &^ crowded)
 }
 
-// named reports whether the slot's lock serves the key. Who does not hold the lock, and releases it by mistake, may read
+// serves reports whether the slot's lock is the key's. Who does not hold the lock, and releases it by mistake, may read
 // a name that is being written, and learns that it is another one.
-func (s *slot) named(k Key) bool {
+func (s *slot) serves(k Key) bool {
 	n := int(s.size)
 	if n != len(k.Scope)+len(k.Name) || n > len(s.text) || int(s.scope) != len(k.Scope) {
 		return false

@@ -128,6 +128,6 @@ func (t *Table) slot(k Key) (*slot, word) {
 // callers in a hurry.
 func (t *Table) AcquireAtOnce(k Key) (Hold, bool) {
 	s, tag := t.slot(k)
-	g, ok := s.acquireFast(k, tag, Exclusive, Overtaking, nil)
+	g, ok := s.take(k, tag, Overtaking)
 	return Hold{&s.Lock, g}, ok
 }

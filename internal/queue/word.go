@@ -10,7 +10,8 @@ package queue
 //	4      strict   nobody may overtake: a release hands the lock to the first waiter
 //	5      crowded  other names of the slot have locks of their own (see slot)
 //	6      biased   readers may come in without counting themselves here (see stand)
-//	7-14   tag      eight bits of the hash of the slot's name
+//	7      fresh    the holder has given the slot a new name, and may still be writing it (see slot)
+//	8-14   tag      seven bits of the hash of the slot's name
 //	15-45  gen      generation: grows with every exclusive hold, so that no two of two billion look alike
 //	46-63  readers  how many shared holders there are, and how many are just finding out that they may not enter
 //
@@ -28,8 +29,9 @@ const (
 	strict
 	crowded
 	biased
+	fresh
 
-	tagShift      = 7
+	tagShift      = 8
 	genShift      = 15
 	readersShift  = 46
 	oneGeneration = word(1) << genShift
@@ -76,6 +78,9 @@ func (w word) hasRoom() bool {
 func (w word) taken() word {
 	return w&^genMask | (w+oneGeneration)&genMask | held
 }
+
+// released is the word without its exclusive holder.
+func (w word) released() word { return w &^ (held | fresh) }
 
 // generation identifies the exclusive hold, if there is one.
 func (w word) generation() Generation { return Generation(w & genMask) }
