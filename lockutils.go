@@ -37,7 +37,7 @@ import (
 // lock if they have the same name, prefix and container.
 func Lock(name string, opts ...Option) (Guard, error) {
 	if len(opts) == 0 && !debugging() {
-		if h, ok := internalLocks.AcquireAtOnce(queue.Key{Name: name}); ok {
+		if h, ok := internalLocks.AcquireAtOnce(name); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -107,6 +107,9 @@ func newExtra(internal queue.Hold, file fileHold, t *trail) queue.Hold {
 // error comes from the file system and means that the lock file could not be closed properly; the lock is released all
 // the same.
 func (g Guard) Unlock() error {
+	if g.hold.ReleaseAtOnce() {
+		return nil // nearly always
+	}
 	x := g.extra()
 	if !g.hold.Release() {
 		return ErrNotHeld

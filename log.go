@@ -83,4 +83,4 @@ func (t *trail) write(msg string, more ...slog.Attr) {
 }
 
 // debugging reports whether debug messages are wanted.
-func debugging() bool { return logger().Enabled(context.Background(), slog.LevelDebug) }
+func debugging() bool { return logger().Handler().Enabled(context.Background(), slog.LevelDebug) }

@@ -14,18 +14,27 @@ type Hold struct {
 
 // Release gives the hold up and reports whether it was still held.
 func (h Hold) Release() bool {
+	if h.ReleaseAtOnce() {
+		return true
+	}
 	if h.lock == nil {
 		return false
 	}
-	l := h.lock
-	if r := l.receipt; r != nil {
+	if r := h.lock.receipt; r != nil {
 		return r.redeem(h.generation)
 	}
-	// Nearly always nobody waits. What follows does the same for all cases, for the price of a call.
-	if w := l.load(); w&(busy|held|waiting|genMask) == held|word(h.generation) && l.swap(w, w.released()) {
-		return true
+	return h.lock.ReleaseGeneration(h.generation)
+}
+
+// ReleaseAtOnce gives the hold up if that takes one atomic operation, and reports whether it did. It is the front half of
+// Release, and does for holds of AcquireAtOnce unless somebody waits.
+func (h Hold) ReleaseAtOnce() bool {
+	l := h.lock
+	if l == nil || l.receipt != nil {
+		return false
 	}
-	return l.ReleaseGeneration(h.generation)
+	w := l.load()
+	return w&(busy|held|waiting|genMask) == held|word(h.generation) && l.swap(w, w.released())
 }
 
 // Held reports whether the hold has not been released yet.

@@ -47,12 +47,11 @@ func TestAcquireAtOnceTakesWhatIsFree(t *testing.T) {
 	if table.Permits() != 1 {
 		t.Errorf("%d permits", table.Permits())
 	}
-	k := Key{"", "name"}
-	h, ok := table.AcquireAtOnce(k)
+	h, ok := table.AcquireAtOnce("name")
 	if !ok {
 		t.Fatal("a free lock could not be had")
 	}
-	for _, other := range []Key{k, {"", "other"}, {"", longName}} {
+	for _, other := range []string{"name", "other", longName} {
 		if _, ok := table.AcquireAtOnce(other); ok {
 			t.Errorf("%q was had although that takes more than one step", other)
 		}

@@ -16,8 +16,9 @@ const starvation = 2 * time.Millisecond
 //
 // All methods may be called concurrently. An acquisition is not tied to its goroutine: any goroutine may release it.
 type Lock struct {
-	// How many exclusive holders at once; 0 means 1. Set before first use. It stands beside state because it is read with it.
-	permits int32
+	// Set before first use. They stand beside state, in the same cache line, because they are read with it.
+	receipt *receipt // what the lock is part of, if it identifies a hold
+	permits int32    // how many exclusive holders at once; 0 means 1
 
 	strict int32 // waiters that must not be passed; the bit strict says whether there are any; guarded by busy
 
@@ -35,8 +36,6 @@ type Lock struct {
 	// Where permits > 1:
 	taken     int32 // exclusive holders; the bit held says whether there are any
 	anonymous int32 // those of them that no Hold stands for, see Hold.Forget
-
-	receipt *receipt // what the lock is part of, if it identifies a hold; set before first use
 }
 
 // A Generation identifies one exclusive hold of a lock with one permit.

@@ -19,7 +19,7 @@ type slot struct {
 	// found the lock unused, or with busy set while nobody uses the lock. So a holder may read it, and whoever has called
 	// freezeName. It stands before the word, and a short name is in the same cache line: whoever claims the slot from
 	// another processor waits for one line only.
-	text  [102]byte
+	text  [94]byte
 	scope uint8 // its length
 	size  uint8 // the length of both
 
@@ -31,6 +31,8 @@ type slot struct {
 	// Guarded by mu:
 	crowd map[Key]*entry // the bit crowded says whether it has entries
 	grown bool           // crowd has become large and is not used again, since maps do not shrink
+
+	_ [8]byte // slots begin with a cache line
 }
 
 // manyEntries is the size from which on an empty crowd is not worth its memory.

@@ -38,7 +38,7 @@ func TestStandingReadersKeepWritersOut(t *testing.T) {
 		if _, ok := table.TryAcquire(k, Exclusive, Overtaking); ok {
 			t.Fatalf("a writer came in beside %d readers", len(readers)-i)
 		}
-		if _, ok := table.AcquireAtOnce(k); ok {
+		if _, ok := table.AcquireAtOnce(k.Name); ok {
 			t.Fatalf("a writer came in at once beside %d readers", len(readers)-i)
 		}
 		if i == len(readers)/2 {

@@ -120,14 +120,19 @@ func (t *Table) slot(k Key) (*slot, word) {
 	if k.Scope != "" {
 		h ^= maphash.String(t.seed, k.Scope) * 0x9e3779b97f4a7c15
 	}
-	h &= t.mask
+	return t.at(h)
+}
+
+func (t *Table) at(hash uint64) (*slot, word) {
+	h := hash & t.mask
 	return &t.slots[h&uint64(len(t.slots)-1)], word(h>>32<<tagShift) & tagMask
 }
 
-// AcquireAtOnce takes the key's lock exclusively if that takes one atomic operation. It is the front half of Acquire, for
-// callers in a hurry.
-func (t *Table) AcquireAtOnce(k Key) (Hold, bool) {
-	s, tag := t.slot(k)
-	g, ok := s.take(k, tag, Overtaking)
+// AcquireAtOnce takes the lock of a name without a scope exclusively, if that takes one atomic operation. It is the front
+// half of Acquire, for callers in a hurry.
+func (t *Table) AcquireAtOnce(name string) (Hold, bool) {
+	s, tag := t.at(maphash.String(t.seed, name))
+	prefetchForWrite(&s.state)
+	g, ok := s.take(Key{Name: name}, tag, Overtaking)
 	return Hold{&s.Lock, g}, ok
 }

@@ -4,5 +4,8 @@ package queue
 
 import "sync/atomic"
 
-// storeRelease stores v for those who load it atomically: whoever finds v there sees all that was written before.
+// What atomics_amd64.go explains, as far as every architecture has it.
+
 func storeRelease(p *atomic.Uint64, v uint64) { p.Store(v) }
+
+func prefetchForWrite(*atomic.Uint64) {}
