@@ -21,7 +21,7 @@ func Do(ctx context.Context, name string, fn func(ctx context.Context) error, op
 	if fn == nil {
 		return &AcquireError{Name: name, Err: invalid("nil function")}
 	}
-	s := settings{}.with(opts)
+	s := settingsOf(opts)
 	return doBy(ctx, name, "", fn, &s)
 }
 

@@ -24,12 +24,12 @@ import (
 // all others that take this lock file, goroutines of this process included, but not internal locks of the same name.
 // [WithSemaphores], which concerns internal locks, is an error.
 func ExternalLock(name string, opts ...Option) (Guard, error) {
-	s := settings{}.with(opts)
+	s := settingsOf(opts)
 	if s.semaphores != nil {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("ExternalLock with WithSemaphores")}
 	}
 	s.fileOnly = true
-	return lock(context.Background(), name, s)
+	return lock(context.Background(), name, &s)
 }
 
 // An InterProcessLock is a lock file with a path of its own, apart from names and lock paths. It may be held by one writer
@@ -52,7 +52,7 @@ type InterProcessLock struct {
 // another file or another kind of hold than the method called make each acquisition return an error that wraps
 // [ErrOptions].
 func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
-	l := &InterProcessLock{settings: settings{}.with(opts)}
+	l := &InterProcessLock{settings: settingsOf(opts)}
 	s := &l.settings
 	s.fileOnly = true
 	if path != "" {
@@ -186,7 +186,7 @@ func (l *InterProcessLock) try(s settings) (bool, error) {
 //
 // [WithPrefix] and [WithLockPath] say which file is meant; options that only concern taking the lock have no effect.
 func RemoveExternalLockFile(name string, opts ...Option) error {
-	s := settings{}.with(opts)
+	s := settingsOf(opts)
 	path, _, err := s.filePath(name)
 	if err == nil {
 		err = s.check()
@@ -210,7 +210,7 @@ func RemoveExternalLockFile(name string, opts ...Option) error {
 // Files that are in use are left alone. Others that cannot be removed do not stop the sweep: err joins their errors. A
 // missing directory is no error. A negative olderThan is one.
 func RemoveExternalLockFiles(olderThan time.Duration, opts ...Option) (removed int, err error) {
-	s := settings{}.with(opts)
+	s := settingsOf(opts)
 	dir, err := s.directory()
 	if err == nil {
 		err = s.check()
@@ -272,7 +272,7 @@ type Holder struct {
 // the time that it is read. Holders of other users and in other containers may be missing. A missing file has no
 // holders. Where the system does not tell, the error matches [errors.ErrUnsupported]; Linux does.
 func Holders(name string, opts ...Option) ([]Holder, error) {
-	s := settings{}.with(opts)
+	s := settingsOf(opts)
 	path, _, err := s.filePath(name)
 	if err == nil {
 		err = s.check()

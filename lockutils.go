@@ -36,46 +36,54 @@ import (
 // always an [*AcquireError]. Inside a process, locks with and without [External], with and without [Fair], are the same
 // lock if they have the same name, prefix and container.
 func Lock(name string, opts ...Option) (Guard, error) {
-	if len(opts) == 0 && !debugging() {
+	ctx := context.Background()
+	if len(opts) == 0 && !debugging(ctx) {
 		if h, ok := internalLocks.AcquireAtOnce(name); ok {
 			return Guard{name, h}, nil
 		}
 	}
-	return LockContext(context.Background(), name, opts...)
+	s := settingsOf(opts)
+	return lock(ctx, name, &s)
 }
 
 // LockContext is [Lock] with a wait that ends with ctx: the error then matches ctx.Err() and context.Cause(ctx). With a
 // ctx that is done already not even a free lock is taken. A nil ctx is an error that wraps [ErrOptions].
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
-	return lock(ctx, name, settings{}.with(opts))
+	if len(opts) == 0 && usable(ctx) == nil && !debugging(ctx) {
+		if h, ok := internalLocks.AcquireAtOnce(name); ok {
+			return Guard{name, h}, nil
+		}
+	}
+	s := settingsOf(opts)
+	return lock(ctx, name, &s)
 }
 
 // TryLock is [Lock] with [NonBlocking]: it returns an error that wraps [ErrLocked] if the lock is taken. As with
 // [sync.Mutex.TryLock], that can happen although nobody holds the lock, if others come and go at the same instant.
 func TryLock(name string, opts ...Option) (Guard, error) {
-	s := settings{}.with(opts)
+	s := settingsOf(opts)
 	s.nonBlocking = true
-	return lock(context.Background(), name, s)
+	return lock(context.Background(), name, &s)
 }
 
 // InternalLock takes just the layer of [Lock] that concerns the goroutines of this process, for those who compose locks
 // themselves. Asking it for [External] is an error.
 func InternalLock(name string, opts ...Option) (Guard, error) {
-	s := settings{}.with(opts)
+	s := settingsOf(opts)
 	if s.external {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalLock with External")}
 	}
-	return lock(context.Background(), name, s)
+	return lock(context.Background(), name, &s)
 }
 
 // InternalFairLock is [InternalLock] with [Fair].
 func InternalFairLock(name string, opts ...Option) (Guard, error) {
-	s := settings{}.with(opts)
+	s := settingsOf(opts)
 	s.fair = true
 	if s.external {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalFairLock with External")}
 	}
-	return lock(context.Background(), name, s)
+	return lock(context.Background(), name, &s)
 }
 
 // A Guard stands for one acquisition of a lock. It is a small value that may be copied and be unlocked by any
@@ -162,8 +170,8 @@ func (x *extra) release() (err error) {
 }
 
 // lock takes the lock with these settings: the way of every acquisition by name.
-func lock(ctx context.Context, name string, s settings) (Guard, error) {
-	return lockBy(ctx, name, "", &s)
+func lock(ctx context.Context, name string, s *settings) (Guard, error) {
+	return lockBy(ctx, name, "", s)
 }
 
 // lockBy is lock on behalf of the function called by, which shows in log messages.

@@ -18,14 +18,10 @@ type trail struct {
 
 // newTrail returns nil unless debug messages are wanted.
 func newTrail(ctx context.Context, name, by, path string, s *settings) *trail {
-	if s.silent {
+	if s.silent || !debugging(ctx) {
 		return nil
 	}
-	l := logger()
-	if !l.Enabled(ctx, slog.LevelDebug) {
-		return nil
-	}
-	return &trail{log: l, ctx: ctx, lock: name, by: by, path: path, start: time.Now()}
+	return &trail{log: logger(), ctx: ctx, lock: name, by: by, path: path, start: time.Now()}
 }
 
 func (t *trail) acquiring() {
@@ -83,4 +79,4 @@ func (t *trail) write(msg string, more ...slog.Attr) {
 }
 
 // debugging reports whether debug messages are wanted.
-func debugging() bool { return logger().Handler().Enabled(context.Background(), slog.LevelDebug) }
+func debugging(ctx context.Context) bool { return logger().Handler().Enabled(ctx, slog.LevelDebug) }

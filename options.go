@@ -117,8 +117,8 @@ type settings struct {
 	fileOnly    bool // there is no internal layer; no option sets it, but ExternalLock and InterProcessLock do
 }
 
-// with returns the settings changed by the options.
-func (s settings) with(opts []Option) settings {
+// apply changes the settings as the options say.
+func (s *settings) apply(opts []Option) {
 	for i := range opts {
 		switch o := &opts[i]; o.kind {
 		case optExternal:
@@ -147,6 +147,11 @@ func (s settings) with(opts []Option) settings {
 			s.fcntl = true
 		}
 	}
+}
+
+// settingsOf returns what the options amount to.
+func settingsOf(opts []Option) (s settings) {
+	s.apply(opts)
 	return s
 }
 

@@ -25,9 +25,12 @@ type CleanupFunc func(name string, opts ...Option) error
 
 // LockWithPrefix returns [Lock] with [WithPrefix] and the default options given; options of a call come after them.
 func LockWithPrefix(prefix string, defaults ...Option) LockFunc {
-	base := settings{prefix: prefix}.with(defaults)
+	base := settings{prefix: prefix}
+	base.apply(defaults)
 	return func(name string, opts ...Option) (Guard, error) {
-		return lock(context.Background(), name, base.with(opts))
+		s := base
+		s.apply(opts)
+		return lock(context.Background(), name, &s)
 	}
 }
 

@@ -24,7 +24,7 @@ func Synchronized[F any](name string, fn F, opts ...Option) F {
 	if v.Kind() != reflect.Func || v.IsNil() {
 		panic(fmt.Sprintf("lockutils: Synchronized(%q): %T is not a function to call", name, fn))
 	}
-	w := wrapper{name: name, by: runtime.FuncForPC(v.Pointer()).Name(), settings: settings{}.with(opts)}
+	w := wrapper{name: name, by: runtime.FuncForPC(v.Pointer()).Name(), settings: settingsOf(opts)}
 	switch f := any(fn).(type) {
 	case func():
 		return any(func() { w.call(f) }).(F)
