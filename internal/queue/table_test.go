@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -63,6 +64,36 @@ func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
 		}
 		table.checkIdle(t)
 	}
+}
+
+// A holder that has taken a slot for a new name, and has not come to write it, stops those who want to know which name it is.
+func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
+	table := NewTable(1, 1)
+	s, k := &table.slots[0], Key{"", "name"}
+	_, tag := table.slot(k)
+	taken := (s.load() | tag | fresh).taken()
+	if !s.swap(0, taken) {
+		t.Fatal("the word of a new table is not zero")
+	}
+	for _, request := range []func() bool{
+		func() bool { _, ok := table.TryAcquire(k, Exclusive, Overtaking); return ok },
+		func() bool { _, ok := table.TryAcquire(k, Shared, Overtaking); return ok },
+		func() bool { return table.Release(k, Shared) },
+	} {
+		s.named.Store(0)
+		result := make(chan bool, 1)
+		go func() { result <- request() }()
+		for s.load()&busy == 0 && len(result) == 0 {
+			runtime.Gosched()
+		}
+		s.rename(k)
+		storeRelease(&s.named, uint64(taken.generation()))
+		if <-result {
+			t.Error("a name that was being written was taken for another one")
+		}
+	}
+	mustRelease(t, Hold{&s.Lock, taken.generation()})
+	table.checkIdle(t)
 }
 
 func TestLenCountsKeysHeldOrWaitedFor(t *testing.T) {
