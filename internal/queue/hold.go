@@ -160,9 +160,14 @@ func (r *receipt) release() bool {
 	return l.ReleaseGeneration(r.generation)
 }
 
-// join takes a shared hold of a slot's lock in one step, if the tag is as given.
+// join takes a shared hold of a slot's lock in one step, if the tag is as given. It looks first: a reader in vain at the
+// lock of another name could make an attempt to take that one fail.
 func (r *receipt) join(l *Lock, tag word) bool {
-	if r.standing = r.stand.enter(l, tag); r.standing {
+	w := l.load()
+	if w&(barred|tagMask) != tag {
+		return false
+	}
+	if r.standing = w&biased != 0 && r.stand.enter(l, tag); r.standing {
 		return true
 	}
 	return l.join(tag)

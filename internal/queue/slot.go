@@ -89,7 +89,7 @@ func (s *slot) take(k Key, tag word, o Order) (Generation, bool) {
 	if g, ok := s.claim(taken, taken.taken(), k); ok {
 		return g, true
 	}
-	s.Release(Exclusive) // as any holder would, since somebody may have queued
+	s.ReleaseGeneration(taken.generation()) // as any holder would, since somebody may have queued
 	return 0, false
 }
 

@@ -35,12 +35,12 @@ func nextStand() *stand {
 	return &stands[lastStand.Add(1)%uint32(len(stands))]
 }
 
-// enter leaves the mark of a reader of l, if there is room and the word is biased and tagged so.
+// enter leaves the mark of a reader of l, if there is room and the word is biased and tagged so still.
 func (s *stand) enter(l *Lock, tag word) bool {
-	if !l.biasedFor(tag) || !s.lock.CompareAndSwap(nil, l) {
+	if !s.lock.CompareAndSwap(nil, l) {
 		return false
 	}
-	if l.biasedFor(tag) {
+	if l.load()&(biased|tagMask) == biased|tag {
 		return true
 	}
 	s.leave(l)
@@ -51,8 +51,6 @@ func (s *stand) enter(l *Lock, tag word) bool {
 func (s *stand) leave(l *Lock) bool {
 	return s.lock.CompareAndSwap(l, nil) || l.releaseShared()
 }
-
-func (l *Lock) biasedFor(tag word) bool { return l.load()&(biased|tagMask) == biased|tag }
 
 // countStanding adds to the word, from which biased has been cleared, the readers that stand somewhere. It returns what
 // has become of w.

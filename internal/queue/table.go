@@ -42,13 +42,10 @@ func (t *Table) Permits() int64 { return t.permits }
 func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 	s, tag := t.slot(k)
 	r := t.receipt(m)
-	if m == Exclusive || s.load()&(barred|tagMask) == tag {
-		if g, ok := s.acquireFast(k, tag, m, o, r); ok {
-			return t.hold(r, s, nil, g, m), true
-		}
+	g, ok := s.acquireFast(k, tag, m, o, r)
+	if ok {
+		return t.hold(r, s, nil, g, m), true
 	}
-	var g Generation
-	var ok bool
 	e, w := s.locate(k, tag)
 	if e == nil {
 		g, ok = s.tryFrozen(w, m, o)
