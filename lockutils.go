@@ -49,7 +49,7 @@ func Lock(name string, opts ...Option) (Guard, error) {
 // LockContext is [Lock] with a wait that ends with ctx: the error then matches ctx.Err() and context.Cause(ctx). With a
 // ctx that is done already not even a free lock is taken. A nil ctx is an error that wraps [ErrOptions].
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
-	if len(opts) == 0 && usable(ctx) == nil && !debugging(ctx) {
+	if len(opts) == 0 && ctx != nil && ctx.Err() == nil && !debugging(ctx) {
 		if h, ok := internalLocks.AcquireAtOnce(name); ok {
 			return Guard{name, h}, nil
 		}

@@ -26,7 +26,7 @@ type Lock struct {
 	// come and go by addition even then.
 	state atomic.Uint64
 
-	// Serialises the slow path, so that goroutines sleep rather than spin for busy. Taken before busy, never after.
+	// Serialises the slow path: whoever sets busy holds it. So goroutines sleep rather than spin for busy.
 	mu sync.Mutex
 
 	// Guarded by busy:
@@ -252,21 +252,16 @@ func (l *Lock) releaseExclusive(mask, want word) bool {
 
 // The slow path: under mu, with the word frozen.
 
-// freeze sets busy, ends a bias, so that the word counts all readers, and returns it without busy. The caller holds mu.
+// freeze sets busy, ends a bias, so that the word counts all readers, and returns it without busy. The caller holds mu, so
+// busy is clear, and a swap that comes too late fails.
 func (l *Lock) freeze() word {
-	for i := 0; ; i++ {
-		w := l.load()
-		if w&busy == 0 && l.swap(w, w&^biased|busy) {
-			if w&biased != 0 {
-				w = l.countStanding(w &^ biased)
-			}
-			l.frozen = w
-			return w
-		}
-		if i > 10 {
-			runtime.Gosched()
-		}
+	w := l.add(busy) - busy
+	if w&biased != 0 {
+		l.add(minusBiased)
+		w = l.countStanding(w &^ biased)
 	}
+	l.frozen = w
+	return w
 }
 
 // thaw publishes what has become of the word that freeze returned, and clears busy. Readers may have left meanwhile,

@@ -4,7 +4,11 @@
 
 package queue
 
-import "testing"
+import (
+	"fmt"
+	"sync"
+	"testing"
+)
 
 // A wrong release of one name may hit whoever holds that name, but nobody else, not even one who has got the same slot
 // meanwhile.
@@ -34,5 +38,66 @@ func TestWrongReleaseOfANameHitsNoOtherName(t *testing.T) {
 	}
 	close(done)
 	<-stopped
+	table.checkIdle(t)
+}
+
+// The same where many want the slot: who has been robbed of it must not give back, or believe to hold, what others have
+// taken meanwhile.
+func TestWrongReleaseAmongManyNamesHitsNoOtherName(t *testing.T) {
+	table := collisions(1, 1, 1)
+	robbed := Key{"", "robbed"}
+	var keys []Key
+	for i := range 4 {
+		keys = append(keys, Key{"", fmt.Sprint("name-", i)}) // some have the tag of the robbed one
+	}
+	rooms := make([]room, len(keys))
+	for i := range rooms {
+		rooms[i].permits = 1
+	}
+	done := make(chan struct{})
+	running := func() bool {
+		select {
+		case <-done:
+			return false
+		default:
+			return true
+		}
+	}
+	var disturbers, workers sync.WaitGroup
+	disturbers.Go(func() {
+		for running() {
+			table.Release(robbed, Exclusive)
+		}
+	})
+	disturbers.Go(func() {
+		for running() {
+			h, _ := table.Acquire(background, robbed, Exclusive, Overtaking)
+			h.Release() // or somebody else has
+		}
+	})
+	for first := range 6 {
+		workers.Go(func() {
+			for n := range 50_000 {
+				i := (first + n) % len(keys)
+				h, ok := table.TryAcquire(keys[i], Exclusive, Overtaking)
+				if !ok {
+					continue
+				}
+				rooms[i].visit(Exclusive, func() {})
+				if !h.Release() {
+					t.Error("a hold was released under another name")
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+	close(done)
+	disturbers.Wait()
+	for i := range rooms {
+		if n := rooms[i].overlaps.Load(); n > 0 {
+			t.Errorf("%d times two held %q", n, keys[i])
+		}
+	}
 	table.checkIdle(t)
 }

@@ -51,8 +51,9 @@ type entry struct {
 // Entries are pooled. A stale hold cannot reach one in new use, since its receipt has ended.
 var entries = sync.Pool{New: func() any { return new(entry) }}
 
-// acquireFast takes the slot's lock for the key, by one atomic operation, if the slot is the key's and the word lets it, or,
-// for an exclusive hold, if nobody uses it. A shared hold has a receipt.
+// acquireFast takes the slot's lock for the key if the slot is the key's and the word lets it, or, for an exclusive hold, if
+// nobody uses it. That takes one atomic operation, or two if the slot was another key's with the same tag. A shared hold has
+// a receipt.
 func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (Generation, bool) {
 	if m == Exclusive {
 		return s.take(k, tag, o)
@@ -80,7 +81,8 @@ func (s *slot) take(k Key, tag word, o Order) (Generation, bool) {
 	if !s.takable(w, o) || !s.swap(w, taken) {
 		return 0, false
 	}
-	if s.serves(k) {
+	// Somebody may have released by mistake what has just been taken. Then the name was not for this request to read.
+	if s.serves(k) && s.Holds(taken.generation()) {
 		return taken.generation(), true
 	}
 	// It is the lock of another name with the same tag: one chance in 128 for two names that share a slot. Whoever tries that
@@ -142,8 +144,8 @@ func (s *slot) locate(k Key, tag word) (*entry, word) {
 }
 
 // releaseFast gives up a hold of the slot's lock if that is the key's. If the caller holds the key's lock and the slot is
-// not crowded, it holds the slot's, and so may read the name. If it does not, the generation keeps it from releasing what
-// another key has come to hold meanwhile.
+// not crowded, it holds the slot's, and so may read the name. If it does not, the generation keeps it from releasing the
+// exclusive hold of another key that has come meanwhile. Readers have no generation: such a mistake can hit one of those.
 func (s *slot) releaseFast(k Key, tag word, m Mode) bool {
 	w := s.load()
 	if w&crowded != 0 || w&tagMask != tag || s.permits > 1 || !w.heldAs(m) || !s.complete(w) || !s.serves(k) {
@@ -229,8 +231,8 @@ func (s *slot) unref(e *entry) {
 	s.thaw(s.freeze() &^ crowded)
 }
 
-// serves reports whether the slot's lock is the key's. Who does not hold the lock, and releases it by mistake, may read
-// a name that is being written, and learns that it is another one.
+// serves reports whether the slot's lock is the key's. Who does not hold the lock, and releases it by mistake, may read a
+// name that is being written: the generation protects its holder, whatever comes of that.
 func (s *slot) serves(k Key) bool {
 	n := int(s.size)
 	if n != len(k.Scope)+len(k.Name) || n > len(s.text) || int(s.scope) != len(k.Scope) {

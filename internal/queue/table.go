@@ -10,8 +10,8 @@ import (
 // table takes the same memory after a million one-off keys as before them. All methods may be called concurrently.
 //
 // It is an array of slots. A slot has room for one key; while that one is in use, other keys of the slot have entries in
-// a map beside it. So keys cost one or two atomic operations as long as there are more slots than keys in use at a time,
-// and a map access beyond.
+// a map beside it. So a key costs two atomic operations as long as there are more slots than keys in use at a time, and a
+// map access beyond.
 type Table struct {
 	slots   []slot // a power of two of them
 	permits int64
@@ -125,8 +125,8 @@ func (t *Table) at(hash uint64) (*slot, word) {
 	return &t.slots[h&uint64(len(t.slots)-1)], word(h>>32<<tagShift) & tagMask
 }
 
-// AcquireAtOnce takes the lock of a name without a scope exclusively, if that takes one atomic operation. It is the front
-// half of Acquire, for callers in a hurry.
+// AcquireAtOnce takes the lock of a name without a scope exclusively, if it can be had without the slow path. It is the
+// front half of Acquire, for callers in a hurry.
 func (t *Table) AcquireAtOnce(name string) (Hold, bool) {
 	s, tag := t.at(maphash.String(t.seed, name))
 	prefetchForWrite(&s.state)

@@ -37,6 +37,7 @@ const (
 	oneGeneration = word(1) << genShift
 	oneReader     = word(1) << readersShift
 	minusReader   = ^oneReader + 1
+	minusBiased   = ^biased + 1
 	tagMask       = oneGeneration - 1<<tagShift
 	genMask       = oneReader - oneGeneration
 	readersMask   = ^(oneReader - 1)
