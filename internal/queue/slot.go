@@ -23,8 +23,8 @@ type slot struct {
 	scope uint8 // its length
 	size  uint8 // the length of both
 
-	// The generation of the last holder that wrote the name, stored when the name is complete. While the word is fresh and
-	// has another generation, its holder is still writing.
+	// The generation of the last holder that came by take, stored when it has seen to the name. While the word is fresh and
+	// has another generation, its holder is still about it.
 	named atomic.Uint64
 	Lock
 
@@ -51,9 +51,8 @@ type entry struct {
 // Entries are pooled. A stale hold cannot reach one in new use, since its receipt has ended.
 var entries = sync.Pool{New: func() any { return new(entry) }}
 
-// acquireFast takes the slot's lock for the key if the slot is the key's and the word lets it, or, for an exclusive hold, if
-// nobody uses it. That takes one atomic operation, or two if the slot was another key's with the same tag. A shared hold has
-// a receipt.
+// acquireFast takes the slot's lock for the key, by one atomic operation, if the slot is the key's and the word lets it, or,
+// for an exclusive hold, if nobody uses it. A shared hold has a receipt.
 func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (Generation, bool) {
 	if m == Exclusive {
 		return s.take(k, tag, o)
@@ -68,45 +67,37 @@ func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (Genera
 	return 0, false
 }
 
-// take is acquireFast for an exclusive hold.
+// take is acquireFast for an exclusive hold. It takes the lock first and looks then whose it is. Meanwhile the word is fresh,
+// and nobody else wants to know the name.
 func (s *slot) take(k Key, tag word, o Order) (Generation, bool) {
 	w := s.load()
-	if w&tagMask != tag {
-		if w.inUse() {
-			return 0, false
-		}
-		return s.claim(w, (w&^tagMask | tag).taken(), k)
-	}
-	taken := w.taken()
-	if !s.takable(w, o) || !s.swap(w, taken) {
+	named := w&tagMask == tag // or another name has that tag, too
+	if !s.takable(w, o) || !named && !mayRename(w, k) {
 		return 0, false
 	}
-	// Somebody may have released by mistake what has just been taken. Then the name was not for this request to read.
-	if s.serves(k) && s.Holds(taken.generation()) {
-		return taken.generation(), true
-	}
-	// It is the lock of another name with the same tag: one chance in 128 for two names that share a slot. Whoever tries that
-	// lock at this moment finds it taken. Whoever releases it by mistake must not release what it becomes: hence another
-	// generation.
-	if g, ok := s.claim(taken, taken.taken(), k); ok {
-		return g, true
-	}
-	s.ReleaseGeneration(taken.generation()) // as any holder would, since somebody may have queued
-	return 0, false
-}
-
-// claim makes the slot the key's: it swaps w, by which nobody uses the lock, or only the caller, for taken, by which the
-// caller holds it. It fails if w says that there are entries, since the key may have one.
-func (s *slot) claim(w, taken word, k Key) (Generation, bool) {
-	if w&(busy|waiting|crowded) != 0 || s.permits > 1 || !k.short() || !s.swap(w, taken|fresh) {
+	taken := (w&^tagMask | tag | fresh).taken()
+	if !s.swap(w, taken) {
 		return 0, false
 	}
-	s.rename(k)
+	ok := named && s.serves(k)
+	if !ok && (!named || mayRename(w, k)) {
+		s.rename(k)
+		ok = true
+	}
 	storeRelease(&s.named, uint64(taken.generation()))
+	if !ok {
+		// It is the lock of the other name. Give it back as any holder would, since somebody may have queued.
+		s.ReleaseGeneration(taken.generation())
+		return 0, false
+	}
 	return taken.generation(), true
 }
 
-// freezeName is freeze for those who want to know the name: it waits for a holder who is still writing it.
+// mayRename reports whether a new holder may give the slot's lock to the key: nobody waits for it under another name, and
+// the key has no entry and needs none.
+func mayRename(w word, k Key) bool { return w&(waiting|crowded) == 0 && k.short() }
+
+// freezeName is freeze for those who want to know the name: it waits for a holder who is still reading or writing it.
 func (s *slot) freezeName() word {
 	w := s.freeze()
 	for !s.complete(w) {
@@ -115,7 +106,7 @@ func (s *slot) freezeName() word {
 	return w
 }
 
-// complete reports whether the holder, if there is one, has written the name.
+// complete reports whether the holder, if there is one, has seen to the name.
 func (s *slot) complete(w word) bool {
 	return w&fresh == 0 || s.named.Load() == uint64(w.generation())
 }

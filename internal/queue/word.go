@@ -10,7 +10,7 @@ package queue
 //	4      strict   nobody may overtake: a release hands the lock to the first waiter
 //	5      crowded  other names of the slot have locks of their own (see slot)
 //	6      biased   readers may come in without counting themselves here (see stand)
-//	7      fresh    the holder has given the slot a new name, and may still be writing it (see slot)
+//	7      fresh    the holder has taken the slot by its tag, and may still be reading or writing the name (see slot)
 //	8-14   tag      seven bits of the hash of the slot's name
 //	15-45  gen      generation: grows with every exclusive hold, so that no two of two billion look alike
 //	46-63  readers  how many shared holders there are, and how many are just finding out that they may not enter
