@@ -71,22 +71,22 @@ func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (Genera
 // and nobody else wants to know the name.
 func (s *slot) take(k Key, tag word, o Order) (Generation, bool) {
 	w := s.load()
-	named := w&tagMask == tag // or another name has that tag, too
-	if !s.takable(w, o) || !named && !mayRename(w, k) {
+	sameTag := w&tagMask == tag
+	if !s.takable(w, o) || !sameTag && !mayRename(w, k) {
 		return 0, false
 	}
 	taken := (w&^tagMask | tag | fresh).taken()
 	if !s.swap(w, taken) {
 		return 0, false
 	}
-	ok := named && s.serves(k)
-	if !ok && (!named || mayRename(w, k)) {
+	ok := sameTag && s.serves(k)
+	if !ok && (!sameTag || mayRename(w, k)) {
 		s.rename(k)
 		ok = true
 	}
 	storeRelease(&s.named, uint64(taken.generation()))
 	if !ok {
-		// It is the lock of the other name. Give it back as any holder would, since somebody may have queued.
+		// It is the lock of another name with the same tag. Give it back as any holder would, since somebody may have queued.
 		s.ReleaseGeneration(taken.generation())
 		return 0, false
 	}
