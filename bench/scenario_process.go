@@ -39,16 +39,19 @@ func processScenarios(b budget) []scenario {
 				}}.run()
 			}),
 		timed("new", "a new name each time", fmt.Sprintf("One goroutine, a new name for each lock, out of %d made beforehand. "+
-			"A turn ends when its time is up or the names are.", b.names),
+			"A turn that has used up its names begins anew, with new locks.", b.names),
 			"sync.Mutex", ourLock, manyNamed, func(p peer) sample {
-				l, names := p.open(""), names()
-				return load{goroutines: 1, slice: b.slice, stride: 64, limit: len(names), worker: func(int) step {
-					return func(from, to int) {
-						for _, name := range names[from:to] {
-							l.pass(name, nil)
+				names := names()
+				return again(b.slice, func() sample {
+					l := p.open("")
+					return load{goroutines: 1, slice: b.slice, stride: 64, limit: len(names), worker: func(int) step {
+						return func(from, to int) {
+							for _, name := range names[from:to] {
+								l.pass(name, nil)
+							}
 						}
-					}
-				}}.run()
+					}}.run()
+				})
 			}),
 		timed("own-parallel", "own names in parallel", fmt.Sprintf("%d goroutines, each over and over its own name. Wall-clock "+
 			"time divided by all operations; bare locks are one for each goroutine.", procs),
@@ -63,19 +66,22 @@ func processScenarios(b budget) []scenario {
 					}
 				}}.run()
 			}),
-		timed("new-parallel", "new names in parallel", fmt.Sprintf("%d goroutines, each with a new name for each lock. Wall-clock "+
+		timed("new-parallel", "new names in parallel", fmt.Sprintf("%d goroutines, each with a new name for each lock, out of names of its own made beforehand. Wall-clock "+
 			"time divided by all operations; bare locks are one for each goroutine.", procs),
 			"sync.Mutex", ourLock, manyNamed, func(p peer) sample {
-				each, names := p.forEach(procs), names()
+				names := names()
 				part := len(names) / procs
-				return load{goroutines: procs, slice: b.slice, stride: 64, limit: part, worker: func(g int) step {
-					l, names := each[g], names[g*part:(g+1)*part]
-					return func(from, to int) {
-						for _, name := range names[from:to] {
-							l.pass(name, nil)
+				return again(b.slice, func() sample {
+					each := p.forEach(procs)
+					return load{goroutines: procs, slice: b.slice, stride: 64, limit: part, worker: func(g int) step {
+						l, names := each[g], names[g*part:(g+1)*part]
+						return func(from, to int) {
+							for _, name := range names[from:to] {
+								l.pass(name, nil)
+							}
 						}
-					}
-				}}.run()
+					}}.run()
+				})
 			}),
 		timed("one-parallel", "one name in parallel, nothing held", fmt.Sprintf("%d goroutines compete for one name and hold it "+
 			"for no time. Wall-clock time divided by all operations.", procs),
