@@ -120,6 +120,7 @@ func (t *Table) slot(k Key) (*slot, word) {
 	return t.at(h)
 }
 
+// at returns the slot of keys with that hash, and their tag there.
 func (t *Table) at(hash uint64) (*slot, word) {
 	h := hash & t.mask
 	return &t.slots[h&uint64(len(t.slots)-1)], word(h>>32<<tagShift) & tagMask
