@@ -8,8 +8,8 @@ import "sync"
 // It is always an exclusive hold of some lock, whose generation tells whether it is stale: of the slot's own lock, if the
 // hold excludes all others and the key has no entry, or else of a receipt or a ticket.
 type Hold struct {
-	lock       *Lock
-	generation Generation
+	lock *Lock
+	word word // of the lock since it is held so; or its generation alone, without the bit held
 }
 
 // Release gives the hold up and reports whether it was still held.
@@ -21,29 +21,25 @@ func (h Hold) Release() bool {
 		return false
 	}
 	if r := h.lock.receipt; r != nil {
-		return r.redeem(h.generation)
+		return r.redeem(h.word.generation())
 	}
-	return h.lock.ReleaseGeneration(h.generation)
+	return h.lock.ReleaseGeneration(h.word.generation())
 }
 
 // ReleaseAtOnce gives the hold up if that takes one atomic operation, and reports whether it did. It is the front half of
-// Release, and does for holds of AcquireAtOnce unless somebody waits.
+// Release, and does for holds of AcquireAtOnce unless somebody has come meanwhile.
 func (h Hold) ReleaseAtOnce() bool {
-	l := h.lock
-	if l == nil || l.receipt != nil {
-		return false
-	}
-	w := l.load()
-	return w&(busy|held|waiting|genMask) == held|word(h.generation) && l.swap(w, w.released())
+	w := h.word
+	return w&(held|waiting) == held && h.lock.swap(w, w.released())
 }
 
 // Held reports whether the hold has not been released yet.
-func (h Hold) Held() bool { return h.lock != nil && h.lock.Holds(h.generation) }
+func (h Hold) Held() bool { return h.lock != nil && h.lock.Holds(h.word.generation()) }
 
 // Forget makes the hold anonymous: it is for [Table.Release] to release it. The hold must not be used any more, and nothing
 // can be done with it unless it excludes all others.
 func (h Hold) Forget() {
-	if h.lock == nil || h.lock.receipt == nil || !h.lock.renew(h.generation) {
+	if h.lock == nil || h.lock.receipt == nil || !h.lock.renew(h.word.generation()) {
 		return
 	}
 	r := h.lock.receipt
@@ -90,15 +86,15 @@ func (t *Table) receipt(m Mode) *receipt {
 	return receipts.Get().(*receipt)
 }
 
-// hold returns the hold of mode m that has just been acquired of the slot's own lock, or of the entry.
-func (t *Table) hold(r *receipt, s *slot, e *entry, g Generation, m Mode) Hold {
+// hold returns the hold of mode m that has just been acquired of the slot's own lock, or of the entry, with that word or generation.
+func (t *Table) hold(r *receipt, s *slot, e *entry, w word, m Mode) Hold {
 	if r == nil {
 		if e == nil {
-			return Hold{&s.Lock, g}
+			return Hold{&s.Lock, w}
 		}
 		r = receipts.Get().(*receipt)
 	}
-	r.mode, r.generation, r.slot, r.entry = m, g, s, e
+	r.mode, r.generation, r.slot, r.entry = m, w.generation(), s, e
 	return r.issue()
 }
 
@@ -130,7 +126,7 @@ func (r *receipt) init() {
 }
 
 func (r *receipt) issue() Hold {
-	return Hold{&r.Lock, r.load().generation()}
+	return Hold{&r.Lock, word(r.load().generation())}
 }
 
 // redeem releases what the receipt stands for, if that is still the hold g, and reports whether it is.

@@ -52,10 +52,11 @@ type entry struct {
 var entries = sync.Pool{New: func() any { return new(entry) }}
 
 // acquireFast takes the slot's lock for the key, by one atomic operation, if the slot is the key's and the word lets it, or,
-// for an exclusive hold, if nobody uses it. A shared hold has a receipt.
-func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (Generation, bool) {
+// for an exclusive hold, if nobody uses it. It returns the word of an exclusive hold. A shared hold has a receipt.
+func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (word, bool) {
 	if m == Exclusive {
-		return s.take(k, tag, o)
+		w := s.take(k, tag, o)
+		return w, w != 0
 	}
 	if !r.join(&s.Lock, tag) {
 		return 0, false
@@ -63,24 +64,40 @@ func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (Genera
 	if s.serves(k) {
 		return 0, true
 	}
-	r.part(&s.Lock) // as in take
+	r.part(&s.Lock) // as in retake
 	return 0, false
 }
 
-// take is acquireFast for an exclusive hold. It takes the lock first and looks then whose it is. Meanwhile the word is fresh,
-// and nobody else wants to know the name.
-func (s *slot) take(k Key, tag word, o Order) (Generation, bool) {
+// take is acquireFast for an exclusive hold. It returns the word, or 0. It takes the lock first and sees to the name then.
+// Meanwhile the word is fresh, and nobody else wants to know the name.
+//
+// It has as few instructions as can be: a processor that waits for the cache line goes on with what comes next, as far ahead
+// as its buffers reach.
+func (s *slot) take(k Key, tag word, o Order) word {
 	w := s.load()
-	sameTag := w&tagMask == tag
-	if !s.takable(w, o) || !sameTag && !mayRename(w, k) {
-		return 0, false
+	if w&tagMask == tag {
+		return s.retake(w, k, o)
 	}
-	taken := (w&^tagMask | tag | fresh).taken()
+	if w&^(tagMask|genMask) != 0 || s.permits > 1 || !k.short() {
+		return 0
+	}
+	taken := (w&genMask | tag | fresh).taken()
 	if !s.swap(w, taken) {
-		return 0, false
+		return 0
 	}
-	ok := sameTag && s.serves(k)
-	if !ok && (!sameTag || mayRename(w, k)) {
+	s.rename(k)
+	storeRelease(&s.named, uint64(taken.generation()))
+	return taken
+}
+
+// retake is take with the word w, whose tag says that the slot is probably the key's already.
+func (s *slot) retake(w word, k Key, o Order) word {
+	taken := (w | fresh).taken()
+	if !s.takable(w, o) || !s.swap(w, taken) {
+		return 0
+	}
+	ok := s.serves(k)
+	if !ok && mayRename(w, k) {
 		s.rename(k)
 		ok = true
 	}
@@ -88,9 +105,9 @@ func (s *slot) take(k Key, tag word, o Order) (Generation, bool) {
 	if !ok {
 		// It is the lock of another name with the same tag. Give it back as any holder would, since somebody may have queued.
 		s.ReleaseGeneration(taken.generation())
-		return 0, false
+		return 0
 	}
-	return taken.generation(), true
+	return taken
 }
 
 // mayRename reports whether a new holder may give the slot's lock to the key: nobody waits for it under another name, and

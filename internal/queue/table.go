@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"hash/maphash"
 	"math"
 )
 
@@ -15,7 +14,7 @@ import (
 type Table struct {
 	slots   []slot // a power of two of them
 	permits int64
-	seed    maphash.Seed
+	hasher  hasher
 	mask    uint64 // of the hash bits in use; tests cut it down, so that collisions are the rule
 }
 
@@ -28,7 +27,7 @@ func NewTable(slots int, permits int64) *Table {
 	for n < slots {
 		n *= 2
 	}
-	t := &Table{slots: make([]slot, n), permits: permits, seed: maphash.MakeSeed(), mask: ^uint64(0)}
+	t := &Table{slots: make([]slot, n), permits: permits, hasher: newHasher(), mask: ^uint64(0)}
 	for i := range t.slots {
 		t.slots[i].permits = int32(min(permits, math.MaxInt32))
 	}
@@ -42,10 +41,11 @@ func (t *Table) Permits() int64 { return t.permits }
 func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 	s, tag := t.slot(k)
 	r := t.receipt(m)
-	g, ok := s.acquireFast(k, tag, m, o, r)
-	if ok {
-		return t.hold(r, s, nil, g, m), true
+	if w, ok := s.acquireFast(k, tag, m, o, r); ok {
+		return t.hold(r, s, nil, w, m), true
 	}
+	var g Generation
+	var ok bool
 	e, w := s.locate(k, tag)
 	if e == nil {
 		g, ok = s.tryFrozen(w, m, o)
@@ -58,7 +58,7 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 		}
 		return Hold{}, false
 	}
-	return t.hold(r, s, e, g, m), true
+	return t.hold(r, s, e, word(g), m), true
 }
 
 // Acquire takes the key's lock, waiting for it if it must. When ctx ends first it returns ctx.Err(), and it is as if
@@ -66,22 +66,22 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
 	s, tag := t.slot(k)
 	r := t.receipt(m)
-	g, ok := s.acquireFast(k, tag, m, o, r)
+	w, ok := s.acquireFast(k, tag, m, o, r)
 	for i := 0; !ok && i < spins; i++ {
 		pause()
-		w := s.load()
-		if w&(strict|biased) != 0 || w&tagMask != tag {
+		if w = s.load(); w&(strict|biased) != 0 || w&tagMask != tag {
 			break // Spinning changes nothing.
 		}
 		if s.lets(w, m, o) {
-			g, ok = s.acquireFast(k, tag, m, o, r)
+			w, ok = s.acquireFast(k, tag, m, o, r)
 		}
 	}
 	if ok {
-		return t.hold(r, s, nil, g, m), nil
+		return t.hold(r, s, nil, w, m), nil
 	}
-	e, w := s.locate(k, tag)
+	var g Generation
 	var err error
+	e, w := s.locate(k, tag)
 	if e == nil {
 		g, err = s.acquireFrozen(ctx, w, m, o)
 	} else if g, err = e.Acquire(ctx, m, o); err != nil {
@@ -93,7 +93,7 @@ func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, erro
 		}
 		return Hold{}, err
 	}
-	return t.hold(r, s, e, g, m), nil
+	return t.hold(r, s, e, word(g), m), nil
 }
 
 // Release gives up a hold of mode m of the key's lock, whoever holds it, and reports whether there was one.
@@ -113,11 +113,11 @@ func (t *Table) Len() int {
 
 // slot returns the key's slot and its tag there.
 func (t *Table) slot(k Key) (*slot, word) {
-	h := maphash.String(t.seed, k.Name)
+	seed := t.hasher.start
 	if k.Scope != "" {
-		h ^= maphash.String(t.seed, k.Scope) * 0x9e3779b97f4a7c15
+		seed = t.hasher.sum(seed, k.Scope)
 	}
-	return t.at(h)
+	return t.at(t.hasher.sum(seed, k.Name))
 }
 
 // at returns the slot of keys with that hash, and their tag there.
@@ -129,8 +129,8 @@ func (t *Table) at(hash uint64) (*slot, word) {
 // AcquireAtOnce takes the lock of a name without a scope exclusively, if it can be had without the slow path. It is the
 // front half of Acquire, for callers in a hurry.
 func (t *Table) AcquireAtOnce(name string) (Hold, bool) {
-	s, tag := t.at(maphash.String(t.seed, name))
+	s, tag := t.at(t.hasher.sum(t.hasher.start, name))
 	prefetchForWrite(&s.state)
-	g, ok := s.take(Key{Name: name}, tag, Overtaking)
-	return Hold{&s.Lock, g}, ok
+	w := s.take(Key{Name: name}, tag, Overtaking)
+	return Hold{&s.Lock, w}, w != 0
 }

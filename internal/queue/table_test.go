@@ -92,7 +92,7 @@ func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
 			t.Error("a name that was being written was taken for another one")
 		}
 	}
-	mustRelease(t, Hold{&s.Lock, taken.generation()})
+	mustRelease(t, Hold{&s.Lock, taken})
 	table.checkIdle(t)
 }
 
