@@ -44,3 +44,6 @@ func logger() *slog.Logger {
 	}
 	return slog.Default()
 }
+
+// handler is asked whether debug messages are wanted. A function that asks it would not be inlined, as this one is.
+func handler() slog.Handler { return logger().Handler() }

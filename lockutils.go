@@ -26,6 +26,7 @@ package lockutils
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 
@@ -37,23 +38,27 @@ import (
 // lock if they have the same name, prefix and container.
 func Lock(name string, opts ...Option) (Guard, error) {
 	ctx := context.Background()
-	if len(opts) == 0 && !debugging(ctx) {
+	if len(opts) == 0 && !handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireAtOnce(name); ok {
 			return Guard{name, h}, nil
 		}
 	}
-	s := settingsOf(opts)
-	return lock(ctx, name, &s)
+	return lockSlow(ctx, name, opts)
 }
 
 // LockContext is [Lock] with a wait that ends with ctx: the error then matches ctx.Err() and context.Cause(ctx). With a
 // ctx that is done already not even a free lock is taken. A nil ctx is an error that wraps [ErrOptions].
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
-	if len(opts) == 0 && ctx != nil && ctx.Err() == nil && !debugging(ctx) {
+	if len(opts) == 0 && ctx != nil && ctx.Err() == nil && !handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireAtOnce(name); ok {
 			return Guard{name, h}, nil
 		}
 	}
+	return lockSlow(ctx, name, opts)
+}
+
+// lockSlow is LockContext for all but a free lock that is asked for without options.
+func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
 	s := settingsOf(opts)
 	return lock(ctx, name, &s)
 }
@@ -118,6 +123,10 @@ func (g Guard) Unlock() error {
 	if g.hold.ReleaseAtOnce() {
 		return nil // nearly always
 	}
+	return g.unlockSlow()
+}
+
+func (g Guard) unlockSlow() error {
 	x := g.extra()
 	if !g.hold.Release() {
 		return ErrNotHeld

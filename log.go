@@ -18,7 +18,7 @@ type trail struct {
 
 // newTrail returns nil unless debug messages are wanted.
 func newTrail(ctx context.Context, name, by, path string, s *settings) *trail {
-	if s.silent || !debugging(ctx) {
+	if s.silent || !handler().Enabled(ctx, slog.LevelDebug) {
 		return nil
 	}
 	return &trail{log: logger(), ctx: ctx, lock: name, by: by, path: path, start: time.Now()}
@@ -77,6 +77,3 @@ func (t *trail) write(msg string, more ...slog.Attr) {
 	}
 	t.log.LogAttrs(t.ctx, slog.LevelDebug, msg, append(attrs, more...)...)
 }
-
-// debugging reports whether debug messages are wanted.
-func debugging(ctx context.Context) bool { return logger().Handler().Enabled(ctx, slog.LevelDebug) }

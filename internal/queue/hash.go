@@ -16,21 +16,21 @@ func newHasher() hasher { return hasher{rand.Uint64(), rand.Uint64()} }
 
 // sum returns the hash of s, or, with the hash of another string for seed, that of both. The first seed is start.
 func (h *hasher) sum(seed uint64, s string) uint64 {
-	n := uint64(len(s))
-	for len(s) > 16 {
-		seed = mix(load64(s)^h.factor, load64(s[8:])^seed)
-		s = s[16:]
+	var a, b uint64 // up to 16 bytes at the end; the two may overlap, or repeat what has gone into seed
+	switch n := len(s); {
+	case n > 16:
+		for rest := s; len(rest) > 16; rest = rest[16:] {
+			seed = mix(load64(rest)^h.factor, load64(rest[8:])^seed)
+		}
+		a, b = load64(s[n-16:]), load64(s[n-8:])
+	case n >= 8:
+		a, b = load64(s), load64(s[n-8:])
+	case n >= 4:
+		a, b = load32(s), load32(s[n-4:])
+	case n > 0:
+		a = uint64(s[0])<<16 | uint64(s[n/2])<<8 | uint64(s[n-1])
 	}
-	var a, b uint64 // the rest of s; they may overlap
-	switch {
-	case len(s) >= 8:
-		a, b = load64(s), load64(s[len(s)-8:])
-	case len(s) >= 4:
-		a, b = load32(s), load32(s[len(s)-4:])
-	case len(s) > 0:
-		a = uint64(s[0])<<16 | uint64(s[len(s)/2])<<8 | uint64(s[len(s)-1])
-	}
-	return mix(n^0xa0761d6478bd642f, mix(a^h.factor, b^seed))
+	return mix(uint64(len(s))^0xa0761d6478bd642f, mix(a^h.factor, b^seed))
 }
 
 // mix folds the product of a and b, each of whose bits depends on nearly all of theirs.
@@ -39,7 +39,13 @@ func mix(a, b uint64) uint64 {
 	return high ^ low
 }
 
-func load64(s string) uint64 { return load32(s) | load32(s[4:])<<32 }
+// The compiler makes one instruction of each.
+
+func load64(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
 
 func load32(s string) uint64 {
 	_ = s[3]

@@ -81,7 +81,7 @@ func (s *slot) take(k Key, tag word, o Order) word {
 	if w&^(tagMask|genMask) != 0 || s.permits > 1 || !k.short() {
 		return 0
 	}
-	taken := (w&genMask | tag | fresh).taken()
+	taken := (w+oneGeneration)&genMask | tag | fresh | held
 	if !s.swap(w, taken) {
 		return 0
 	}
