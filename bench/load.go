@@ -17,7 +17,7 @@ type load struct {
 	goroutines int
 	slice      time.Duration
 	stride     int              // operations between two looks at the time
-	limit      int              // operations of each goroutine at most; 0: no limit
+	limit      int              // operations of each goroutine at most, no fewer than stride; 0: no limit
 	worker     func(g int) step // called once for each goroutine
 }
 
@@ -27,11 +27,15 @@ type sample struct {
 	allocations float64 // of each operation
 }
 
-// run starts the goroutines together and ends them when the slice is over.
+// run starts the goroutines together and ends them together: when the slice is over, or when the first of them has come to its
+// limit, since the others would go on with fewer competitors. As long as they have a processor each, they begin when the last
+// one has got it, which takes up to a millisecond.
 func (w load) run() sample {
 	var (
 		ready, ended sync.WaitGroup
 		begin        = make(chan struct{})
+		start        time.Time
+		running      atomic.Int64
 		stop         atomic.Bool
 		done         atomic.Int64
 		before       runtime.MemStats
@@ -43,10 +47,20 @@ func (w load) run() sample {
 			do := w.worker(g)
 			ready.Done()
 			<-begin
+			if w.goroutines <= runtime.GOMAXPROCS(0) {
+				now := time.Now()
+				if running.Add(1) == int64(w.goroutines) {
+					start = now
+				}
+				for running.Load() < int64(w.goroutines) {
+				}
+			}
 			at := 0
-			for !stop.Load() && (w.limit == 0 || at+w.stride <= w.limit) {
+			for !stop.Load() {
 				do(at, at+w.stride)
-				at += w.stride
+				if at += w.stride; w.limit != 0 && at+w.stride > w.limit {
+					stop.Store(true)
+				}
 			}
 			done.Add(int64(at))
 		})
@@ -54,7 +68,7 @@ func (w load) run() sample {
 	ready.Wait()
 	runtime.GC() // what others have left is not this one's burden
 	runtime.ReadMemStats(&before)
-	start := time.Now()
+	start = time.Now()
 	close(begin)
 	timer := time.AfterFunc(w.slice, func() { stop.Store(true) })
 	ended.Wait()
