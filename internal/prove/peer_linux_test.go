@@ -79,17 +79,16 @@ var errHung = errors.New("no answer")
 func (p *peer) answer(answer any, bound time.Duration) error {
 	answered := make(chan error, 1)
 	go func() { answered <- p.out.Decode(answer) }()
-	select {
-	case err := <-answered:
-		if err != nil {
-			return fmt.Errorf("a process has ended: %w\n%s", err, p.lastWords())
-		}
-		return nil
-	case <-time.After(bound):
+	err, ok := await(answered, bound)
+	if !ok {
 		_ = p.cmd.Process.Signal(unix.SIGQUIT) // which makes it print where its goroutines are
 		<-answered
 		return fmt.Errorf("%w in %v\n%s", errHung, bound, p.lastWords())
 	}
+	if err != nil {
+		return fmt.Errorf("a process has ended: %w\n%s", err, p.lastWords())
+	}
+	return nil
 }
 
 // lastWords ends the process and returns what it has said on its standard error.

@@ -83,9 +83,7 @@ func (e *effort) stormOnce(t testing.TB, c contender, s subject, count, n int, p
 		begun.Wait()
 		close(ended)
 	}()
-	select {
-	case <-ended:
-	case <-time.After(patience):
+	if _, ok := await(ended, patience); !ok {
 		e.found(t, hangs, 1, "after %v some of the goroutines still wait:\n%s", patience, stacks())
 		return nil
 	}
@@ -106,6 +104,20 @@ func (e *effort) checkAll(all map[string]history, permits int, pictures string) 
 		}
 	}
 	return first
+}
+
+// await receives from c, if that comes about within the bound. It waits in parts: a machine that has stood still lets a timer
+// go off as soon as it goes on, before anybody else has had a chance.
+func await[T any](c <-chan T, bound time.Duration) (received T, ok bool) {
+	const parts = 10
+	for range parts {
+		select {
+		case received = <-c:
+			return received, true
+		case <-time.After(bound / parts):
+		}
+	}
+	return received, false
 }
 
 func stacks() []byte {
