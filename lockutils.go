@@ -126,6 +126,7 @@ func (g Guard) Unlock() error {
 	return g.unlockSlow()
 }
 
+// unlockSlow is Unlock for a lock with an extra, or that others want, and for a guard that holds nothing any more.
 func (g Guard) unlockSlow() error {
 	x := g.extra()
 	if !g.hold.Release() {

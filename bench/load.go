@@ -17,7 +17,7 @@ type load struct {
 	goroutines int
 	slice      time.Duration
 	stride     int              // operations between two looks at the time
-	limit      int              // operations of each goroutine at most, no fewer than stride; 0: no limit
+	limit      int              // operations of each goroutine at most; 0: no limit
 	worker     func(g int) step // called once for each goroutine
 }
 
@@ -28,37 +28,46 @@ type sample struct {
 }
 
 // run starts the goroutines together and ends them together: when the slice is over, or when the first of them has come to its
-// limit, since the others would go on with fewer competitors. As long as they have a processor each, they begin when the last
-// one has got it, which takes up to a millisecond.
+// limit, since the others would go on with fewer competitors. If they have a processor each, they begin when the last one has
+// got it, which takes up to a millisecond.
 func (w load) run() sample {
 	var (
 		ready, ended sync.WaitGroup
-		begin        = make(chan struct{})
+		released     = make(chan struct{})
+		missing      atomic.Int64
+		begun, stop  atomic.Bool
 		start        time.Time
-		running      atomic.Int64
-		stop         atomic.Bool
+		timer        *time.Timer
 		done         atomic.Int64
 		before       runtime.MemStats
 		after        runtime.MemStats
 	)
+	stride := w.stride
+	if w.limit != 0 {
+		stride = min(stride, w.limit)
+	}
+	begin := func() {
+		start = time.Now()
+		timer = time.AfterFunc(w.slice, func() { stop.Store(true) })
+		begun.Store(true)
+	}
+	gather := w.goroutines <= min(runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	missing.Store(int64(w.goroutines))
 	for g := range w.goroutines {
 		ready.Add(1)
 		ended.Go(func() {
 			do := w.worker(g)
 			ready.Done()
-			<-begin
-			if w.goroutines <= runtime.GOMAXPROCS(0) {
-				now := time.Now()
-				if running.Add(1) == int64(w.goroutines) {
-					start = now
-				}
-				for running.Load() < int64(w.goroutines) {
-				}
+			<-released
+			if gather && missing.Add(-1) == 0 {
+				begin()
+			}
+			for !begun.Load() {
 			}
 			at := 0
 			for !stop.Load() {
-				do(at, at+w.stride)
-				if at += w.stride; w.limit != 0 && at+w.stride > w.limit {
+				do(at, at+stride)
+				if at += stride; w.limit != 0 && at+stride > w.limit {
 					stop.Store(true)
 				}
 			}
@@ -68,9 +77,10 @@ func (w load) run() sample {
 	ready.Wait()
 	runtime.GC() // what others have left is not this one's burden
 	runtime.ReadMemStats(&before)
-	start = time.Now()
-	close(begin)
-	timer := time.AfterFunc(w.slice, func() { stop.Store(true) })
+	if !gather {
+		begin()
+	}
+	close(released)
 	ended.Wait()
 	elapsed := time.Since(start)
 	timer.Stop()

@@ -9,14 +9,11 @@ import "sync"
 // hold excludes all others and the key has no entry, or else of a receipt or a ticket.
 type Hold struct {
 	lock *Lock
-	word word // of the lock since it is held so; or its generation alone, without the bit held
+	word word // which the holder gave the lock; or no more of it than the generation, if that takes another way to release
 }
 
 // Release gives the hold up and reports whether it was still held.
 func (h Hold) Release() bool {
-	if h.ReleaseAtOnce() {
-		return true
-	}
 	if h.lock == nil {
 		return false
 	}
@@ -26,9 +23,10 @@ func (h Hold) Release() bool {
 	return h.lock.ReleaseGeneration(h.word.generation())
 }
 
-// ReleaseAtOnce gives the hold up if that takes one atomic operation, and reports whether it did. It is the front half of
-// Release, and does for holds of AcquireAtOnce unless somebody has come meanwhile.
+// ReleaseAtOnce gives the hold up if that takes one atomic operation, and reports whether it did. It is tried before
+// Release, and does for holds of AcquireAtOnce unless others wait or have come meanwhile.
 func (h Hold) ReleaseAtOnce() bool {
+	// Who has overtaken a waiter has to see to it that it is woken, even if the word is the same as before.
 	w := h.word
 	return w&(held|waiting) == held && h.lock.swap(w, w.released())
 }

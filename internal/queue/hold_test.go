@@ -47,6 +47,11 @@ func TestAcquireAtOnceTakesWhatIsFree(t *testing.T) {
 	if table.Permits() != 1 {
 		t.Errorf("%d permits", table.Permits())
 	}
+	for _, name := range []string{"one", "one", "other", "one"} {
+		if h, ok := table.AcquireAtOnce(name); !ok || !h.ReleaseAtOnce() || h.ReleaseAtOnce() {
+			t.Errorf("%q: had %v, or not released once", name, ok)
+		}
+	}
 	h, ok := table.AcquireAtOnce("name")
 	if !ok {
 		t.Fatal("a free lock could not be had")
@@ -57,6 +62,39 @@ func TestAcquireAtOnceTakesWhatIsFree(t *testing.T) {
 		}
 	}
 	mustRelease(t, h)
+	table.checkIdle(t)
+}
+
+// A request may overtake between a reader's going and the reader's look at those who wait, which finds the lock held then and
+// wakes nobody. So it is the one that has overtaken who has to wake them.
+func TestWhoOvertakesASleeperWakesIt(t *testing.T) {
+	table := NewTable(1, 1)
+	k := Key{Name: "name"}
+	mustHold(t, table, k, Shared).Forget()
+	lock := &table.slots[0].Lock
+	woken := make(chan Hold)
+	go func() {
+		h, err := table.Acquire(background, k, Exclusive, Overtaking)
+		if err != nil {
+			t.Error(err)
+		}
+		woken <- h
+	}()
+	lock.waitFor(1, Exclusive)
+	word := lock.add(minusReader)
+	if _, ok := table.AcquireAtOnce("other"); ok {
+		t.Error("a lock that somebody waits for was given to another name")
+	}
+	h, ok := table.AcquireAtOnce(k.Name)
+	if !ok {
+		t.Fatal("a free lock could not be had")
+	}
+	lock.follow(word)
+	if h.ReleaseAtOnce() {
+		t.Error("the lock was released without a look at those who wait")
+	}
+	mustRelease(t, h)
+	mustRelease(t, <-woken)
 	table.checkIdle(t)
 }
 

@@ -74,11 +74,14 @@ func (s *slot) acquireFast(k Key, tag word, m Mode, o Order, r *receipt) (word, 
 // It has as few instructions as can be: a processor that waits for the cache line goes on with what comes next, as far ahead
 // as its buffers reach.
 func (s *slot) take(k Key, tag word, o Order) word {
+	if !k.short() {
+		return 0
+	}
 	w := s.load()
 	if w&tagMask == tag {
 		return s.retake(w, k, o)
 	}
-	if w&^(tagMask|genMask) != 0 || s.permits > 1 || !k.short() {
+	if w&^(tagMask|genMask) != 0 || s.permits > 1 {
 		return 0
 	}
 	taken := (w+oneGeneration)&genMask | tag | fresh | held
@@ -97,22 +100,19 @@ func (s *slot) retake(w word, k Key, o Order) word {
 		return 0
 	}
 	ok := s.serves(k)
-	if !ok && mayRename(w, k) {
+	if !ok && w&(waiting|crowded) == 0 {
 		s.rename(k)
 		ok = true
 	}
 	storeRelease(&s.named, uint64(taken.generation()))
 	if !ok {
-		// It is the lock of another name with the same tag. Give it back as any holder would, since somebody may have queued.
+		// It stays the lock of another name with the same tag: somebody waits for that, or the key may have an entry. Give it
+		// back as any holder would, since somebody may have queued.
 		s.ReleaseGeneration(taken.generation())
 		return 0
 	}
 	return taken
 }
-
-// mayRename reports whether a new holder may give the slot's lock to the key: nobody waits for it under another name, and
-// the key has no entry and needs none.
-func mayRename(w word, k Key) bool { return w&(waiting|crowded) == 0 && k.short() }
 
 // freezeName is freeze for those who want to know the name: it waits for a holder who is still reading or writing it.
 func (s *slot) freezeName() word {

@@ -41,8 +41,8 @@ func (t *Table) Permits() int64 { return t.permits }
 func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 	s, tag := t.slot(k)
 	r := t.receipt(m)
-	if w, ok := s.acquireFast(k, tag, m, o, r); ok {
-		return t.hold(r, s, nil, w, m), true
+	if taken, ok := s.acquireFast(k, tag, m, o, r); ok {
+		return t.hold(r, s, nil, taken, m), true
 	}
 	var g Generation
 	var ok bool
@@ -66,18 +66,19 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
 	s, tag := t.slot(k)
 	r := t.receipt(m)
-	w, ok := s.acquireFast(k, tag, m, o, r)
+	taken, ok := s.acquireFast(k, tag, m, o, r)
 	for i := 0; !ok && i < spins; i++ {
 		pause()
-		if w = s.load(); w&(strict|biased) != 0 || w&tagMask != tag {
+		w := s.load()
+		if w&(strict|biased) != 0 || w&tagMask != tag {
 			break // Spinning changes nothing.
 		}
 		if s.lets(w, m, o) {
-			w, ok = s.acquireFast(k, tag, m, o, r)
+			taken, ok = s.acquireFast(k, tag, m, o, r)
 		}
 	}
 	if ok {
-		return t.hold(r, s, nil, w, m), nil
+		return t.hold(r, s, nil, taken, m), nil
 	}
 	var g Generation
 	var err error
