@@ -65,6 +65,23 @@ func TestAcquireAtOnceTakesWhatIsFree(t *testing.T) {
 	table.checkIdle(t)
 }
 
+// What such a hold stands for has to be given up as well.
+func TestHoldWithReceiptIsNotReleasedAtOnce(t *testing.T) {
+	table := NewTable(1, 1)
+	var ticket Ticket
+	for _, h := range []Hold{
+		mustHold(t, table, Key{Name: "shared"}, Shared),
+		mustHold(t, table, Key{Name: "crowded out"}, Exclusive),
+		ticket.Issue("something"),
+	} {
+		if h.ReleaseAtOnce() {
+			t.Error("released at once")
+		}
+		mustRelease(t, h)
+	}
+	table.checkIdle(t)
+}
+
 // A request may overtake between a reader's going and the reader's look at those who wait, which finds the lock held then and
 // wakes nobody. So it is the one that has overtaken who has to wake them.
 func TestWhoOvertakesASleeperWakesIt(t *testing.T) {
