@@ -6,7 +6,7 @@ LOCKS   ?= on
 TIME    ?= 2m
 TARGETS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 windows/amd64 windows/arm64
 
-.PHONY: help demo test peers lint cross matrix bench bench-quick prove
+.PHONY: help demo test peers stress lint cross matrix bench bench-quick prove
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,6 +19,9 @@ test: peers ## all tests, with the race detector, beside real peers
 
 peers: ## install what the tests run beside, where that is possible
 	@scripts/peers.sh
+
+stress: ## the locks of one process under load for ten seconds, with names that collide
+	$(GO) test -race -count=1 ./internal/queue -run '^TestStress$$' -stress 10s
 
 lint: ## gofmt, go vet, staticcheck, and that go.mod is tidy
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }

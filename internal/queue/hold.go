@@ -9,7 +9,7 @@ import "sync"
 // hold excludes all others and the key has no entry, or else of a receipt or a ticket.
 type Hold struct {
 	lock *Lock
-	word word // which the holder gave the lock; or no more of it than the generation, if that takes another way to release
+	word word // the lock's, as the acquisition left it; only its generation if the release takes more than one step
 }
 
 // Release gives the hold up and reports whether it was still held.
