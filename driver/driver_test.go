@@ -1,0 +1,23 @@
+package driver_test
+
+import (
+	"testing"
+
+	"github.com/lockutils/lockutils/driver"
+)
+
+func TestCapabilityNamesWhatItHas(t *testing.T) {
+	for c, want := range map[driver.Capability]string{
+		0:                             "none",
+		driver.Shared:                 "Shared",
+		driver.Shared | driver.Fenced: "Shared|Fenced",
+		driver.Fair | driver.SurvivesPause | driver.Linearizable: "Fair|SurvivesPause|Linearizable",
+	} {
+		if got := c.String(); got != want {
+			t.Errorf("%d is %q, want %q", uint(c), got, want)
+		}
+		if !c.Has(0) || !c.Has(c) || c.Has(c|1<<9) {
+			t.Errorf("%v has the wrong members", c)
+		}
+	}
+}
