@@ -29,6 +29,10 @@ type Service interface {
 	// r.NoWait is set and the lock is taken, ctx.Err() or context.Cause(ctx) if ctx ended, and the
 	// service's own error otherwise. On an error nothing stays held or queued, also if the answer of
 	// the service got lost.
+	//
+	// Acquire returns soon after ctx has ended: what is left to tidy up at the service goes on in the
+	// background. A request with NoWait that gets no answer fails with the service's error after a
+	// third of the TTL, so that it ends without a ctx that does.
 	Acquire(ctx context.Context, r Request) (Hold, error)
 
 	// Can returns what the service is able to do. It never changes.
@@ -50,8 +54,8 @@ type Request struct {
 type Hold interface {
 	// Release ends this hold, and never a later one of the same name. It returns nil once the service
 	// has confirmed it, also if the hold was released before. It returns ErrLost if the hold had ended
-	// without it. Any other error means that the release is not confirmed: the caller may call
-	// Release again, and the hold is not renewed any more.
+	// without it. Any other error, ctx's among them, means that the release is not confirmed. The hold
+	// is not renewed any more then, and lockutils calls Release again until it is confirmed.
 	Release(ctx context.Context) error
 
 	// Token returns the fencing token: larger for each later exclusive hold of the name than for all
@@ -73,7 +77,7 @@ var (
 	ErrLocked = errors.New("locked by another holder")
 
 	// ErrLost reports that the hold has ended, or may have, without having been released.
-	ErrLost = errors.New("lock lost")
+	ErrLost = errors.New("lockutils: lock lost")
 )
 
 // A Capability is a set of things that a service can do.
