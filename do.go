@@ -22,11 +22,11 @@ func Do(ctx context.Context, name string, fn func(ctx context.Context) error, op
 		return &AcquireError{Name: name, Err: invalid("nil function")}
 	}
 	s := settingsOf(opts)
-	return doBy(ctx, name, "", fn, &s)
+	return doAs(ctx, name, "", fn, &s)
 }
 
-func doBy(ctx context.Context, name, by string, fn func(ctx context.Context) error, s *settings) (err error) {
-	g, err := lockBy(ctx, name, by, s)
+func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) error, s *settings) (err error) {
+	g, err := acquire(ctx, name, by, s)
 	if err != nil {
 		return err
 	}
@@ -86,18 +86,18 @@ func innermost(ctx context.Context) *holdingContext {
 	return c
 }
 
-// A kinship says what a request has to do with the locks that its context holds.
-type kinship int
+// A heldCheck says what a request has to do with the locks that its context holds.
+type heldCheck int
 
 const (
-	stranger kinship = iota // nothing
-	sharer                  // it shares one of them once more
-	deadlock                // it would wait for one of them, and so for itself
+	holdsNone     heldCheck = iota // nothing
+	holdsShare                     // it shares one of them once more
+	wouldDeadlock                  // it would wait for one of them, and so for itself
 )
 
-// kin compares a request with what its context holds.
-func kin(ctx context.Context, path, name string, s *settings) kinship {
-	found := stranger
+// checkHeld compares a request with what its context holds.
+func checkHeld(ctx context.Context, path, name string, s *settings) heldCheck {
+	found := holdsNone
 	permits := s.table().Permits()
 	for c := innermost(ctx); c != nil; c = c.outer {
 		samePath := path != "" && path == c.guard.Path()
@@ -105,13 +105,13 @@ func kin(ctx context.Context, path, name string, s *settings) kinship {
 		switch {
 		case !samePath && !sameName || !c.guard.hold.Held():
 		case c.mode == queue.Shared && s.shared:
-			found = sharer
+			found = holdsShare
 		case samePath || c.mode == queue.Shared || s.shared:
-			return deadlock
+			return wouldDeadlock
 		default:
 			// Of several permits the context must hold all.
 			if permits--; permits == 0 {
-				return deadlock
+				return wouldDeadlock
 			}
 		}
 	}

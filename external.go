@@ -29,7 +29,7 @@ func ExternalLock(name string, opts ...Option) (Guard, error) {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("ExternalLock with WithSemaphores")}
 	}
 	s.fileOnly = true
-	return lock(context.Background(), name, &s)
+	return acquire(context.Background(), name, "", &s)
 }
 
 // An InterProcessLock is a lock file with a path of its own, apart from names and lock paths. It may be held by one writer
@@ -148,14 +148,14 @@ func (l *InterProcessLock) acquire(ctx context.Context, s settings) error {
 		return &AcquireError{Path: l.path, Err: err}
 	}
 	if !s.nonBlocking {
-		switch kin(ctx, l.path, "", &s) {
-		case deadlock:
+		switch checkHeld(ctx, l.path, "", &s) {
+		case wouldDeadlock:
 			return &AcquireError{Path: l.path, Err: ErrDeadlock}
-		case sharer:
-			s.joining = true
+		case holdsShare:
+			s.reentrantShare = true
 		}
 	}
-	_, file, err := take(ctx, "", l.path, &s)
+	_, file, err := acquireTimed(ctx, "", l.path, &s)
 	if err != nil {
 		return &AcquireError{Path: l.path, Err: err}
 	}
@@ -394,11 +394,11 @@ type fileHold struct {
 }
 
 func acquireFile(ctx context.Context, path string, s *settings) (fileHold, error) {
-	turn, err := acquire(ctx, fileTurns, queue.Key{Name: path}, s)
+	turn, err := acquireIn(ctx, fileTurns, queue.Key{Name: path}, s)
 	if err != nil {
 		return fileHold{}, err
 	}
-	request := filelock.Request{Path: path, Perm: s.fileMode, Delay: s.delay, Fcntl: s.fcntl, Fair: s.fair && !s.joining}
+	request := filelock.Request{Path: path, Perm: s.fileMode, Delay: s.delay, Fcntl: s.fcntl, Fair: s.fair && !s.reentrantShare}
 	if s.shared {
 		request.Mode = filelock.Shared
 	}

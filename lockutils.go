@@ -60,7 +60,7 @@ func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error
 // lockSlow is LockContext for all but a free lock that is asked for without options.
 func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
 	s := settingsOf(opts)
-	return lock(ctx, name, &s)
+	return acquire(ctx, name, "", &s)
 }
 
 // TryLock is [Lock] with [NonBlocking]: it returns an error that wraps [ErrLocked] if the lock is taken. As with
@@ -68,7 +68,7 @@ func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
 func TryLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
 	s.nonBlocking = true
-	return lock(context.Background(), name, &s)
+	return acquire(context.Background(), name, "", &s)
 }
 
 // InternalLock takes just the layer of [Lock] that concerns the goroutines of this process, for those who compose locks
@@ -78,7 +78,7 @@ func InternalLock(name string, opts ...Option) (Guard, error) {
 	if s.external {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalLock with External")}
 	}
-	return lock(context.Background(), name, &s)
+	return acquire(context.Background(), name, "", &s)
 }
 
 // InternalFairLock is [InternalLock] with [Fair].
@@ -88,31 +88,31 @@ func InternalFairLock(name string, opts ...Option) (Guard, error) {
 	if s.external {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalFairLock with External")}
 	}
-	return lock(context.Background(), name, &s)
+	return acquire(context.Background(), name, "", &s)
 }
 
 // A Guard stands for one acquisition of a lock. It is a small value that may be copied and be unlocked by any
 // goroutine. The zero Guard holds nothing.
 type Guard struct {
-	label string     // the lock's name; with an extra: path, labelSeparator, name
-	hold  queue.Hold // of the internal lock, or an extra's ticket
+	label string     // the lock's name; with a guardState: path, labelSeparator, name
+	hold  queue.Hold // of the internal lock, or a guardState's ticket
 }
 
-// extra is what a guard needs for a lock with a file, or with log messages, until it is unlocked. It is no part of the
-// guard, which has to stay small enough to be returned in registers.
-type extra struct {
+// A guardState is what a guard needs for a lock with a file, or with log messages, until it is
+// unlocked. It is not part of the guard, which must stay small enough to be returned in registers.
+type guardState struct {
 	ticket   queue.Ticket
 	internal queue.Hold
-	file     fileHold // zero if there is none
-	trail    *trail   // nil unless the release is to be logged
+	file     fileHold    // zero if there is none
+	log      *acquireLog // nil unless the release is to be logged
 }
 
-// Extras are pooled: their tickets tell which guards they belong to.
-var extras = sync.Pool{New: func() any { return new(extra) }}
+// guardStates is a pool: the tickets tell which guards they belong to.
+var guardStates = sync.Pool{New: func() any { return new(guardState) }}
 
-func newExtra(internal queue.Hold, file fileHold, t *trail) queue.Hold {
-	x := extras.Get().(*extra)
-	x.internal, x.file, x.trail = internal, file, t
+func newGuardState(internal queue.Hold, file fileHold, log *acquireLog) queue.Hold {
+	x := guardStates.Get().(*guardState)
+	x.internal, x.file, x.log = internal, file, log
 	return x.ticket.Issue(x)
 }
 
@@ -126,9 +126,9 @@ func (g Guard) Unlock() error {
 	return g.unlockSlow()
 }
 
-// unlockSlow is Unlock for a lock with an extra, or that others want, and for a guard that holds nothing any more.
+// unlockSlow is Unlock for a lock with a guardState, or that others want, and for a guard that holds nothing any more.
 func (g Guard) unlockSlow() error {
-	x := g.extra()
+	x := g.state()
 	if !g.hold.Release() {
 		return ErrNotHeld
 	}
@@ -151,7 +151,7 @@ func (g Guard) Path() string {
 }
 
 func (g Guard) parts() (path, name string) {
-	if g.extra() == nil {
+	if g.state() == nil {
 		return "", g.label
 	}
 	path, name, _ = strings.Cut(g.label, labelSeparator)
@@ -161,31 +161,27 @@ func (g Guard) parts() (path, name string) {
 // labelSeparator is in no path.
 const labelSeparator = "\x00"
 
-func (g Guard) extra() *extra {
-	x, _ := g.hold.Attachment().(*extra)
+func (g Guard) state() *guardState {
+	x, _ := g.hold.Attachment().(*guardState)
 	return x
 }
 
 // release releases in the opposite order of acquisition. It is called once for each hold of the ticket.
-func (x *extra) release() (err error) {
-	internal, file, t := x.internal, x.file, x.trail
-	x.internal, x.file, x.trail = queue.Hold{}, fileHold{}, nil
-	extras.Put(x)
+func (x *guardState) release() (err error) {
+	internal, file, log := x.internal, x.file, x.log
+	x.internal, x.file, x.log = queue.Hold{}, fileHold{}, nil
+	guardStates.Put(x)
 	if file.isHeld() {
 		err = file.release()
 	}
 	internal.Release()
-	t.released()
+	log.released()
 	return err
 }
 
-// lock takes the lock with these settings: the way of every acquisition by name.
-func lock(ctx context.Context, name string, s *settings) (Guard, error) {
-	return lockBy(ctx, name, "", s)
-}
-
-// lockBy is lock on behalf of the function called by, which shows in log messages.
-func lockBy(ctx context.Context, name, by string, s *settings) (Guard, error) {
+// acquire takes the lock with these settings: the way of every acquisition by name. Log messages
+// name the function that takes the lock, by, unless it is "".
+func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 	if err := s.check(); err != nil {
 		return Guard{}, &AcquireError{Name: name, Err: err}
 	}
@@ -199,40 +195,40 @@ func lockBy(ctx context.Context, name, by string, s *settings) (Guard, error) {
 			return Guard{}, &AcquireError{Name: name, Err: err}
 		}
 	}
-	switch kin(ctx, path, name, s) {
-	case deadlock:
+	switch checkHeld(ctx, path, name, s) {
+	case wouldDeadlock:
 		if !s.nonBlocking {
 			return Guard{}, &AcquireError{Name: name, Path: path, Err: ErrDeadlock}
 		}
-	case sharer:
-		joining := *s
-		joining.joining = true
-		s = &joining
+	case holdsShare:
+		share := *s
+		share.reentrantShare = true
+		s = &share
 	}
-	t := newTrail(ctx, name, by, path, s)
-	t.acquiring()
-	hold, file, err := take(ctx, name, path, s)
+	log := newAcquireLog(ctx, name, by, path, s)
+	log.acquiring()
+	hold, file, err := acquireTimed(ctx, name, path, s)
 	if err != nil {
-		t.failed(err)
+		log.failed(err)
 		return Guard{}, &AcquireError{Name: name, Path: path, Err: err}
 	}
-	if t != nil || file.isHeld() {
+	if log != nil || file.isHeld() {
 		if path == "" {
 			label = labelSeparator + name
 		}
-		hold = newExtra(hold, file, t)
+		hold = newGuardState(hold, file, log)
 	}
 	g := Guard{label, hold}
-	t.acquired(g)
+	log.acquired(g)
 	return g, nil
 }
 
-// take applies the timeout, if there is one. What can be had at once is had, however short the timeout.
-func take(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file fileHold, err error) {
+// acquireTimed applies the timeout, if there is one. What can be had at once is had, however short the timeout.
+func acquireTimed(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file fileHold, err error) {
 	if s.timed {
 		atOnce := *s
 		atOnce.nonBlocking = true
-		hold, file, err = takeLayers(ctx, name, path, &atOnce)
+		hold, file, err = acquireLayers(ctx, name, path, &atOnce)
 		if !errors.Is(err, ErrLocked) {
 			return hold, file, err
 		}
@@ -243,13 +239,13 @@ func take(ctx context.Context, name, path string, s *settings) (hold queue.Hold,
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
 		defer cancel()
 	}
-	return takeLayers(ctx, name, path, s)
+	return acquireLayers(ctx, name, path, s)
 }
 
-// takeLayers takes the internal lock, unless there is nothing but the file, and then the lock file, if there is one.
-func takeLayers(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file fileHold, err error) {
+// acquireLayers takes the internal lock, unless there is nothing but the file, and then the lock file, if there is one.
+func acquireLayers(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file fileHold, err error) {
 	if !s.fileOnly {
-		if hold, err = acquire(ctx, s.table(), s.key(name), s); err != nil {
+		if hold, err = acquireIn(ctx, s.table(), s.key(name), s); err != nil {
 			return hold, file, err
 		}
 	}
@@ -262,8 +258,8 @@ func takeLayers(ctx context.Context, name, path string, s *settings) (hold queue
 	return hold, file, nil
 }
 
-// acquire takes the lock of a key as the settings say.
-func acquire(ctx context.Context, t *queue.Table, key queue.Key, s *settings) (queue.Hold, error) {
+// acquireIn takes the lock of a key as the settings say.
+func acquireIn(ctx context.Context, t *queue.Table, key queue.Key, s *settings) (queue.Hold, error) {
 	if s.nonBlocking {
 		h, ok := t.TryAcquire(key, s.mode(), s.order())
 		if !ok {
@@ -302,7 +298,7 @@ func (s *settings) mode() queue.Mode {
 
 func (s *settings) order() queue.Order {
 	switch {
-	case s.joining:
+	case s.reentrantShare:
 		return queue.Joining
 	case s.fair:
 		return queue.Fair

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// A trail writes the messages about one acquisition, and knows its times. A nil trail, which is what a call gets while
-// debug messages are off, writes nothing and reads no clock.
-type trail struct {
+// An acquireLog writes the messages about one acquisition, and knows its times. A call gets a nil
+// acquireLog while debug messages are off. A nil acquireLog writes nothing and reads no clock.
+type acquireLog struct {
 	log      *slog.Logger
 	ctx      context.Context // of the acquisition, for handlers that log what a context carries
 	lock, by string
@@ -16,23 +16,23 @@ type trail struct {
 	start    time.Time // of the wait, and then of the hold
 }
 
-// newTrail returns nil unless debug messages are wanted.
-func newTrail(ctx context.Context, name, by, path string, s *settings) *trail {
+// newAcquireLog returns nil unless debug messages are wanted.
+func newAcquireLog(ctx context.Context, name, by, path string, s *settings) *acquireLog {
 	if s.silent || !handler().Enabled(ctx, slog.LevelDebug) {
 		return nil
 	}
-	return &trail{log: logger(), ctx: ctx, lock: name, by: by, path: path, start: time.Now()}
+	return &acquireLog{log: logger(), ctx: ctx, lock: name, by: by, path: path, start: time.Now()}
 }
 
-func (t *trail) acquiring() {
-	if t != nil {
-		t.write("Acquiring lock")
+func (l *acquireLog) acquiring() {
+	if l != nil {
+		l.write("Acquiring lock")
 	}
 }
 
 // acquired releases the lock again if the handler panics, since nobody would get the guard then.
-func (t *trail) acquired(g Guard) {
-	if t == nil {
+func (l *acquireLog) acquired(g Guard) {
+	if l == nil {
 		return
 	}
 	written := false
@@ -41,39 +41,39 @@ func (t *trail) acquired(g Guard) {
 			_ = g.Unlock()
 		}
 	}()
-	waited := t.lap()
-	t.write("Acquired lock", slog.Duration("waited", waited))
+	waited := l.lap()
+	l.write("Acquired lock", slog.Duration("waited", waited))
 	written = true
 }
 
-func (t *trail) failed(err error) {
-	if t != nil {
-		t.write("Failed to acquire lock", slog.Duration("waited", t.lap()), slog.Any("error", err))
+func (l *acquireLog) failed(err error) {
+	if l != nil {
+		l.write("Failed to acquire lock", slog.Duration("waited", l.lap()), slog.Any("error", err))
 	}
 }
 
-func (t *trail) released() {
-	if t != nil {
-		t.write("Released lock", slog.Duration("held", t.lap()))
+func (l *acquireLog) released() {
+	if l != nil {
+		l.write("Released lock", slog.Duration("held", l.lap()))
 	}
 }
 
 // lap returns the time since start and starts anew.
-func (t *trail) lap() time.Duration {
+func (l *acquireLog) lap() time.Duration {
 	now := time.Now()
-	d := now.Sub(t.start)
-	t.start = now
+	d := now.Sub(l.start)
+	l.start = now
 	return d
 }
 
-func (t *trail) write(msg string, more ...slog.Attr) {
+func (l *acquireLog) write(msg string, more ...slog.Attr) {
 	attrs := make([]slog.Attr, 0, 5)
-	attrs = append(attrs, slog.String("lock", t.lock))
-	if t.by != "" {
-		attrs = append(attrs, slog.String("by", t.by))
+	attrs = append(attrs, slog.String("lock", l.lock))
+	if l.by != "" {
+		attrs = append(attrs, slog.String("by", l.by))
 	}
-	if t.path != "" {
-		attrs = append(attrs, slog.String("path", t.path))
+	if l.path != "" {
+		attrs = append(attrs, slog.String("path", l.path))
 	}
-	t.log.LogAttrs(t.ctx, slog.LevelDebug, msg, append(attrs, more...)...)
+	l.log.LogAttrs(l.ctx, slog.LevelDebug, msg, append(attrs, more...)...)
 }

@@ -99,22 +99,22 @@ func WithFcntl() Option { return Option{kind: optFcntl} }
 
 // settings is what the options of one call amount to.
 type settings struct {
-	external    bool
-	fair        bool
-	shared      bool
-	nonBlocking bool
-	fcntl       bool
-	silent      bool
-	timed       bool // timeout counts
-	hasMode     bool // fileMode counts
-	timeout     time.Duration
-	delay       time.Duration
-	fileMode    fs.FileMode
-	prefix      string
-	lockPath    string
-	semaphores  *Semaphores
-	joining     bool // the context holds a share of the lock already; no option sets it
-	fileOnly    bool // there is no internal layer; no option sets it, but ExternalLock and InterProcessLock do
+	external       bool
+	fair           bool
+	shared         bool
+	nonBlocking    bool
+	fcntl          bool
+	silent         bool
+	timed          bool // timeout counts
+	hasMode        bool // fileMode counts
+	timeout        time.Duration
+	delay          time.Duration
+	fileMode       fs.FileMode
+	prefix         string
+	lockPath       string
+	semaphores     *Semaphores
+	reentrantShare bool // the context holds a share of the lock already; no option sets it
+	fileOnly       bool // there is no internal layer: set by ExternalLock and InterProcessLock only
 }
 
 // apply changes the settings as the options say.

@@ -30,7 +30,7 @@ func LockWithPrefix(prefix string, defaults ...Option) LockFunc {
 	return func(name string, opts ...Option) (Guard, error) {
 		s := base
 		s.apply(opts)
-		return lock(context.Background(), name, &s)
+		return acquire(context.Background(), name, "", &s)
 	}
 }
 

@@ -45,7 +45,7 @@ type Semaphore struct {
 // error that wraps [ErrOptions]. If ctx comes from [Do] and holds all the permits itself, the error wraps
 // [ErrDeadlock].
 func (s Semaphore) Acquire(ctx context.Context) error {
-	if kin(ctx, "", s.name, &settings{semaphores: s.owner}) == deadlock {
+	if checkHeld(ctx, "", s.name, &settings{semaphores: s.owner}) == wouldDeadlock {
 		return &AcquireError{Name: s.name, Err: ErrDeadlock}
 	}
 	return acquireNamed(ctx, s.owner.locks(), s.name, queue.Exclusive, queue.Overtaking)

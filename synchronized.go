@@ -31,7 +31,7 @@ func Synchronized[F any](name string, fn F, opts ...Option) F {
 	case func() error:
 		return any(func() error { return w.callError(f) }).(F)
 	case func(context.Context) error:
-		return any(func(ctx context.Context) error { return doBy(ctx, w.name, w.by, f, &w.settings) }).(F)
+		return any(func(ctx context.Context) error { return doAs(ctx, w.name, w.by, f, &w.settings) }).(F)
 	}
 	return reflect.MakeFunc(v.Type(), w.reflected(v)).Interface().(F)
 }
@@ -43,7 +43,7 @@ type wrapper struct {
 }
 
 func (w *wrapper) call(f func()) {
-	g, err := lockBy(context.Background(), w.name, w.by, &w.settings)
+	g, err := acquire(context.Background(), w.name, w.by, &w.settings)
 	if err != nil {
 		panic(err)
 	}
@@ -52,7 +52,7 @@ func (w *wrapper) call(f func()) {
 }
 
 func (w *wrapper) callError(f func() error) (err error) {
-	g, err := lockBy(context.Background(), w.name, w.by, &w.settings)
+	g, err := acquire(context.Background(), w.name, w.by, &w.settings)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (w *wrapper) reflected(fn reflect.Value) func(args []reflect.Value) []refle
 			ctx, _ = args[0].Interface().(context.Context) // a nil context stays nil, and is refused below
 		}
 		called := false
-		err := doBy(ctx, w.name, w.by, func(ctx context.Context) error {
+		err := doAs(ctx, w.name, w.by, func(ctx context.Context) error {
 			if takesContext {
 				args[0] = reflect.ValueOf(&ctx).Elem()
 			}
