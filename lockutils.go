@@ -299,9 +299,9 @@ func (s *settings) mode() queue.Mode {
 func (s *settings) order() queue.Order {
 	switch {
 	case s.reentrantShare:
-		return queue.Joining
+		return queue.Reentrant
 	case s.fair:
 		return queue.Fair
 	}
-	return queue.Overtaking
+	return queue.Barging
 }

@@ -48,12 +48,12 @@ func (s Semaphore) Acquire(ctx context.Context) error {
 	if checkHeld(ctx, "", s.name, &settings{semaphores: s.owner}) == wouldDeadlock {
 		return &AcquireError{Name: s.name, Err: ErrDeadlock}
 	}
-	return acquireNamed(ctx, s.owner.locks(), s.name, queue.Exclusive, queue.Overtaking)
+	return acquireNamed(ctx, s.owner.locks(), s.name, queue.Exclusive, queue.Barging)
 }
 
 // TryAcquire takes a permit if one is free, and reports whether it did.
 func (s Semaphore) TryAcquire() bool {
-	return tryAcquireNamed(s.owner.locks(), s.name, queue.Exclusive, queue.Overtaking)
+	return tryAcquireNamed(s.owner.locks(), s.name, queue.Exclusive, queue.Barging)
 }
 
 // Release gives a permit back that Acquire or TryAcquire has taken. It panics if there is none. What [Lock] has taken

@@ -20,11 +20,11 @@ func TestNothingIsAllocated(t *testing.T) {
 	}{
 		{"exclusive", roomy, Exclusive},
 		{"shared", roomy, Shared},
-		{"exclusive, in the crowd", full, Exclusive},
-		{"shared, in the crowd", full, Shared},
+		{"exclusive, in the overflow", full, Exclusive},
+		{"shared, in the overflow", full, Shared},
 		{"one of several", several, Exclusive},
 	} {
-		for _, o := range []Order{Overtaking, Fair} {
+		for _, o := range []Order{Barging, Fair} {
 			if n := testing.AllocsPerRun(1000, func() {
 				h, _ := c.table.Acquire(background, k, c.mode, o)
 				h.Release()

@@ -49,14 +49,14 @@ func BenchmarkHot(b *testing.B) {
 	b.Run("table", func(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		for b.Loop() {
-			h, _ := t.Acquire(background, k, Exclusive, Overtaking)
+			h, _ := t.Acquire(background, k, Exclusive, Barging)
 			h.Release()
 		}
 	})
 	b.Run("by name", func(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		for b.Loop() {
-			h, _ := t.Acquire(background, k, Exclusive, Overtaking)
+			h, _ := t.Acquire(background, k, Exclusive, Barging)
 			h.Forget()
 			t.Release(k, Exclusive)
 		}
@@ -64,7 +64,7 @@ func BenchmarkHot(b *testing.B) {
 	b.Run("shared", func(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		for b.Loop() {
-			h, _ := t.Acquire(background, k, Shared, Overtaking)
+			h, _ := t.Acquire(background, k, Shared, Barging)
 			h.Release()
 		}
 	})
@@ -91,7 +91,7 @@ func BenchmarkNewNames(b *testing.B) {
 		t, n := NewTable(1024, 1), names()
 		i := 0
 		for b.Loop() {
-			h, _ := t.Acquire(background, Key{"", n[i%len(n)]}, Exclusive, Overtaking)
+			h, _ := t.Acquire(background, Key{"", n[i%len(n)]}, Exclusive, Barging)
 			h.Release()
 			i++
 		}
@@ -102,7 +102,7 @@ func BenchmarkNewNames(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			i := int(worker.Add(1)) * 50000
 			for pb.Next() {
-				h, _ := t.Acquire(background, Key{"", n[i%len(n)]}, Exclusive, Overtaking)
+				h, _ := t.Acquire(background, Key{"", n[i%len(n)]}, Exclusive, Barging)
 				h.Release()
 				i++
 			}
@@ -116,7 +116,7 @@ func BenchmarkOwnNames(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		k := Key{"", fmt.Sprint(hotName, worker.Add(1))}
 		for pb.Next() {
-			h, _ := t.Acquire(background, k, Exclusive, Overtaking)
+			h, _ := t.Acquire(background, k, Exclusive, Barging)
 			h.Release()
 		}
 	})
@@ -124,7 +124,7 @@ func BenchmarkOwnNames(b *testing.B) {
 
 func BenchmarkOneName(b *testing.B) {
 	var mu sync.Mutex
-	b.Run("table", inParallel(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Overtaking)))
+	b.Run("table", inParallel(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Barging)))
 	b.Run("sync.Mutex", inParallel(ofLocker(&mu)))
 	b.Run("table fair", inParallel(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Fair)))
 	b.Run("semaphore.Weighted", inParallel(ofWeighted(semaphore.NewWeighted(1))))
@@ -135,7 +135,7 @@ func BenchmarkReaders(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				h, _ := t.Acquire(background, k, Shared, Overtaking)
+				h, _ := t.Acquire(background, k, Shared, Barging)
 				h.Release()
 			}
 		})
@@ -144,7 +144,7 @@ func BenchmarkReaders(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				h, _ := t.Acquire(background, k, Shared, Overtaking)
+				h, _ := t.Acquire(background, k, Shared, Barging)
 				h.Forget()
 				t.Release(k, Shared)
 			}
@@ -154,7 +154,7 @@ func BenchmarkReaders(b *testing.B) {
 		var l Lock
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				_, _ = l.Acquire(background, Shared, Overtaking)
+				_, _ = l.Acquire(background, Shared, Barging)
 				l.Release(Shared)
 			}
 		})
@@ -185,7 +185,7 @@ func inParallel(p pair) func(*testing.B) {
 // the unlucky waited.
 func BenchmarkCrowd(b *testing.B) {
 	var mu sync.Mutex
-	b.Run("table", crowd(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Overtaking)))
+	b.Run("table", crowd(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Barging)))
 	b.Run("sync.Mutex", crowd(ofLocker(&mu)))
 	b.Run("table fair", crowd(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Fair)))
 	b.Run("semaphore.Weighted", crowd(ofWeighted(semaphore.NewWeighted(1))))

@@ -31,7 +31,7 @@ func TestWaiterLeavesWhenItsContextEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeout(background, time.Minute)
 		defer cancel()
 		start := time.Now()
-		if _, err := l.Acquire(ctx, Exclusive, Overtaking); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := l.Acquire(ctx, Exclusive, Barging); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Acquire returned %v", err)
 		}
 		if waited := time.Since(start); waited != time.Minute {
@@ -50,7 +50,7 @@ func TestCancelledWaiterLetsItsSuccessorsIn(t *testing.T) {
 		served := make(chan string, 4)
 		queueUpContext(ctx, &l, served, "writer", Exclusive, Fair)
 		queueUp(&l, served, "reader 1", Shared, Fair)
-		queueUp(&l, served, "reader 2", Shared, Overtaking)
+		queueUp(&l, served, "reader 2", Shared, Barging)
 		queueUp(&l, served, "last", Exclusive, Fair)
 		cancel()
 		expectServed(t, served, "writer: context canceled", "reader 1", "reader 2")
@@ -72,7 +72,7 @@ func TestWaiterServedTooLateGivesTheLockOn(t *testing.T) {
 			o    Order
 		}{
 			{"handed over", Exclusive, Fair},
-			{"woken", Exclusive, Overtaking},
+			{"woken", Exclusive, Barging},
 			{"reader", Shared, Fair},
 		} {
 			t.Run(late.name, func(t *testing.T) {

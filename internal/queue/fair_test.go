@@ -34,9 +34,9 @@ func TestFairRequestsAreServedInOrderOfArrival(t *testing.T) {
 	})
 }
 
-// Readers and writers are served in order of arrival, neighbouring readers together, whatever they think of overtaking.
+// Readers and writers are served in order of arrival, neighbouring readers together, whatever they think of barging.
 func TestReadersAndWritersAreServedInTurn(t *testing.T) {
-	for _, o := range []Order{Overtaking, Fair} {
+	for _, o := range []Order{Barging, Fair} {
 		synctest.Test(t, func(t *testing.T) {
 			var l Lock
 			mustAcquire(t, &l, Shared)
@@ -72,12 +72,12 @@ func TestNobodyPassesAFairRequest(t *testing.T) {
 		var l Lock
 		mustAcquire(t, &l, Exclusive)
 		served := make(chan string, 3)
-		queueUp(&l, served, "easy", Exclusive, Overtaking)
+		queueUp(&l, served, "easy", Exclusive, Barging)
 		queueUp(&l, served, "fair", Exclusive, Fair)
 		for _, name := range []string{"easy", "fair"} {
 			// Handed over at once: there is no moment at which the lock is free.
 			l.Release(Exclusive)
-			if _, ok := l.TryAcquire(Exclusive, Overtaking); ok {
+			if _, ok := l.TryAcquire(Exclusive, Barging); ok {
 				t.Fatalf("%q was passed", name)
 			}
 			expectServed(t, served, name)
@@ -99,7 +99,7 @@ func TestNobodyPassesAFairRequestThatAReaderInVainLetsIn(t *testing.T) {
 		l.Release(Exclusive)
 		expectServed(t, served)
 		moment := l.add(minusReader)
-		if _, ok := l.TryAcquire(Exclusive, Overtaking); ok {
+		if _, ok := l.TryAcquire(Exclusive, Barging); ok {
 			t.Error("a waiting request was passed")
 		}
 		l.follow(moment)
@@ -141,11 +141,11 @@ func TestSeveralPermitsAreGivenOutInOrder(t *testing.T) {
 func pass(t *testing.T, l *Lock) {
 	t.Helper()
 	l.mu.Lock()
-	w := l.serve(l.leave(l.freeze(), Exclusive))
-	if !l.admits(w, Exclusive, Overtaking) {
+	w := l.grantNext(l.leave(l.lockState(), Exclusive))
+	if !l.admits(w, Exclusive, Barging) {
 		t.Error("a waiter who is only just waking up cannot be passed")
 	}
-	l.thaw(l.enter(w, Exclusive))
+	l.unlockState(l.enter(w, Exclusive))
 	l.mu.Unlock()
 	synctest.Wait()
 }
@@ -155,26 +155,26 @@ func TestStarvingWaiterIsHandedTheLock(t *testing.T) {
 		var l Lock
 		mustAcquire(t, &l, Exclusive)
 		served := make(chan string, 3)
-		queueUp(&l, served, "first", Exclusive, Overtaking)
-		queueUp(&l, served, "second", Exclusive, Overtaking)
+		queueUp(&l, served, "first", Exclusive, Barging)
+		queueUp(&l, served, "second", Exclusive, Barging)
 		time.Sleep(starvation - 1)
 		pass(t, &l)
 		expectServed(t, served)
-		if l.load()&strict != 0 {
-			t.Error("nobody has waited for a millisecond, but overtaking is not allowed")
+		if l.load()&handoff != 0 {
+			t.Error("nobody has waited for a millisecond, but barging is not allowed")
 		}
-		queueUp(&l, served, "late", Exclusive, Overtaking)
+		queueUp(&l, served, "late", Exclusive, Barging)
 		time.Sleep(time.Nanosecond)
 		pass(t, &l)
 		for _, name := range []string{"first", "second"} { // both have starved, though but one was passed
 			l.Release(Exclusive)
-			if _, ok := l.TryAcquire(Exclusive, Overtaking); ok {
+			if _, ok := l.TryAcquire(Exclusive, Barging); ok {
 				t.Fatalf("%s: a waiter was passed after a millisecond", name)
 			}
 			expectServed(t, served, name)
 		}
-		if l.load()&strict != 0 {
-			t.Error("nobody has starved, but overtaking is not allowed")
+		if l.load()&handoff != 0 {
+			t.Error("nobody has starved, but barging is not allowed")
 		}
 		l.Release(Exclusive)
 		expectServed(t, served, "late")
@@ -197,17 +197,17 @@ func TestReadersDoNotKeepOutAWriter(t *testing.T) {
 				default:
 				}
 				if rand.IntN(2) == 0 {
-					_, _ = l.Acquire(background, Shared, Overtaking)
+					_, _ = l.Acquire(background, Shared, Barging)
 					dawdle()
 					l.Release(Shared)
-				} else if _, ok := l.TryAcquire(Shared, Overtaking); ok {
+				} else if _, ok := l.TryAcquire(Shared, Barging); ok {
 					l.Release(Shared)
 				}
 			}
 		})
 	}
 	for range 500 {
-		_, _ = l.Acquire(background, Exclusive, Overtaking)
+		_, _ = l.Acquire(background, Exclusive, Barging)
 		l.Release(Exclusive)
 	}
 	close(done)

@@ -155,7 +155,7 @@ func (r *rehearsal) release(m *model, i int) {
 		r.Error("a hold could not be released")
 	}
 	r.stale = append(r.stale, q.hold)
-	m.serve()
+	m.grantNext()
 }
 
 func (r *rehearsal) cancel(m *model, i int) {
@@ -163,7 +163,7 @@ func (r *rehearsal) cancel(m *model, i int) {
 	q.cancel()
 	m.waiters = slices.Delete(m.waiters, i, i+1)
 	m.departed = append(m.departed, q)
-	m.serve()
+	m.grantNext()
 }
 
 // compare checks that the table has come to the state of the model.
@@ -214,13 +214,13 @@ func (m *model) room(q *request) bool {
 
 // admits reports whether a new request need not wait.
 func (m *model) admits(q *request) bool {
-	mayPass := len(m.waiters) == 0 || q.order == Joining || q.order == Overtaking && q.mode == Exclusive &&
+	mayPass := len(m.waiters) == 0 || q.order == Reentrant || q.order == Barging && q.mode == Exclusive &&
 		!slices.ContainsFunc(m.waiters, func(w *request) bool { return w.order == Fair })
 	return mayPass && m.room(q)
 }
 
-// serve lets in those in front.
-func (m *model) serve() {
+// grantNext lets in those in front.
+func (m *model) grantNext() {
 	for len(m.waiters) > 0 && m.room(m.waiters[0]) {
 		m.holders = append(m.holders, m.waiters[0])
 		m.waiters = m.waiters[1:]

@@ -44,7 +44,7 @@ func (h Hold) Forget() {
 	switch l := r.lock(); {
 	case r.standing:
 		l.mu.Lock()
-		l.thaw(l.freeze()) // which counts it
+		l.unlockState(l.lockState()) // which counts it
 		l.mu.Unlock()
 	case r.mode == Exclusive && l.permits > 1:
 		l.countAnonymous()
@@ -120,7 +120,7 @@ var receipts = sync.Pool{New: func() any {
 
 func (r *receipt) init() {
 	r.Lock.receipt = r
-	r.acquireFast(Exclusive, Overtaking)
+	r.acquireFast(Exclusive, Barging)
 }
 
 func (r *receipt) issue() Hold {

@@ -91,7 +91,7 @@ func TestWhoOvertakesASleeperWakesIt(t *testing.T) {
 	lock := &table.slots[0].Lock
 	woken := make(chan Hold)
 	go func() {
-		h, err := table.Acquire(background, k, Exclusive, Overtaking)
+		h, err := table.Acquire(background, k, Exclusive, Barging)
 		if err != nil {
 			t.Error(err)
 		}
@@ -128,7 +128,7 @@ func TestHoldReleasedByNameNeverReleasesAnother(t *testing.T) {
 			return keys
 		}
 		acquire := func(k Key) Hold {
-			h, ok := table.TryAcquire(k, Exclusive, Overtaking)
+			h, ok := table.TryAcquire(k, Exclusive, Barging)
 			if !ok {
 				t.Fatalf("%v is not free", k)
 			}
@@ -156,7 +156,7 @@ func TestHoldReleasedByNameNeverReleasesAnother(t *testing.T) {
 			}
 		}
 		for _, k := range keys("other") {
-			if _, ok := table.TryAcquire(k, Exclusive, Overtaking); ok {
+			if _, ok := table.TryAcquire(k, Exclusive, Barging); ok {
 				t.Fatalf("%d permits: %v was taken once too often", permits, k)
 			}
 		}

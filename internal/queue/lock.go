@@ -20,7 +20,7 @@ type Lock struct {
 	receipt *receipt // what the lock is part of, if it identifies a hold
 	permits int32    // how many exclusive holders at once; 0 means 1
 
-	strict int32 // waiters that must not be passed; the bit strict says whether there are any; guarded by busy
+	handoff int32 // waiters that must not be passed; the bit handoff says whether there are any; guarded by busy
 
 	// A word. While busy is clear anybody changes it by compare-and-swap; whoever has set busy decides alone, but readers
 	// come and go by addition even then.
@@ -30,7 +30,7 @@ type Lock struct {
 	mu sync.Mutex
 
 	// Guarded by busy:
-	frozen word // the state as freeze has returned it
+	locked word // the state as lockState has returned it
 	queue  waitlist
 
 	// Where permits > 1:
@@ -41,7 +41,7 @@ type Lock struct {
 // A Generation identifies one exclusive hold of a lock with one permit.
 type Generation uint64
 
-// TryAcquire takes the lock if that needs no waiting, and no overtaking where that is not allowed.
+// TryAcquire takes the lock if that needs no waiting, and no barging where that is not allowed.
 func (l *Lock) TryAcquire(m Mode, o Order) (Generation, bool) {
 	if l.lets(l.load(), m, o) {
 		if g, ok := l.acquireFast(m, o); ok {
@@ -49,7 +49,7 @@ func (l *Lock) TryAcquire(m Mode, o Order) (Generation, bool) {
 		}
 	}
 	l.mu.Lock()
-	return l.tryFrozen(l.freeze(), m, o)
+	return l.tryLocked(l.lockState(), m, o)
 }
 
 // Acquire takes the lock, waiting for it if it must. When ctx ends first it returns ctx.Err() and the lock is as if it had
@@ -59,7 +59,7 @@ func (l *Lock) Acquire(ctx context.Context, m Mode, o Order) (Generation, error)
 		return g, nil
 	}
 	l.mu.Lock()
-	return l.acquireFrozen(ctx, l.freeze(), m, o)
+	return l.acquireLocked(ctx, l.lockState(), m, o)
 }
 
 // Release gives up a hold of mode m and reports whether there was one.
@@ -86,12 +86,12 @@ func (l *Lock) renew(g Generation) bool {
 func (l *Lock) Downgrade() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := l.freeze()
+	w := l.lockState()
 	ok := w.heldAs(Exclusive)
 	if ok {
-		w = l.serve(l.leave(w, Exclusive) + oneReader)
+		w = l.grantNext(l.leave(w, Exclusive) + oneReader)
 	}
-	l.thaw(w)
+	l.unlockState(w)
 	return ok
 }
 
@@ -116,14 +116,14 @@ func (l *Lock) Holds(g Generation) bool {
 func (l *Lock) Waiting(m Mode) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := l.freeze()
+	w := l.lockState()
 	n := 0
 	for q := l.queue.head; q != nil; q = q.next {
 		if q.mode == m {
 			n++
 		}
 	}
-	l.thaw(w)
+	l.unlockState(w)
 	return n
 }
 
@@ -156,7 +156,7 @@ func (l *Lock) lets(w word, m Mode, o Order) bool {
 
 // takable reports whether an exclusive request may take the lock by a swap of w.
 func (l *Lock) takable(w word, o Order) bool {
-	return w&(busy|strict|held|readersMask|biased) == 0 && (w&waiting == 0 || o == Overtaking) && l.permits <= 1
+	return w&(busy|handoff|held|readersMask|biased) == 0 && (w&waiting == 0 || o == Barging) && l.permits <= 1
 }
 
 // join adds a reader and reports whether it may stay: it must not have been barred, and the tag must be as given. Adding
@@ -187,7 +187,7 @@ func (l *Lock) acquireSpinning(m Mode, o Order) (Generation, bool) {
 	for i := 0; !ok && i < spins; i++ {
 		pause()
 		w := l.load()
-		if w&strict != 0 {
+		if w&handoff != 0 {
 			break
 		}
 		if l.lets(w, m, o) {
@@ -219,9 +219,9 @@ func (l *Lock) follow(w word) bool {
 	if !ok {
 		w = l.add(oneReader)
 	}
-	if w.unserved() || w&waiting != 0 && w&readersMask == maxReaders {
+	if w.needsGrant() || w&waiting != 0 && w&readersMask == maxReaders {
 		l.mu.Lock()
-		l.thaw(l.serve(l.freeze()))
+		l.unlockState(l.grantNext(l.lockState()))
 		l.mu.Unlock()
 	}
 	return ok
@@ -237,7 +237,7 @@ func (l *Lock) releaseExclusive(mask, want word) bool {
 		if w&held == 0 || w&mask != want {
 			return false
 		}
-		if w.released().unserved() {
+		if w.released().needsGrant() {
 			break
 		}
 		if l.swap(w, w.released()) {
@@ -245,101 +245,101 @@ func (l *Lock) releaseExclusive(mask, want word) bool {
 		}
 	}
 	l.mu.Lock()
-	ok := l.releaseFrozen(l.freeze(), Exclusive, mask, want)
+	ok := l.releaseLocked(l.lockState(), Exclusive, mask, want)
 	l.mu.Unlock()
 	return ok
 }
 
-// The slow path: under mu, with the word frozen.
+// The slow path: under mu, with busy set.
 
-// freeze sets busy, ends a bias, so that the word counts all readers, and returns it without busy. The caller holds mu, so
+// lockState sets busy, ends a bias, so that the word counts all readers, and returns it without busy. The caller holds mu, so
 // busy is clear, and a swap that comes too late fails.
-func (l *Lock) freeze() word {
+func (l *Lock) lockState() word {
 	w := l.add(busy) - busy
 	if w&biased != 0 {
 		l.add(minusBiased)
 		w = l.countStanding(w &^ biased)
 	}
-	l.frozen = w
+	l.locked = w
 	return w
 }
 
-// thaw publishes what has become of the word that freeze returned, and clears busy. Readers may have left meanwhile,
+// unlockState publishes what has become of the word that lockState returned, and clears busy. Readers may have left meanwhile,
 // whom those that wait had to wait for, the last one or one of too many.
-func (l *Lock) thaw(w word) {
+func (l *Lock) unlockState(w word) {
 	for {
-		now := l.add(w - l.frozen - busy)
-		if !now.unserved() && (w&margins == 0 || !now.hasRoom()) {
+		now := l.add(w - l.locked - busy)
+		if !now.needsGrant() && (w&margins == 0 || !now.hasRoom()) {
 			return
 		}
-		w = l.serve(l.freeze())
+		w = l.grantNext(l.lockState())
 	}
 }
 
 // publish shows what has become of the word so far, and keeps busy.
 func (l *Lock) publish(w word) {
-	l.add(w - l.frozen)
-	l.frozen = w
+	l.add(w - l.locked)
+	l.locked = w
 }
 
-// tryFrozen ends a TryAcquire: it thaws and unlocks mu.
-func (l *Lock) tryFrozen(w word, m Mode, o Order) (Generation, bool) {
+// tryLocked ends a TryAcquire: it calls unlockState and unlocks mu.
+func (l *Lock) tryLocked(w word, m Mode, o Order) (Generation, bool) {
 	defer l.mu.Unlock()
 	ok := l.admits(w, m, o)
 	if ok {
 		w = l.enter(w, m)
 	}
-	l.thaw(w)
+	l.unlockState(w)
 	return w.generation(), ok
 }
 
-// acquireFrozen ends an Acquire: it thaws and unlocks mu.
-func (l *Lock) acquireFrozen(ctx context.Context, w word, m Mode, o Order) (Generation, error) {
+// acquireLocked ends an Acquire: it calls unlockState and unlocks mu.
+func (l *Lock) acquireLocked(ctx context.Context, w word, m Mode, o Order) (Generation, error) {
 	if l.admits(w, m, o) {
 		w = l.enter(w, m)
-		l.thaw(w)
+		l.unlockState(w)
 		l.mu.Unlock()
 		return w.generation(), nil
 	}
 	me := newWaiter(m, o)
 	l.queue.push(me)
-	if me.strict {
-		l.strict++
-		w |= strict
+	if me.handoff {
+		l.handoff++
+		w |= handoff
 	}
-	l.thaw(w | waiting)
+	l.unlockState(w | waiting)
 	l.mu.Unlock()
 	return l.await(ctx, me)
 }
 
-// releaseFrozen gives up a hold of mode m, if there is one and the word reads want under mask, and thaws.
-func (l *Lock) releaseFrozen(w word, m Mode, mask, want word) bool {
+// releaseLocked gives up a hold of mode m, if there is one and the word reads want under mask, and calls unlockState.
+func (l *Lock) releaseLocked(w word, m Mode, mask, want word) bool {
 	ok := w.heldAs(m) && w&mask == want
 	if ok {
-		w = l.serve(l.leave(w, m))
+		w = l.grantNext(l.leave(w, m))
 	}
-	l.thaw(w)
+	l.unlockState(w)
 	return ok
 }
 
-// releaseAnonymous is releaseFrozen for a hold that no Hold stands for.
+// releaseAnonymous is releaseLocked for a hold that no Hold stands for.
 func (l *Lock) releaseAnonymous(w word, m Mode) bool {
 	if m == Exclusive && l.permits > 1 {
 		if l.anonymous == 0 {
-			l.thaw(w)
+			l.unlockState(w)
 			return false
 		}
 		l.anonymous--
 	}
-	return l.releaseFrozen(w, m, 0, 0)
+	return l.releaseLocked(w, m, 0, 0)
 }
 
 // countAnonymous notes that no Hold stands for one of the exclusive holds any more.
 func (l *Lock) countAnonymous() {
 	l.mu.Lock()
-	w := l.freeze()
+	w := l.lockState()
 	l.anonymous++
-	l.thaw(w)
+	l.unlockState(w)
 	l.mu.Unlock()
 }
 
@@ -350,7 +350,7 @@ func (l *Lock) await(ctx context.Context, me *waiter) (Generation, error) {
 		g, granted := me.park()
 		var err error
 		if !granted || ctx.Err() != nil {
-			g, granted, err = l.compete(ctx, me)
+			g, granted, err = l.retry(ctx, me)
 		}
 		if granted || err != nil {
 			if stop() {
@@ -361,55 +361,55 @@ func (l *Lock) await(ctx context.Context, me *waiter) (Generation, error) {
 	}
 }
 
-// compete is what a waiter does that has been woken: it takes the lock, or goes to sleep again where it stood, or leaves
+// retry is what a waiter does that has been woken: it takes the lock, or goes to sleep again where it stood, or leaves
 // because ctx has ended. Whatever it leaves behind is passed on to those who wait.
-func (l *Lock) compete(ctx context.Context, me *waiter) (g Generation, granted bool, err error) {
+func (l *Lock) retry(ctx context.Context, me *waiter) (g Generation, granted bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := l.freeze()
+	w := l.lockState()
 	switch err = ctx.Err(); {
 	case err != nil && me.granted:
-		w = l.serve(l.leave(w, me.mode))
+		w = l.grantNext(l.leave(w, me.mode))
 	case err != nil:
-		w = l.serve(l.withdraw(w, me))
+		w = l.grantNext(l.withdraw(w, me))
 	case me.granted:
 		g, granted = me.generation, true
 	case me == l.queue.head && l.room(w, me.mode):
 		w = l.enter(l.withdraw(w, me), me.mode)
 		g, granted = w.generation(), true
-		w = l.serve(w)
+		w = l.grantNext(w)
 	default:
 		// Asleep again before the word is published: the next release finds the bit woken clear and wakes it anew.
 		me.awake = false
 		w &^= woken
-		w |= l.starve(me)
+		w |= l.demandHandoff(me)
 	}
-	l.thaw(w)
+	l.unlockState(w)
 	return g, granted, err
 }
 
-// starve makes strict those who have been passed for too long: the one given and whoever queued up behind it soon after, as
-// otherwise each would have to be woken in vain first. It returns the bit strict if there are any.
-func (l *Lock) starve(first *waiter) word {
+// demandHandoff demands the hand-off for those who have been passed for too long: the one given and whoever queued up behind it soon after, as
+// otherwise each would have to be woken in vain first. It returns the bit handoff if there are any such.
+func (l *Lock) demandHandoff(first *waiter) word {
 	limit := time.Now().Add(-starvation)
 	for q := first; q != nil && !q.since.After(limit); q = q.next {
-		if !q.strict {
-			q.strict = true
-			l.strict++
+		if !q.handoff {
+			q.handoff = true
+			l.handoff++
 		}
 	}
-	if l.strict == 0 {
+	if l.handoff == 0 {
 		return 0
 	}
-	return strict
+	return handoff
 }
 
-// serve lets in whom the word lets in: the first waiter and, among readers or with several permits, its successors. It
+// grantNext lets in whom the word lets in: the first waiter and, among readers or with several permits, its successors. It
 // is called whenever a holder or a waiter has left.
-func (l *Lock) serve(w word) word {
+func (l *Lock) grantNext(w word) word {
 	for first := l.queue.head; first != nil && l.room(w, first.mode); first = l.queue.head {
-		if w&strict == 0 && first.mode == Exclusive {
-			// Whoever comes by before it is up may overtake it.
+		if w&handoff == 0 && first.mode == Exclusive {
+			// Whoever comes by before it is up may barge in.
 			if !first.awake {
 				first.awake = true
 				first.wake()
@@ -432,9 +432,9 @@ func (l *Lock) withdraw(w word, q *waiter) word {
 	if q.awake {
 		w &^= woken
 	}
-	if q.strict {
-		if l.strict--; l.strict == 0 {
-			w &^= strict
+	if q.handoff {
+		if l.handoff--; l.handoff == 0 {
+			w &^= handoff
 		}
 	}
 	return w
@@ -442,8 +442,8 @@ func (l *Lock) withdraw(w word, q *waiter) word {
 
 // admits reports whether a new request may take the lock now.
 func (l *Lock) admits(w word, m Mode, o Order) bool {
-	overtakes := m == Exclusive && o == Overtaking && w&strict == 0 || o == Joining
-	return (w&waiting == 0 || overtakes) && l.room(w, m)
+	barges := m == Exclusive && o == Barging && w&handoff == 0 || o == Reentrant
+	return (w&waiting == 0 || barges) && l.room(w, m)
 }
 
 // room reports whether the holders leave room for one more of mode m.

@@ -9,7 +9,7 @@ import (
 
 func mustAcquire(t *testing.T, l *Lock, m Mode) Generation {
 	t.Helper()
-	g, ok := l.TryAcquire(m, Overtaking)
+	g, ok := l.TryAcquire(m, Barging)
 	if !ok {
 		t.Fatalf("a free lock could not be had in mode %d", m)
 	}
@@ -38,7 +38,7 @@ func TestHoldersExcludeEachOther(t *testing.T) {
 		{3, []Mode{s}, e, false},
 		{3, []Mode{s, s, s, s}, s, true},
 	} {
-		for _, o := range []Order{Overtaking, Fair} {
+		for _, o := range []Order{Barging, Fair} {
 			l := &Lock{permits: c.permits}
 			for _, m := range c.held {
 				mustAcquire(t, l, m)
@@ -137,7 +137,7 @@ func TestWrongReleasesAmongMany(t *testing.T) {
 	for range 4 {
 		right.Go(func() {
 			for range 2000 {
-				_, _ = l.Acquire(background, Exclusive, Overtaking)
+				_, _ = l.Acquire(background, Exclusive, Barging)
 				r.visit(Exclusive, dawdle)
 				if !l.Release(Exclusive) {
 					t.Error("a hold could not be released")
@@ -156,7 +156,7 @@ func TestWrongReleasesAmongMany(t *testing.T) {
 
 // A waiter for whom there was no room because of a reader who came in vain is let in when that one goes.
 func TestReaderInVainLetsInWhomItHasKeptOut(t *testing.T) {
-	for _, o := range []Order{Overtaking, Fair} {
+	for _, o := range []Order{Barging, Fair} {
 		synctest.Test(t, func(t *testing.T) {
 			var l Lock
 			mustAcquire(t, &l, Exclusive)
@@ -180,14 +180,14 @@ func TestReaderWhoMeetsAWrongRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Lock
 		wrong := l.add(minusReader)
-		if _, ok := l.TryAcquire(Shared, Overtaking); ok {
+		if _, ok := l.TryAcquire(Shared, Barging); ok {
 			t.Error("a reader was let in who does not count")
 		}
-		if _, ok := l.TryAcquire(Exclusive, Overtaking); ok {
+		if _, ok := l.TryAcquire(Exclusive, Barging); ok {
 			t.Error("a writer was let in")
 		}
 		served := make(chan string, 1)
-		queueUp(&l, served, "reader", Shared, Overtaking)
+		queueUp(&l, served, "reader", Shared, Barging)
 		expectServed(t, served)
 		if l.follow(wrong) {
 			t.Error("the wrong release passed for a right one")
@@ -238,8 +238,8 @@ func TestDowngradeLetsInTheReadersInFrontOnly(t *testing.T) {
 		mustAcquire(t, &l, Exclusive)
 		served := make(chan string, 4)
 		queueUp(&l, served, "reader 1", Shared, Fair)
-		queueUp(&l, served, "reader 2", Shared, Overtaking)
-		queueUp(&l, served, "writer", Exclusive, Overtaking)
+		queueUp(&l, served, "reader 2", Shared, Barging)
+		queueUp(&l, served, "writer", Exclusive, Barging)
 		queueUp(&l, served, "reader 3", Shared, Fair)
 		if !l.Downgrade() {
 			t.Error("an exclusive hold was not downgraded")
@@ -268,14 +268,14 @@ func TestJoiningPassesThoseWhoWaitForIt(t *testing.T) {
 		if _, ok := l.TryAcquire(Shared, Fair); ok {
 			t.Error("a reader passed a writer who waits")
 		}
-		if _, err := l.Acquire(background, Shared, Joining); err != nil {
+		if _, err := l.Acquire(background, Shared, Reentrant); err != nil {
 			t.Error(err)
 		}
 		l.Release(Shared)
 		expectServed(t, served)
 		l.Release(Shared)
 		expectServed(t, served, "writer")
-		if _, ok := l.TryAcquire(Shared, Joining); ok {
+		if _, ok := l.TryAcquire(Shared, Reentrant); ok {
 			t.Error("a reader joined a writer")
 		}
 		l.Release(Exclusive)
@@ -290,12 +290,12 @@ func TestOneReaderTooManyWaitsForOneToLeave(t *testing.T) {
 		for range most {
 			mustAcquire(t, &l, Shared)
 		}
-		if _, ok := l.TryAcquire(Shared, Overtaking); ok {
+		if _, ok := l.TryAcquire(Shared, Barging); ok {
 			t.Fatalf("%d readers were let in", most+1)
 		}
 		served := make(chan string, 2)
-		queueUp(&l, served, "first", Shared, Overtaking)
-		queueUp(&l, served, "second", Shared, Overtaking)
+		queueUp(&l, served, "first", Shared, Barging)
+		queueUp(&l, served, "second", Shared, Barging)
 		expectServed(t, served)
 		l.Release(Shared)
 		expectServed(t, served, "first")
@@ -320,9 +320,9 @@ func TestReaderThatQueuesWhileAnotherLeavesIsServed(t *testing.T) {
 			mustAcquire(t, &l, Shared)
 		}
 		l.mu.Lock()
-		w := l.freeze()
+		w := l.lockState()
 		l.Release(Shared)
-		if _, err := l.acquireFrozen(t.Context(), w, Shared, Overtaking); err != nil {
+		if _, err := l.acquireLocked(t.Context(), w, Shared, Barging); err != nil {
 			t.Error(err)
 		}
 		for range most {
@@ -352,7 +352,7 @@ func TestPermitsAreNotLostToReadersInVain(t *testing.T) {
 		})
 	}
 	for range 20000 {
-		if _, ok := l.TryAcquire(Exclusive, Overtaking); !ok {
+		if _, ok := l.TryAcquire(Exclusive, Barging); !ok {
 			t.Error("the second permit could not be had")
 			break
 		}

@@ -75,9 +75,9 @@ func (l *Lock) checkIdle(t *testing.T) {
 			t.Errorf("a reader stands at an idle lock")
 		}
 	}
-	if l.queue.head != nil || l.queue.tail != nil || l.strict != 0 || l.taken != 0 {
-		t.Errorf("an idle lock has waiters %p to %p, %d of them strict, and %d permits taken",
-			l.queue.head, l.queue.tail, l.strict, l.taken)
+	if l.queue.head != nil || l.queue.tail != nil || l.handoff != 0 || l.taken != 0 {
+		t.Errorf("an idle lock has waiters %p to %p, %d of them waiting for a hand-off, and %d permits taken",
+			l.queue.head, l.queue.tail, l.handoff, l.taken)
 	}
 }
 
@@ -89,8 +89,8 @@ func (t *Table) checkIdle(tt *testing.T) {
 	}
 	for i := range t.slots {
 		t.slots[i].checkIdle(tt)
-		if t.slots[i].crowd != nil {
-			tt.Errorf("an idle slot has entries: %v", t.slots[i].crowd)
+		if t.slots[i].overflow != nil {
+			tt.Errorf("an idle slot has entries: %v", t.slots[i].overflow)
 		}
 	}
 }

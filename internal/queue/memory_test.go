@@ -35,7 +35,7 @@ func TestNothingIsKeptOfOneOffKeys(t *testing.T) {
 			for i := range 8 {
 				group.Go(func() {
 					for j := range 125_000 {
-						h, _ := table.Acquire(background, Key{"", strconv.Itoa(i*125_000 + j)}, m, Overtaking)
+						h, _ := table.Acquire(background, Key{"", strconv.Itoa(i*125_000 + j)}, m, Barging)
 						h.Release()
 					}
 				})
@@ -56,7 +56,7 @@ func TestNothingIsKeptOfManyKeysAtOnce(t *testing.T) {
 		n := kept(func() {
 			holds := make([]Hold, keys)
 			for i := range holds {
-				holds[i], _ = table.TryAcquire(Key{"", fmt.Sprint("instance-", i)}, Exclusive, Overtaking)
+				holds[i], _ = table.TryAcquire(Key{"", fmt.Sprint("instance-", i)}, Exclusive, Barging)
 			}
 			if n := table.Len(); n != keys {
 				t.Errorf("%d keys in use, want %d", n, keys)

@@ -28,9 +28,9 @@ func TestWrongReleaseOfANameHitsNoOtherName(t *testing.T) {
 		}
 	}()
 	for range 100_000 {
-		h, _ := table.Acquire(background, a, Exclusive, Overtaking)
+		h, _ := table.Acquire(background, a, Exclusive, Barging)
 		h.Release() // or somebody else has
-		h, _ = table.Acquire(background, b, Exclusive, Overtaking)
+		h, _ = table.Acquire(background, b, Exclusive, Barging)
 		if !h.Release() {
 			t.Error("a hold was released under another name")
 			break
@@ -71,7 +71,7 @@ func TestWrongReleaseAmongManyNamesHitsNoOtherName(t *testing.T) {
 	})
 	disturbers.Go(func() {
 		for running() {
-			h, _ := table.Acquire(background, robbed, Exclusive, Overtaking)
+			h, _ := table.Acquire(background, robbed, Exclusive, Barging)
 			h.Release() // or somebody else has
 		}
 	})
@@ -79,7 +79,7 @@ func TestWrongReleaseAmongManyNamesHitsNoOtherName(t *testing.T) {
 		workers.Go(func() {
 			for n := range 50_000 {
 				i := (first + n) % len(keys)
-				h, ok := table.TryAcquire(keys[i], Exclusive, Overtaking)
+				h, ok := table.TryAcquire(keys[i], Exclusive, Barging)
 				if !ok {
 					continue
 				}

@@ -23,13 +23,13 @@ const (
 type Order uint8
 
 const (
-	// Overtaking lets an exclusive request take a lock that is free although others wait for it, because waking the
+	// Barging lets an exclusive request take a lock that is free although others wait for it, because waking the
 	// one in front takes time in which the lock would idle. A waiter that has been passed for two milliseconds is
 	// handed the lock.
-	Overtaking Order = iota
+	Barging Order = iota
 	// Fair serves requests strictly in order of arrival, and nobody passes a waiting Fair request.
 	Fair
-	// Joining is for a shared request of somebody who holds a share already. It passes those who wait, since they wait
+	// Reentrant is for a shared request of somebody who holds a share already. It passes those who wait, since they wait
 	// for that share, and would wait for ever.
-	Joining
+	Reentrant
 )

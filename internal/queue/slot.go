@@ -7,9 +7,9 @@ import (
 )
 
 // A slot is the part of a table where keys with equal hash bits meet. Its own lock serves one key; others that are in
-// use at the same time have an entry in crowd. A key in use is in one of the two places, never in both:
+// use at the same time have an entry in overflow. A key in use is in one of the two places, never in both:
 //
-//   - the slot takes a new name only while nobody uses its lock, and only a key that is not in crowd;
+//   - the slot takes a new name only while nobody uses its lock, and only a key that is not in overflow;
 //   - a key gets an entry only while the slot's lock is in use under another name, or if its text is too long for a slot.
 //
 // An unused slot keeps its last name, so that a name that is used again and again costs no writing. It keeps a copy of
@@ -17,7 +17,7 @@ import (
 type slot struct {
 	// The name that the lock serves: the last bytes of text, of the scope first. It is written by a new holder, who has
 	// found the lock unused, or with busy set while nobody uses the lock. So a holder may read it, and whoever has called
-	// freezeName. It stands before the word, and a short name is in the same cache line: whoever claims the slot from
+	// lockName. It stands before the word, and a short name is in the same cache line: whoever claims the slot from
 	// another processor waits for one line only.
 	text  [94]byte
 	scope uint8 // its length
@@ -29,17 +29,17 @@ type slot struct {
 	Lock
 
 	// Guarded by mu:
-	crowd map[Key]*entry // the bit crowded says whether it has entries
-	grown bool           // crowd has become large and is not used again, since maps do not shrink
+	overflow map[Key]*entry // the bit overflowed says whether it has entries
+	grown    bool           // overflow has become large and is not used again, since maps do not shrink
 
 	_ [8]byte // slots begin with a cache line
 }
 
-// manyEntries is the size from which on an empty crowd is not worth its memory.
+// manyEntries is the size from which on an empty overflow is not worth its memory.
 const manyEntries = 8
 
-// Crowds that have emptied are pooled: kept in their slots they would be the larger part of a table.
-var crowds = sync.Pool{New: func() any { return make(map[Key]*entry) }}
+// Overflow maps that have emptied are pooled: kept in their slots they would be the larger part of a table.
+var overflows = sync.Pool{New: func() any { return make(map[Key]*entry) }}
 
 // An entry is the lock of a key that found its slot in use by another.
 type entry struct {
@@ -100,7 +100,7 @@ func (s *slot) retake(w word, k Key, o Order) word {
 		return 0
 	}
 	ok := s.serves(k)
-	if !ok && w&(waiting|crowded) == 0 {
+	if !ok && w&(waiting|overflowed) == 0 {
 		s.rename(k)
 		ok = true
 	}
@@ -114,9 +114,9 @@ func (s *slot) retake(w word, k Key, o Order) word {
 	return taken
 }
 
-// freezeName is freeze for those who want to know the name: it waits for a holder who is still reading or writing it.
-func (s *slot) freezeName() word {
-	w := s.freeze()
+// lockName is lockState for those who want to know the name: it waits for a holder who is still reading or writing it.
+func (s *slot) lockName() word {
+	w := s.lockState()
 	for !s.complete(w) {
 		runtime.Gosched()
 	}
@@ -129,34 +129,34 @@ func (s *slot) complete(w word) bool {
 }
 
 // locate finds or makes the lock of a key for the slow path. That is either an entry, with a reference for the caller,
-// or else (nil) the slot's own lock, with mu held and its word, returned, frozen.
+// or else (nil) the slot's own lock, with mu held and its word, returned, with busy set.
 func (s *slot) locate(k Key, tag word) (*entry, word) {
 	s.mu.Lock()
-	w := s.freezeName()
+	w := s.lockName()
 	if w.inUse() && s.serves(k) {
 		return nil, w
 	}
-	e := s.crowd[k]
+	e := s.overflow[k]
 	if e == nil && !w.inUse() && k.short() {
 		s.rename(k)
 		return nil, w&^tagMask | tag
 	}
 	if e == nil {
 		e = s.add(k)
-		w |= crowded
+		w |= overflowed
 	}
 	e.refs++
-	s.thaw(w)
+	s.unlockState(w)
 	s.mu.Unlock()
 	return e, 0
 }
 
 // releaseFast gives up a hold of the slot's lock if that is the key's. If the caller holds the key's lock and the slot is
-// not crowded, it holds the slot's, and so may read the name. If it does not, the generation keeps it from releasing the
+// not overflowed, it holds the slot's, and so may read the name. If it does not, the generation keeps it from releasing the
 // exclusive hold of another key that has come meanwhile. Readers have no generation: such a mistake can hit one of those.
 func (s *slot) releaseFast(k Key, tag word, m Mode) bool {
 	w := s.load()
-	if w&crowded != 0 || w&tagMask != tag || s.permits > 1 || !w.heldAs(m) || !s.complete(w) || !s.serves(k) {
+	if w&overflowed != 0 || w&tagMask != tag || s.permits > 1 || !w.heldAs(m) || !s.complete(w) || !s.serves(k) {
 		return false
 	}
 	if m == Shared {
@@ -169,17 +169,17 @@ func (s *slot) releaseFast(k Key, tag word, m Mode) bool {
 func (s *slot) releaseNamed(k Key, m Mode) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.freezeName()
+	w := s.lockName()
 	if w.inUse() && s.serves(k) {
 		return s.releaseAnonymous(w, m)
 	}
-	s.thaw(w)
-	e := s.crowd[k]
+	s.unlockState(w)
+	e := s.overflow[k]
 	if e == nil {
 		return false
 	}
 	e.mu.Lock()
-	ok := e.releaseAnonymous(e.freeze(), m)
+	ok := e.releaseAnonymous(e.lockState(), m)
 	e.mu.Unlock()
 	if ok {
 		s.unref(e)
@@ -192,10 +192,10 @@ func (s *slot) len() int {
 	defer s.mu.Unlock()
 	w := s.load()
 	if w&biased != 0 {
-		w = s.freeze()
-		s.thaw(w)
+		w = s.lockState()
+		s.unlockState(w)
 	}
-	n := len(s.crowd)
+	n := len(s.overflow)
 	if w.inUse() {
 		n++
 	}
@@ -204,13 +204,13 @@ func (s *slot) len() int {
 
 // add makes an entry; mu is held.
 func (s *slot) add(k Key) *entry {
-	if s.crowd == nil {
-		s.crowd = crowds.Get().(map[Key]*entry)
+	if s.overflow == nil {
+		s.overflow = overflows.Get().(map[Key]*entry)
 	}
 	e := entries.Get().(*entry)
 	e.key, e.permits = k, s.permits
-	s.crowd[k] = e
-	s.grown = s.grown || len(s.crowd) > manyEntries
+	s.overflow[k] = e
+	s.grown = s.grown || len(s.overflow) > manyEntries
 	return e
 }
 
@@ -226,17 +226,17 @@ func (s *slot) unref(e *entry) {
 	if e.refs--; e.refs > 0 {
 		return
 	}
-	delete(s.crowd, e.key)
+	delete(s.overflow, e.key)
 	e.key = Key{}
 	entries.Put(e)
-	if len(s.crowd) > 0 {
+	if len(s.overflow) > 0 {
 		return
 	}
 	if !s.grown {
-		crowds.Put(s.crowd)
+		overflows.Put(s.overflow)
 	}
-	s.crowd, s.grown = nil, false
-	s.thaw(s.freeze() &^ crowded)
+	s.overflow, s.grown = nil, false
+	s.unlockState(s.lockState() &^ overflowed)
 }
 
 // serves reports whether the slot's lock is the key's. Who does not hold the lock, and releases it by mistake, may read a

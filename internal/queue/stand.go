@@ -72,10 +72,10 @@ func (l *Lock) countStanding(w word) word {
 // favourReaders makes the lock biased if there are readers, but not too many, and nobody waits.
 func (l *Lock) favourReaders() {
 	l.mu.Lock()
-	w := l.freeze()
+	w := l.lockState()
 	if w&(held|waiting|margins|manyStand) == 0 && w&readersMask != 0 {
 		w |= biased
 	}
-	l.thaw(w)
+	l.unlockState(w)
 	l.mu.Unlock()
 }

@@ -35,7 +35,7 @@ func TestStandingReadersKeepWritersOut(t *testing.T) {
 		t.Error("readers have ended the bias")
 	}
 	for i, r := range readers {
-		if _, ok := table.TryAcquire(k, Exclusive, Overtaking); ok {
+		if _, ok := table.TryAcquire(k, Exclusive, Barging); ok {
 			t.Fatalf("a writer came in beside %d readers", len(readers)-i)
 		}
 		if _, ok := table.AcquireAtOnce(k.Name); ok {
@@ -63,7 +63,7 @@ func TestWriterWaitsForStandingReaders(t *testing.T) {
 	first, second := mustHold(t, table, k, Shared), mustHold(t, table, k, Shared)
 	entered := make(chan Hold)
 	go func() {
-		h, _ := table.Acquire(background, k, Exclusive, Overtaking)
+		h, _ := table.Acquire(background, k, Exclusive, Barging)
 		entered <- h
 	}()
 	table.slots[0].waitFor(1, Exclusive)
@@ -123,7 +123,7 @@ func TestStandingReadersCountTowardsTheLimit(t *testing.T) {
 	const most = int(maxReaders>>readersShift) + 1
 	var readers []Hold
 	for len(readers) <= most {
-		r, ok := table.TryAcquire(k, Shared, Overtaking)
+		r, ok := table.TryAcquire(k, Shared, Barging)
 		if !ok {
 			break
 		}

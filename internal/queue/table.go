@@ -48,7 +48,7 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 	var ok bool
 	e, w := s.locate(k, tag)
 	if e == nil {
-		g, ok = s.tryFrozen(w, m, o)
+		g, ok = s.tryLocked(w, m, o)
 	} else if g, ok = e.TryAcquire(m, o); !ok {
 		s.drop(e)
 	}
@@ -70,7 +70,7 @@ func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, erro
 	for i := 0; !ok && i < spins; i++ {
 		pause()
 		w := s.load()
-		if w&(strict|biased) != 0 || w&tagMask != tag {
+		if w&(handoff|biased) != 0 || w&tagMask != tag {
 			break // Spinning changes nothing.
 		}
 		if s.lets(w, m, o) {
@@ -84,7 +84,7 @@ func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, erro
 	var err error
 	e, w := s.locate(k, tag)
 	if e == nil {
-		g, err = s.acquireFrozen(ctx, w, m, o)
+		g, err = s.acquireLocked(ctx, w, m, o)
 	} else if g, err = e.Acquire(ctx, m, o); err != nil {
 		s.drop(e)
 	}
@@ -132,6 +132,6 @@ func (t *Table) at(hash uint64) (*slot, word) {
 func (t *Table) AcquireAtOnce(name string) (Hold, bool) {
 	s, tag := t.at(t.hasher.sum(t.hasher.start, name))
 	prefetchForWrite(&s.state)
-	w := s.take(Key{Name: name}, tag, Overtaking)
+	w := s.take(Key{Name: name}, tag, Barging)
 	return Hold{&s.Lock, w}, w != 0
 }

@@ -11,7 +11,7 @@ import (
 
 func mustHold(t *testing.T, table *Table, k Key, m Mode) Hold {
 	t.Helper()
-	h, ok := table.TryAcquire(k, m, Overtaking)
+	h, ok := table.TryAcquire(k, m, Barging)
 	if !ok {
 		t.Fatalf("the lock of %q could not be had in mode %d", k, m)
 	}
@@ -32,7 +32,7 @@ func TestEqualKeysMeanOneLock(t *testing.T) {
 		table := NewTable(8, 1)
 		h := mustHold(t, table, k, Exclusive)
 		equal := Key{strings.Clone(k.Scope), strings.Clone(k.Name)}
-		if _, ok := table.TryAcquire(equal, Exclusive, Overtaking); ok {
+		if _, ok := table.TryAcquire(equal, Exclusive, Barging); ok {
 			t.Errorf("%q was locked twice", k)
 		}
 		mustRelease(t, h)
@@ -55,7 +55,7 @@ func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
 			t.Errorf("%d keys in use, want %d", n, len(keys))
 		}
 		for _, k := range keys {
-			if _, ok := table.TryAcquire(k, Exclusive, Overtaking); ok {
+			if _, ok := table.TryAcquire(k, Exclusive, Barging); ok {
 				t.Errorf("%q was locked twice", k)
 			}
 		}
@@ -76,8 +76,8 @@ func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
 		t.Fatal("the word of a new table is not zero")
 	}
 	for _, request := range []func() bool{
-		func() bool { _, ok := table.TryAcquire(k, Exclusive, Overtaking); return ok },
-		func() bool { _, ok := table.TryAcquire(k, Shared, Overtaking); return ok },
+		func() bool { _, ok := table.TryAcquire(k, Exclusive, Barging); return ok },
+		func() bool { _, ok := table.TryAcquire(k, Shared, Barging); return ok },
 		func() bool { return table.Release(k, Shared) },
 	} {
 		s.named.Store(0)
@@ -146,7 +146,7 @@ func TestStaleHoldReleasesNothing(t *testing.T) {
 				key    Key
 			}{
 				{"slot", nil, Key{"", "name"}},
-				{"crowd", []Key{{"", "other"}}, Key{"", "name"}},
+				{"overflow", []Key{{"", "other"}}, Key{"", "name"}},
 				{"long", nil, Key{"", longName}},
 			} {
 				t.Run(fmt.Sprintf("%d permits, mode %d, %s", permits, m, place.name), func(t *testing.T) {

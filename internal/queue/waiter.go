@@ -14,8 +14,8 @@ type waiter struct {
 
 	// Guarded by the lock's busy bit while the waiter is queued.
 	next, prev *waiter
-	strict     bool // nobody may pass: it asked for Fair, or has starved
-	awake      bool // it has been woken to compete
+	handoff    bool // nobody may pass: it asked for Fair, or has starved
+	awake      bool // it has been woken to retry
 
 	mu      sync.Mutex
 	arrival sync.Cond // on mu: one of the fields below has changed
@@ -35,8 +35,8 @@ var waiters = sync.Pool{New: func() any {
 
 func newWaiter(m Mode, o Order) *waiter {
 	w := waiters.Get().(*waiter)
-	w.mode, w.strict, w.since = m, o == Fair, time.Time{}
-	if !w.strict {
+	w.mode, w.handoff, w.since = m, o == Fair, time.Time{}
+	if !w.handoff {
 		w.since = time.Now()
 	}
 	return w

@@ -6,9 +6,9 @@ package queue
 //	0      busy     one goroutine is deciding: it alone changes the other flags and the fields that they guard
 //	1      held     there is an exclusive holder, or there are several where the lock has several permits
 //	2      waiting  the queue is not empty
-//	3      woken    the first waiter is awake and about to compete: a release need not wake anybody
-//	4      strict   nobody may overtake: a release hands the lock to the first waiter
-//	5      crowded  other names of the slot have locks of their own (see slot)
+//	3      woken    the first waiter is awake and about to try again: a release need not wake anybody
+//	4      handoff  nobody may barge: a release hands the lock to the first waiter
+//	5      overflowed other names of the slot have locks of their own (see slot)
 //	6      biased   readers may come in without counting themselves here (see stand)
 //	7      fresh    the holder has taken the slot by its tag, and may still be reading or writing the name (see slot)
 //	8-14   tag      seven bits of the hash of the slot's name
@@ -26,8 +26,8 @@ const (
 	held
 	waiting
 	woken
-	strict
-	crowded
+	handoff
+	overflowed
 	biased
 	fresh
 
@@ -47,7 +47,7 @@ const (
 	maxReaders = readersMask &^ margins // as many as may be there when another one enters
 	manyStand  = word(1) << 61          // set if there are so many that one more who counts itself ends a bias
 
-	// barred is what keeps readers out. They never overtake, as readers that did could keep a waiting writer out for ever.
+	// barred is what keeps readers out. They never barge, as readers that did could keep a waiting writer out for ever.
 	barred = busy | held | waiting | margins
 )
 
@@ -65,8 +65,8 @@ func (w word) heldAs(m Mode) bool {
 	return w&held != 0
 }
 
-// unserved reports whether the lock is free, somebody waits for it and nobody is on the way to let them in.
-func (w word) unserved() bool {
+// needsGrant reports whether the lock is free, somebody waits for it and nobody is on the way to let them in.
+func (w word) needsGrant() bool {
 	return w&(busy|held|readersMask|waiting|woken) == waiting
 }
 
