@@ -60,7 +60,7 @@ func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
 	}
 	switch {
 	case l.err != nil:
-	case filelock.IsCompanion(filepath.Base(path)):
+	case filelock.IsQueueFile(filepath.Base(path)):
 		l.err = fmt.Errorf("%w: %q is kept for the queue of a fair lock", ErrName, path)
 	case s.shared || s.nonBlocking || s.semaphores != nil || s.prefix != "" || s.lockPath != "":
 		l.err = invalid("an InterProcessLock takes no Shared, NonBlocking, WithSemaphores, WithPrefix or WithLockPath")
@@ -358,7 +358,7 @@ func (s *settings) fileName(name string) (string, error) {
 		return "", fmt.Errorf("%w: %q contains a NUL byte", ErrName, file)
 	case file == "." || !filepath.IsLocal(file) || filepath.Base(file) != file:
 		return "", fmt.Errorf("%w: %q would lead out of the lock path", ErrName, file)
-	case filelock.IsCompanion(file):
+	case filelock.IsQueueFile(file):
 		return "", fmt.Errorf("%w: %q is kept for the queues of fair locks", ErrName, file)
 	}
 	if len(file) > maxFileName {

@@ -159,7 +159,7 @@ func TestNoLockFileIsCalledAsTheQueueOfAnother(t *testing.T) {
 		t.Fatalf("files %v, error %v; want the lock and its queue", entries, err)
 	}
 	for _, e := range entries {
-		if !filelock.IsCompanion(e.Name()) {
+		if !filelock.IsQueueFile(e.Name()) {
 			continue
 		}
 		_, err := lockutils.TryLock(e.Name(), lockutils.External())

@@ -91,31 +91,31 @@ func TestWaitsBeyondTheBound(t *testing.T) {
 func TestNamesUsedOnceLeaveNoDescriptor(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		dir := lockPath(t)
-		for i := range 3 * seats {
+		for i := range 3 * clockSize {
 			mustGrant(t, Request{Path: filepath.Join(dir, strconv.Itoa(i))})
 			if n := openIn(t, dir); n != 0 {
 				t.Fatalf("%d descriptors after one use of each of %d names", n, i+1)
 			}
 		}
-		for i := range 3 * seats {
+		for i := range 3 * clockSize {
 			mustGrant(t, Request{Path: filepath.Join(dir, strconv.Itoa(i))})
 			mustGrant(t, Request{Path: filepath.Join(dir, strconv.Itoa(i))})
 		}
-		if n := openIn(t, dir); n > seats {
+		if n := openIn(t, dir); n > clockSize {
 			t.Errorf("%d descriptors kept", n)
 		}
 		// What two rounds of the timer do, without the wait.
 		for range 2 {
-			for _, p := range places.clearAll((*place).coolDown) {
+			for _, p := range paths.evictIf((*pathState).unreferenced) {
 				p.closeIdle()
 			}
 		}
 		if n := openIn(t, dir); n != 0 {
 			t.Errorf("%d descriptors kept after a time without use", n)
 		}
-		places.mu.Lock()
-		defer places.mu.Unlock()
-		if n := len(places.byPath); n != 0 {
+		paths.mu.Lock()
+		defer paths.mu.Unlock()
+		if n := len(paths.byPath); n != 0 {
 			t.Errorf("%d names kept after a time without use", n)
 		}
 	})

@@ -22,9 +22,9 @@ type lockFile interface {
 	serves(r Request) bool
 	// try takes the lock if it is free. After a refusal the file may keep a place in a queue until unlock.
 	try(m Mode) (bool, error)
-	// patience is the number of times that a waiter had better call try before it calls wait. With 0 it had better leave
+	// spins is the number of times that a waiter had better call try before it calls wait. With 0 it had better leave
 	// the file to others for a moment, which wait sees to.
-	patience() int
+	spins() int
 	// wait takes the lock as soon as it can. It returns errStopped when stop closes before, or ignores stop if it waits
 	// in the kernel.
 	wait(m Mode, delay time.Duration, stop <-chan struct{}) error

@@ -8,12 +8,12 @@ import (
 // fairFile is a lock file whose lock is asked for only by who is first in its queue.
 type fairFile struct {
 	*flockFile
-	queue queue
+	queue queueFile
 	held  bool // by a request, and not only tried
 }
 
 func newFairFile(f *flockFile, r Request) *fairFile {
-	return &fairFile{flockFile: f, queue: queue{path: companionOf(r.Path), perm: r.Perm, fd: -1}}
+	return &fairFile{flockFile: f, queue: queueFile{path: queueFileOf(r.Path), perm: r.Perm, fd: -1}}
 }
 
 func (f *fairFile) serves(r Request) bool {
@@ -47,7 +47,7 @@ func (f *fairFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) error
 		return err
 	}
 	// The first in the line has not met those who poll for the record lock. It has to leave them a gap all the same.
-	if f.fcntl && !sleep(jittered(politePause), stop) {
+	if f.fcntl && !sleep(jittered(pollerGap), stop) {
 		return errStopped
 	}
 	if err := f.flockFile.wait(m, delay, stop); err != nil {
@@ -64,7 +64,7 @@ func (f *fairFile) unlock() error {
 	err := errors.Join(f.flockFile.unlock(), f.queue.leave())
 	if f.held {
 		f.held = false
-		f.queue.makeWay()
+		f.queue.yield()
 	}
 	return err
 }

@@ -13,7 +13,7 @@ import (
 // standing returns the number after the last that is taken in the queue of a lock.
 func standing(t testing.TB, path string) int64 {
 	t.Helper()
-	q := queue{path: companionOf(path), perm: 0o600, fd: -1}
+	q := queueFile{path: queueFileOf(path), perm: 0o600, fd: -1}
 	defer q.close()
 	if err := q.open(); err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func TestFairKeepsItsPlaceAcrossCancelledWaits(t *testing.T) {
 		_, err := Lock(ctx, r)
 		failed <- err
 	}()
-	awaitBlocked(t, companionOf(r.Path))
+	awaitBlocked(t, queueFileOf(r.Path))
 	cancel()
 	if err := <-failed; err != context.Canceled {
 		t.Error(err)
@@ -184,11 +184,11 @@ func TestFairAndPlainExcludeEachOther(t *testing.T) {
 	}
 }
 
-func TestCompanionInUseStays(t *testing.T) {
+func TestQueueFileInUseStays(t *testing.T) {
 	r := Request{Path: lockPath(t), Fair: true}
 	h := mustLock(t, Request{Path: r.Path})
 	waiter := enqueue(t, r, 1)[0]
-	if err := removeCompanion(companionOf(r.Path)); !errors.Is(err, ErrLocked) {
+	if err := removeQueueFile(queueFileOf(r.Path)); !errors.Is(err, ErrLocked) {
 		t.Errorf("removed under those who queue: %v", err)
 	}
 	mustUnlock(t, h)
@@ -202,7 +202,7 @@ func TestCompanionInUseStays(t *testing.T) {
 	if err := Remove(r.Path); err != nil {
 		t.Error(err)
 	}
-	for _, path := range []string{r.Path, companionOf(r.Path)} {
+	for _, path := range []string{r.Path, queueFileOf(r.Path)} {
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v", path, err)
 		}

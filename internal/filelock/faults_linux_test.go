@@ -198,7 +198,7 @@ func TestNobodyWaitsWithAByteBelowItsOwn(t *testing.T) {
 	r := Request{Path: lockPath(t), Fair: true}
 	first := mustLock(t, r)
 	neighbour := enqueue(t, r, 1)[0]
-	q := queue{path: companionOf(r.Path), perm: 0o600, fd: -1}
+	q := queueFile{path: queueFileOf(r.Path), perm: 0o600, fd: -1}
 	defer q.close()
 	if first, err := q.isFirst(); first || err != nil {
 		t.Fatalf("first: %v, %v", first, err)
@@ -253,7 +253,7 @@ func TestFailedRemovalHoldsNothing(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				r := Request{Path: lockPath(t)}
 				mustGrant(t, r)
-				if err := os.WriteFile(companionOf(r.Path), nil, 0o600); err != nil {
+				if err := os.WriteFile(queueFileOf(r.Path), nil, 0o600); err != nil {
 					t.Fatal(err)
 				}
 				withFault(t, c.fault, func() {
@@ -276,13 +276,13 @@ func TestFailedRemovalHoldsNothing(t *testing.T) {
 	})
 }
 
-// TestFileThatAStrangerRemovesFirst lets the kernel say that the file and its companion are gone when they are about to be
+// TestFileThatAStrangerRemovesFirst lets the kernel say that the file and its queue file are gone when they are about to be
 // unlinked.
 func TestFileThatAStrangerRemovesFirst(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		r := Request{Path: lockPath(t)}
 		mustGrant(t, r)
-		if err := os.WriteFile(companionOf(r.Path), nil, 0o600); err != nil {
+		if err := os.WriteFile(queueFileOf(r.Path), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		withFault(t, unlinkFails(unix.ENOENT), func() {
@@ -298,7 +298,7 @@ func TestFileThatAStrangerRemovesFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		withFault(t, unlinkFails(unix.ENOENT), func() {
-			if _, err := RemoveIdle(companionOf(r.Path), 0); err != nil {
+			if _, err := RemoveIdle(queueFileOf(r.Path), 0); err != nil {
 				t.Error(err)
 			}
 		})

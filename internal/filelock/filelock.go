@@ -44,7 +44,7 @@ type Request struct {
 	// needs permission to write to the file. Errors match errors.ErrUnsupported where the system cannot do it.
 	Fcntl bool
 	// Fair serves the processes that ask in this way in the order in which they came. It needs permission to write to
-	// the companion file. Errors match errors.ErrUnsupported where the system cannot do it.
+	// the queue file. Errors match errors.ErrUnsupported where the system cannot do it.
 	Fair bool
 }
 
@@ -70,26 +70,26 @@ func Lock(ctx context.Context, r Request) (Hold, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return acquire(r, func(p *place, r Request) (*hold, error) { return p.lock(ctx, r) })
+	return acquire(r, func(p *pathState, r Request) (*hold, error) { return p.lock(ctx, r) })
 }
 
 // TryLock returns ErrLocked at once if the lock is held elsewhere; other errors are those of Lock.
 func TryLock(r Request) (Hold, error) {
-	return acquire(r, (*place).tryLock)
+	return acquire(r, (*pathState).tryLock)
 }
 
-func acquire(r Request, how func(*place, Request) (*hold, error)) (Hold, error) {
+func acquire(r Request, how func(*pathState, Request) (*hold, error)) (Hold, error) {
 	r = r.withDefaults()
 	for {
-		p := places.enter(r.Path)
+		p := paths.enter(r.Path)
 		h, err := how(p, r)
 		if err == nil {
 			h.markUsed()
 			return h, nil
 		}
-		places.leave(p)
+		paths.leave(p)
 		// The descriptors kept for later must not be the ones missing now.
-		if !outOfDescriptors(err) || places.closeIdle() == 0 {
+		if !outOfDescriptors(err) || paths.closeIdle() == 0 {
 			return nil, err
 		}
 	}
@@ -97,4 +97,4 @@ func acquire(r Request, how func(*place, Request) (*hold, error)) (Hold, error) 
 
 // CloseIdle closes the descriptors that are kept open between acquisitions. They are few and close by themselves about a
 // second after their last use, so only tests that count descriptors need it.
-func CloseIdle() { places.closeIdle() }
+func CloseIdle() { paths.closeIdle() }

@@ -22,15 +22,15 @@ var blocked = semaphore.NewWeighted(64)
 const (
 	// quickTries is how often to try before a wait costs a thread: many locks are held for a few microseconds only.
 	quickTries = 6
-	// firstPause is the first interval of a poll.
-	firstPause = 100 * time.Microsecond
-	// politePause is the same where others may poll for the file at intervals of 10 to 100 ms, as Python programs do.
+	// firstInterval is the first interval of a poll.
+	firstInterval = 100 * time.Microsecond
+	// pollerGap is the same where others may poll for the file at intervals of 10 to 100 ms, as Python programs do.
 	// Only if waiters here leave the file free for a while will such a poller ever find it so.
-	politePause = time.Millisecond
-	// minRest and maxRest bound the time for which this process leaves such a file alone after a hold. Else its
+	pollerGap = time.Millisecond
+	// minBackoff and maxBackoff bound the time for which this process leaves such a file alone after a hold. Else its
 	// goroutines could pass the lock on without end among themselves.
-	minRest = 50 * time.Microsecond
-	maxRest = 10 * time.Millisecond
+	minBackoff = 50 * time.Microsecond
+	maxBackoff = 10 * time.Millisecond
 )
 
 func (systemEngine) open(r Request) (lockFile, error) {
@@ -61,9 +61,9 @@ type flockFile struct {
 	writable bool
 	fcntl    bool // take a record lock too
 
-	// With fcntl the file rests after a hold for as long as the hold took, at most maxRest.
-	taken     time.Time // zero if not held
-	restUntil time.Time
+	// With fcntl the process backs off after a hold for as long as the hold took, at most maxBackoff.
+	taken        time.Time // zero if not held
+	backoffUntil time.Time
 }
 
 func openFlock(r Request) (*flockFile, error) {
@@ -87,9 +87,9 @@ func (f *flockFile) serves(r Request) bool {
 	return !r.Fair && f.fcntl == r.Fcntl && (f.writable || !needsWriting(r))
 }
 
-func (f *flockFile) patience() int {
+func (f *flockFile) spins() int {
 	switch {
-	case f.fcntl && time.Now().Before(f.restUntil):
+	case f.fcntl && time.Now().Before(f.backoffUntil):
 		return 0
 	case f.fcntl:
 		return 1
@@ -128,10 +128,10 @@ func (f *flockFile) tryRecord(m Mode) (bool, error) {
 func (f *flockFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) error {
 	try := func() (bool, error) { return f.try(m) }
 	if f.fcntl {
-		if !sleep(time.Until(f.restUntil), stop) {
+		if !sleep(time.Until(f.backoffUntil), stop) {
 			return errStopped
 		}
-		return poll(politePause, delay, stop, try)
+		return poll(pollerGap, delay, stop, try)
 	}
 	return block(delay, stop, try, func() error { return f.flock(flockHow(m)) })
 }
@@ -140,7 +140,7 @@ func (f *flockFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) erro
 func block(delay time.Duration, stop <-chan struct{}, try func() (bool, error), wait func() error) error {
 	admitted := blocked.TryAcquire(1)
 	if !admitted {
-		err := poll(firstPause, delay, stop, func() (bool, error) {
+		err := poll(firstInterval, delay, stop, func() (bool, error) {
 			if admitted = blocked.TryAcquire(1); admitted {
 				return true, nil
 			}
@@ -180,19 +180,19 @@ func (f *flockFile) unlock() error {
 	if f.fcntl {
 		_, err = setRecord(f.fd, unix.F_UNLCK, 0, 0)
 		err = pathError("fcntl", f.path, err)
-		f.rest()
+		f.backOff()
 	}
 	return errors.Join(err, f.flock(unix.LOCK_UN))
 }
 
-// rest notes how long this process had better leave the file to others after the hold that ends now.
-func (f *flockFile) rest() {
+// backOff notes how long this process had better leave the file to others after the hold that ends now.
+func (f *flockFile) backOff() {
 	if f.taken.IsZero() {
 		return
 	}
 	now := time.Now()
-	if rest := min(now.Sub(f.taken), maxRest); rest >= minRest {
-		f.restUntil = now.Add(rest)
+	if pause := min(now.Sub(f.taken), maxBackoff); pause >= minBackoff {
+		f.backoffUntil = now.Add(pause)
 	}
 	f.taken = time.Time{}
 }
@@ -200,7 +200,7 @@ func (f *flockFile) rest() {
 func (f *flockFile) remove() error {
 	err := f.refuseRecordHolders()
 	if err == nil {
-		err = removeCompanion(companionOf(f.path))
+		err = removeQueueFile(queueFileOf(f.path))
 	}
 	if err == nil {
 		err = pathError("unlink", f.path, unix.Unlink(f.path))

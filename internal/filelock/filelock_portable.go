@@ -38,7 +38,7 @@ func (f *portableFile) serves(r Request) bool {
 	return !r.Fcntl && !r.Fair && r.Perm == f.perm
 }
 
-func (f *portableFile) patience() int { return 1 }
+func (f *portableFile) spins() int { return 1 }
 
 func (f *portableFile) try(m Mode) (granted bool, err error) {
 	for range restarts {
@@ -128,7 +128,7 @@ func (f *portableFile) unlock() error {
 }
 
 func (f *portableFile) remove() error {
-	err := removeCompanion(companionOf(f.path))
+	err := removeQueueFile(queueFileOf(f.path))
 	if err != nil {
 		return errors.Join(err, f.unlock())
 	}

@@ -143,11 +143,11 @@ func awaitWaiters(t testing.TB, r Request, n int) {
 
 // waitersOf counts the goroutines of this process that wait for r.
 func waitersOf(r Request) int {
-	p := places.enter(r.Path)
-	defer places.leave(p)
+	p := paths.enter(r.Path)
+	defer paths.leave(p)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a := p.asks[kindOf(r)]; a != nil {
+	if a := p.waits[kindOf(r)]; a != nil {
 		return len(a.waiters)
 	}
 	return 0

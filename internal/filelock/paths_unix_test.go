@@ -125,7 +125,7 @@ func waitForErrors(t *testing.T, r Request, n int) <-chan error {
 	return failed
 }
 
-// mustBeAbout fails the test unless err is a *fs.PathError that names the lock file of r or its companion, and matches
+// mustBeAbout fails the test unless err is a *fs.PathError that names the lock file of r or its queue file, and matches
 // want if that is not nil.
 func mustBeAbout(t *testing.T, err error, r Request, want error) {
 	t.Helper()
@@ -133,7 +133,7 @@ func mustBeAbout(t *testing.T, err error, r Request, want error) {
 	if !errors.As(err, &pathError) || want != nil && !errors.Is(err, want) {
 		t.Fatalf("%+v: %v instead of %v", r, err, want)
 	}
-	if pathError.Path != r.Path && pathError.Path != companionOf(r.Path) {
+	if pathError.Path != r.Path && pathError.Path != queueFileOf(r.Path) {
 		t.Errorf("the error is about %s", pathError.Path)
 	}
 }

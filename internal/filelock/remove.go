@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Remove unlinks a lock file and its companion. It does so only while it holds the lock exclusively, and returns
+// Remove unlinks a lock file and its queue file. It does so only while it holds the lock exclusively, and returns
 // ErrLocked if somebody else holds it or queues for it. A missing file is no error.
 func Remove(path string) error {
 	_, err := removeIf(path, func(time.Time) bool { return true })
 	return err
 }
 
-// RemoveIdle removes a lock file, or a companion that has lost its lock file, unless somebody holds it, queues for it or
+// RemoveIdle removes a lock file, or a queue file that has lost its lock file, unless somebody holds it, queues for it or
 // has used it within the time olderThan. The time of use is known to a second, in favour of keeping the file. With
 // olderThan 0 any file goes that is not in use at the moment. It tells if it has removed the file.
 func RemoveIdle(path string, olderThan time.Duration) (bool, error) {
@@ -30,7 +30,7 @@ func RemoveIdle(path string, olderThan time.Duration) (bool, error) {
 		return false, err
 	}
 	var removed bool
-	if IsCompanion(filepath.Base(path)) {
+	if IsQueueFile(filepath.Base(path)) {
 		removed, err = removeOrphan(path)
 	} else {
 		removed, err = removeIf(path, idle)
@@ -41,11 +41,11 @@ func RemoveIdle(path string, olderThan time.Duration) (bool, error) {
 	return removed, err
 }
 
-// removeOrphan removes a companion unless its lock file exists.
-func removeOrphan(companion string) (bool, error) {
-	orphan, err := isOrphan(companion)
+// removeOrphan removes a queue file unless its lock file exists.
+func removeOrphan(queuePath string) (bool, error) {
+	orphan, err := isOrphan(queuePath)
 	if orphan {
-		err = removeCompanion(companion)
+		err = removeQueueFile(queuePath)
 	}
 	return orphan && err == nil, err
 }
@@ -53,10 +53,10 @@ func removeOrphan(companion string) (bool, error) {
 // removeIf removes a lock file if condition accepts the time of its last use.
 func removeIf(path string, condition func(used time.Time) bool) (bool, error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return false, removeCompanion(companionOf(path))
+		return false, removeQueueFile(queueFileOf(path))
 	}
-	p := places.enter(path)
-	defer places.leave(p)
+	p := paths.enter(path)
+	defer paths.leave(p)
 	h, err := p.tryLock(Request{Path: path}.withDefaults())
 	if err != nil {
 		return false, err
@@ -66,7 +66,7 @@ func removeIf(path string, condition func(used time.Time) bool) (bool, error) {
 	}
 	err = h.file.remove()
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // somebody who asks for no lock has been faster
+		return false, nil // a program that takes no lock has been faster
 	}
 	return err == nil, err
 }

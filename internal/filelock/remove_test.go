@@ -52,7 +52,7 @@ func TestRemoveWakesWaitersToANewFile(t *testing.T) {
 		if err := h.(*hold).file.remove(); err != nil {
 			t.Fatal(err)
 		}
-		places.leave(h.(*hold).place)
+		paths.leave(h.(*hold).path)
 		if got := other.answer(); got != "ok" {
 			t.Fatal(got)
 		}
@@ -124,25 +124,25 @@ func TestRemoveIdleSparesWhatIsNoLockFile(t *testing.T) {
 	}
 }
 
-func TestCompanionsAreSwept(t *testing.T) {
+func TestQueueFilesAreSwept(t *testing.T) {
 	for _, name := range []string{"lock", strings.Repeat("ä", maxName/2)} {
-		sweepCompanion(t, Request{Path: filepath.Join(filepath.Dir(lockPath(t)), name), Fair: true})
+		sweepQueueFile(t, Request{Path: filepath.Join(filepath.Dir(lockPath(t)), name), Fair: true})
 	}
 }
 
-func sweepCompanion(t *testing.T, r Request) {
+func sweepQueueFile(t *testing.T, r Request) {
 	needs(t, r)
-	companion := companionOf(r.Path)
-	if removed, err := RemoveIdle(companion, 0); removed || err != nil {
+	queuePath := queueFileOf(r.Path)
+	if removed, err := RemoveIdle(queuePath, 0); removed || err != nil {
 		t.Errorf("removed before its lock file: %v, %v", removed, err)
 	}
 	if err := os.Remove(r.Path); err != nil {
 		t.Fatal(err)
 	}
-	if removed, err := RemoveIdle(companion, time.Hour); removed || err != nil {
+	if removed, err := RemoveIdle(queuePath, time.Hour); removed || err != nil {
 		t.Errorf("removed early: %v, %v", removed, err)
 	}
-	if removed, err := RemoveIdle(companion, 0); !removed || err != nil {
+	if removed, err := RemoveIdle(queuePath, 0); !removed || err != nil {
 		t.Errorf("not removed: %v, %v", removed, err)
 	}
 	mustGrant(t, r)
@@ -154,22 +154,22 @@ func sweepCompanion(t *testing.T, r Request) {
 	}
 }
 
-func TestCompanionNames(t *testing.T) {
+func TestQueueFileNames(t *testing.T) {
 	long := strings.Repeat("x", maxName)
 	seen := map[string]bool{}
-	names := []string{"a", "b", "a.lock", long, long[1:], long[:len(long)-len(companionSuffix)]}
-	for _, suffix := range []string{companionSuffix, hashSuffix} {
-		// the name that would have the companion of another, if suffixes were alike
-		names = append(names, strings.TrimSuffix(filepath.Base(companionOf(long)), suffix))
+	names := []string{"a", "b", "a.lock", long, long[1:], long[:len(long)-len(queueFileSuffix)]}
+	for _, suffix := range []string{queueFileSuffix, hashSuffix} {
+		// the name that would have the queue file of another, if suffixes were alike
+		names = append(names, strings.TrimSuffix(filepath.Base(queueFileOf(long)), suffix))
 	}
 	for _, name := range slices.Compact(names) {
-		if IsCompanion(name) {
+		if IsQueueFile(name) {
 			continue // which no lock may have
 		}
-		companion := filepath.Base(companionOf(filepath.Join("dir", name)))
-		if seen[companion] || len(companion) > maxName || !IsCompanion(companion) || IsCompanion(name) {
-			t.Errorf("%s has the companion %s", name, companion)
+		queuePath := filepath.Base(queueFileOf(filepath.Join("dir", name)))
+		if seen[queuePath] || len(queuePath) > maxName || !IsQueueFile(queuePath) || IsQueueFile(name) {
+			t.Errorf("%s has the queue file %s", name, queuePath)
 		}
-		seen[companion] = true
+		seen[queuePath] = true
 	}
 }

@@ -7,8 +7,8 @@ import "errors"
 // systemEngine is the portable one.
 type systemEngine = portableEngine
 
-// removeCompanion has nothing to remove, since nobody queues on this system.
-func removeCompanion(string) error { return nil }
+// removeQueueFile has nothing to remove, since nobody queues on this system.
+func removeQueueFile(string) error { return nil }
 
 // Holders needs a system that publishes its table of locks.
 func Holders(path string) ([]Holder, error) {

@@ -5,104 +5,104 @@ import (
 	"time"
 )
 
-// places is the table of all paths that this process deals with.
-var places = table{byPath: make(map[string]*place)}
+// paths is the table of all paths that this process deals with.
+var paths = table{byPath: make(map[string]*pathState)}
 
 const (
-	// seats bounds the places that stay in the table after their last use, and so the idle descriptors.
-	seats = 32
-	// noSeat marks a place without a seat.
-	noSeat = -1
-	// sweepInterval is the time between two rounds that clear the seats of places not used since the last.
+	// clockSize bounds the cached paths, and so the idle descriptors.
+	clockSize = 32
+	// noSlot marks a path that is not cached.
+	noSlot = -1
+	// sweepInterval is the time between two sweeps, which evict the paths not used since the last.
 	sweepInterval = 500 * time.Millisecond
 )
 
-// table finds the place of a path. A place is in it while somebody uses it, and after that until it loses its seat, to
-// another place or to a sweep.
+// table finds the state of a path. A state is in the table while somebody uses it. After its last use it stays cached
+// until another path or a sweep evicts it. The cache is a clock: the hand passes the slots in turn and evicts the
+// first path that was not referenced since the hand's last pass.
 //
-// The seats pay for themselves because a lock is often taken again soon: opening and closing a file costs twice what
-// locking it does. A place used again while it has a seat keeps its descriptor open. A name used once costs no
+// The cache pays for itself because a lock is often taken again soon: opening and closing a file costs twice what
+// locking it does. A path used again while it is cached keeps its descriptor open. A path used once costs no
 // descriptor after its release.
 type table struct {
 	mu     sync.Mutex
-	byPath map[string]*place
-	ring   [seats]*place // places with a seat
-	taken  int           // of the seats
-	hand   int           // the seat that is cleared next if one is needed
-	due    time.Time     // of the next sweep; zero if none is needed
+	byPath map[string]*pathState
+	clock  [clockSize]*pathState // the cached paths
+	cached int                   // slots of the clock in use
+	hand   int                   // the slot at which the search for a victim begins
+	due    time.Time             // of the next sweep; zero if nothing is cached
 }
 
-// enter finds or makes the place of path and counts one more user.
-func (t *table) enter(path string) *place {
+// enter finds or makes the state of path and counts one more user.
+func (t *table) enter(path string) *pathState {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.byPath[path]
 	if p == nil {
-		p = &place{path: path, seat: noSeat}
+		p = &pathState{path: path, slot: noSlot}
 		t.byPath[path] = p
 	}
 	p.refs++
 	return p
 }
 
-// retain counts one more user of a place that has some.
-func (t *table) retain(p *place) {
+// retain counts one more user of a state that has some.
+func (t *table) retain(p *pathState) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p.refs++
 }
 
-// leave counts one user less. The last one leaves the place with a seat, and an idle descriptor only if it had a seat
-// before.
-func (t *table) leave(p *place) {
+// leave counts one user less. The last one leaves the path cached, and an idle descriptor only if it was cached before.
+func (t *table) leave(p *pathState) {
 	t.mu.Lock()
 	p.refs--
-	p.hot = true
-	if p.refs > 0 || p.seat != noSeat {
+	p.referenced = true
+	if p.refs > 0 || p.slot != noSlot {
 		t.mu.Unlock()
 		return
 	}
-	unseated := t.sit(p)
+	evicted := t.insert(p)
 	t.mu.Unlock()
 	p.closeIdle()
-	if unseated != nil {
-		unseated.closeIdle()
+	if evicted != nil {
+		evicted.closeIdle()
 	}
 }
 
-// sit gives p the next seat that is free or not hot, and returns the place that had to give way. t.mu is held.
-func (t *table) sit(p *place) (unseated *place) {
+// insert caches p and returns the path that it evicts, if any. t.mu is held.
+func (t *table) insert(p *pathState) (evicted *pathState) {
 	for {
-		unseated = t.ring[t.hand]
-		if unseated == nil || !unseated.hot {
+		evicted = t.clock[t.hand]
+		if evicted == nil || !evicted.referenced {
 			break
 		}
-		unseated.hot = false
-		t.hand = (t.hand + 1) % seats
+		evicted.referenced = false
+		t.hand = (t.hand + 1) % clockSize
 	}
-	if unseated != nil {
-		t.clear(unseated)
+	if evicted != nil {
+		t.evict(evicted)
 	}
-	t.ring[t.hand] = p
-	p.seat = t.hand
-	t.hand = (t.hand + 1) % seats
-	t.taken++
+	t.clock[t.hand] = p
+	p.slot = t.hand
+	t.hand = (t.hand + 1) % clockSize
+	t.cached++
 	t.expectSweep()
-	return unseated
+	return evicted
 }
 
-// clear takes p's seat away. t.mu is held.
-func (t *table) clear(p *place) {
-	t.ring[p.seat] = nil
-	t.taken--
-	p.seat = noSeat
+// evict frees p's slot. t.mu is held.
+func (t *table) evict(p *pathState) {
+	t.clock[p.slot] = nil
+	t.cached--
+	p.slot = noSlot
 	if p.refs == 0 {
 		delete(t.byPath, p.path)
 	}
 }
 
-// expectSweep starts the timer of the next sweep, unless it runs. One that is far from due by this clock has been lost
-// with the synctest bubble in which it was started. t.mu is held.
+// expectSweep starts the timer of the next sweep, unless it runs. A sweep that is far from due by this clock has been
+// lost with the synctest bubble in which its timer was started. t.mu is held.
 func (t *table) expectSweep() {
 	now := time.Now()
 	if now.Sub(t.due).Abs() > 2*sweepInterval {
@@ -117,16 +117,16 @@ func (t *table) startTimer() {
 	time.AfterFunc(sweepInterval, func() { t.sweep(due) })
 }
 
-// sweep clears the seats of places not used since the last round, until none is taken.
+// sweep evicts the paths not used since the last sweep, and comes again until nothing is cached.
 func (t *table) sweep(due time.Time) {
-	for _, p := range t.clearAll((*place).coolDown) {
+	for _, p := range t.evictIf((*pathState).unreferenced) {
 		p.closeIdle()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.due != due: // Another timer has taken over.
-	case t.taken == 0:
+	case t.cached == 0:
 		t.due = time.Time{}
 	default:
 		t.due = time.Now().Add(sweepInterval)
@@ -134,30 +134,30 @@ func (t *table) sweep(due time.Time) {
 	}
 }
 
-// coolDown tells if p was not used since the last round. The table's mutex is held.
-func (p *place) coolDown() bool {
-	hot := p.hot
-	p.hot = false
-	return !hot
+// unreferenced tells if p was not used since the last sweep. The table's mutex is held.
+func (p *pathState) unreferenced() bool {
+	referenced := p.referenced
+	p.referenced = false
+	return !referenced
 }
 
-// closeIdle clears all seats and returns the number of descriptors that this has closed.
+// closeIdle empties the cache and returns the number of descriptors that this has closed.
 func (t *table) closeIdle() (closed int) {
-	for _, p := range t.clearAll(func(*place) bool { return true }) {
+	for _, p := range t.evictIf(func(*pathState) bool { return true }) {
 		closed += p.closeIdle()
 	}
 	return closed
 }
 
-// clearAll clears the seats of the places that cold accepts and returns these.
-func (t *table) clearAll(cold func(*place) bool) (cleared []*place) {
+// evictIf evicts the cached paths that condition accepts and returns them.
+func (t *table) evictIf(condition func(*pathState) bool) (evicted []*pathState) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, p := range t.ring {
-		if p != nil && cold(p) {
-			t.clear(p)
-			cleared = append(cleared, p)
+	for _, p := range t.clock {
+		if p != nil && condition(p) {
+			t.evict(p)
+			evicted = append(evicted, p)
 		}
 	}
-	return cleared
+	return evicted
 }

@@ -9,39 +9,39 @@ import (
 	"time"
 )
 
-// place is what this process knows of one path: the descriptor that it keeps for the next request, the hold that its
-// readers share, and the questions that it has put to the kernel and still waits for.
-type place struct {
+// pathState is what this process knows of one path: the descriptor that it keeps for the next request, the hold that its
+// readers share, and its waits in the kernel.
+type pathState struct {
 	path string
 
 	// The table owns these; its mutex guards them.
-	refs int  // requests, holds and asks under way
-	seat int  // index in the table's ring, or noSeat
-	hot  bool // used since the ring's hand or a sweep last passed
+	refs       int  // requests, holds and pending waits under way
+	slot       int  // index in the table's clock, or noSlot
+	referenced bool // used since the clock's hand or a sweep last passed
 
 	// mu guards what follows, and is held during system calls that do not wait. The table's mutex is never taken under
 	// it.
 	mu     sync.Mutex
-	idle   *hold       // open and unlocked; nil for a place that has left the table
-	shared [2]*hold    // the latest shared hold, without and with a record lock; each has at least one reader
-	asks   [kinds]*ask // at most one wait of a kind
+	idle   *hold               // open and unlocked; nil for a place that has left the table
+	shared [2]*hold            // the latest shared hold, without and with a record lock; each has at least one reader
+	waits  [kinds]*pendingWait // at most one wait of a kind
 }
 
-// hold is an open lock file: locked for its holder, in wait for an ask, or idle.
+// hold is an open lock file: locked for its holder, in a pending wait, or idle.
 type hold struct {
-	place *place
-	file  lockFile
-	req   Request      // of those who hold it now
-	used  atomic.Int64 // when the file was last marked as used, in nanoseconds of Unix time
+	path *pathState
+	file lockFile
+	req  Request      // of those who hold it now
+	used atomic.Int64 // when the file was last marked as used, in nanoseconds of Unix time
 
-	// readers counts the shared holders; guarded by place.mu.
+	// readers counts the shared holders; guarded by path.mu.
 	readers int
 }
 
-// lock waits for the lock of r. Only the first goroutine that has to wait asks the kernel, see ask.
-func (p *place) lock(ctx context.Context, r Request) (*hold, error) {
+// lock waits for the lock of r. Only the first goroutine that has to wait asks the kernel, see pendingWait.
+func (p *pathState) lock(ctx context.Context, r Request) (*hold, error) {
 	p.mu.Lock()
-	if a := p.asks[kindOf(r)]; a != nil {
+	if a := p.waits[kindOf(r)]; a != nil {
 		w := a.join()
 		p.mu.Unlock()
 		return a.wait(ctx, w)
@@ -51,7 +51,7 @@ func (p *place) lock(ctx context.Context, r Request) (*hold, error) {
 		p.mu.Unlock()
 		return h, err
 	}
-	a := p.ask(r, h)
+	a := p.startWait(r, h)
 	w := a.join()
 	p.mu.Unlock()
 	if ctx.Done() == nil {
@@ -63,10 +63,10 @@ func (p *place) lock(ctx context.Context, r Request) (*hold, error) {
 }
 
 // tryLock takes the lock of r if it is free.
-func (p *place) tryLock(r Request) (*hold, error) {
+func (p *pathState) tryLock(r Request) (*hold, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a := p.asks[kindOf(r)]; a != nil && a.canTakeOver() {
+	if a := p.waits[kindOf(r)]; a != nil && a.canTakeOver() {
 		return a.takeOver()
 	}
 	for {
@@ -78,7 +78,7 @@ func (p *place) tryLock(r Request) (*hold, error) {
 }
 
 // tryOnce takes the lock of r if the kernel gives it now. p.mu is held.
-func (p *place) tryOnce(r Request) (*hold, error) {
+func (p *pathState) tryOnce(r Request) (*hold, error) {
 	h, granted, err := p.try(r, once)
 	if err == nil && !granted {
 		h.abandon()
@@ -89,9 +89,9 @@ func (p *place) tryOnce(r Request) (*hold, error) {
 
 // endAbandoned gives back what waits have got that nobody needs any more, and tells if there was anything. p.mu is held,
 // but not all the time.
-func (p *place) endAbandoned() (ended bool) {
-	for kind := range p.asks {
-		switch a := p.asks[kind]; {
+func (p *pathState) endAbandoned() (ended bool) {
+	for kind := range p.waits {
+		switch a := p.waits[kind]; {
 		case a == nil || len(a.waiters) > 0:
 		case a.canTakeOver():
 			ended = true
@@ -101,20 +101,20 @@ func (p *place) endAbandoned() (ended bool) {
 				p.mu.Lock()
 			}
 		case a.hold != nil && a.hold.file.polls():
-			ended = p.outlast(a) || ended
+			ended = p.awaitPollEnd(a) || ended
 		}
 	}
 	return ended
 }
 
-// lastLook is how long an abandoned poll may take to notice that it is. It takes microseconds, but on a busy host it may
+// pollEndLimit is how long an abandoned poll may take to notice that it is. It takes microseconds, but on a busy host it may
 // have to wait for a processor.
-const lastLook = 200 * time.Millisecond
+const pollEndLimit = 200 * time.Millisecond
 
-// outlast lets an abandoned poll take its last look, and tells if it has ended. p.mu is held, but not all the time.
-func (p *place) outlast(a *ask) bool {
-	for start := time.Now(); p.asks[kindOf(a.req)] == a; {
-		if len(a.waiters) > 0 || time.Since(start) > lastLook {
+// awaitPollEnd lets an abandoned poll take its last look, and tells if it has ended. p.mu is held, but not all the time.
+func (p *pathState) awaitPollEnd(a *pendingWait) bool {
+	for start := time.Now(); p.waits[kindOf(a.req)] == a; {
+		if len(a.waiters) > 0 || time.Since(start) > pollEndLimit {
 			return false
 		}
 		p.mu.Unlock()
@@ -130,11 +130,11 @@ func (p *place) outlast(a *ask) bool {
 
 // once and persist say how often to try before a refusal counts.
 func once(lockFile) int      { return 1 }
-func persist(f lockFile) int { return f.patience() }
+func persist(f lockFile) int { return f.spins() }
 
 // try takes the lock of r without waiting, as one more reader of a shared hold or with a file of its own. A hold that is
 // not granted is open, and for the caller to use or abandon. p.mu is held.
-func (p *place) try(r Request, times func(lockFile) int) (h *hold, granted bool, err error) {
+func (p *pathState) try(r Request, times func(lockFile) int) (h *hold, granted bool, err error) {
 	if h, err := p.joinReaders(r); h != nil || err != nil {
 		return h, h != nil, err
 	}
@@ -165,7 +165,7 @@ func (p *place) try(r Request, times func(lockFile) int) (h *hold, granted bool,
 
 // joinReaders adds a reader to the shared hold of this process, if there is one that r may join and the path still leads
 // to its file. A fair reader may not: it would pass those who queue. p.mu is held.
-func (p *place) joinReaders(r Request) (*hold, error) {
+func (p *pathState) joinReaders(r Request) (*hold, error) {
 	h := p.shared[recordIndex(r)]
 	if r.Mode != Shared || r.Fair || h == nil {
 		return nil, nil
@@ -179,7 +179,7 @@ func (p *place) joinReaders(r Request) (*hold, error) {
 }
 
 // grant makes h, which has just been locked, the hold of n requesters. p.mu is held.
-func (p *place) grant(h *hold, n int) *hold {
+func (p *pathState) grant(h *hold, n int) *hold {
 	if h.req.Mode == Exclusive {
 		return h
 	}
@@ -198,7 +198,7 @@ func (p *place) grant(h *hold, n int) *hold {
 }
 
 // open returns a hold for r that is not locked: the idle one if it serves. p.mu is held.
-func (p *place) open(r Request) (*hold, error) {
+func (p *pathState) open(r Request) (*hold, error) {
 	if h := p.idle; h != nil {
 		p.idle = nil
 		if h.file.serves(r) {
@@ -211,11 +211,11 @@ func (p *place) open(r Request) (*hold, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &hold{place: p, file: f, req: r}, nil
+	return &hold{path: p, file: f, req: r}, nil
 }
 
 // keep makes an unlocked hold the idle one of its place. p.mu is held.
-func (p *place) keep(h *hold) {
+func (p *pathState) keep(h *hold) {
 	if p.idle != nil {
 		h.file.close()
 		return
@@ -224,7 +224,7 @@ func (p *place) keep(h *hold) {
 }
 
 // closeIdle closes the idle descriptor and returns how many that were.
-func (p *place) closeIdle() int {
+func (p *pathState) closeIdle() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.idle == nil {
@@ -239,13 +239,13 @@ func (p *place) closeIdle() int {
 func (h *hold) Unlock() error {
 	h.markUsed()
 	err := h.release()
-	places.leave(h.place)
+	paths.leave(h.path)
 	return err
 }
 
 // release takes back one grant of h.
 func (h *hold) release() error {
-	p := h.place
+	p := h.path
 	if h.req.Mode == Shared && !p.lastReader(h) {
 		return nil
 	}
@@ -260,7 +260,7 @@ func (h *hold) release() error {
 }
 
 // lastReader takes one reader from h and tells if it was the last.
-func (p *place) lastReader(h *hold) bool {
+func (p *pathState) lastReader(h *hold) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h.readers--
@@ -273,13 +273,13 @@ func (p *place) lastReader(h *hold) bool {
 	return true
 }
 
-// abandon gives back what an unsuccessful or superfluous request has taken, and keeps the descriptor. place.mu is held.
+// abandon gives back what an unsuccessful or superfluous request has taken, and keeps the descriptor. path.mu is held.
 func (h *hold) abandon() {
 	if h.file.unlock() != nil {
 		h.file.close()
 		return
 	}
-	h.place.keep(h)
+	h.path.keep(h)
 }
 
 // discard gives back what the hold has taken and closes it.

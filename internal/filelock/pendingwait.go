@@ -21,7 +21,7 @@ func kindOf(r Request) int {
 	return kind
 }
 
-// ask is a wait for the lock on behalf of all goroutines of this process that make one kind of request for one path.
+// pendingWait is a wait for the lock on behalf of all goroutines of this process that make one kind of request for one path.
 //
 // The kernel's wait cannot be cancelled, but a goroutine's can. So a goroutine of its own waits in the kernel, and gives
 // what it gets to the waiter at the front, or to all of them if they can share. A waiter that cancels just withdraws. Who
@@ -30,11 +30,11 @@ func kindOf(r Request) int {
 //
 // A waiter whose context cannot end needs none of this and waits in the kernel itself, which saves the time that the
 // scheduler takes to pass the lock on.
-type ask struct {
-	place *place
-	req   Request
+type pendingWait struct {
+	path *pathState
+	req  Request
 
-	// Guarded by place.mu.
+	// Guarded by path.mu.
 	hold     *hold         // what waits; nil before it is opened again for waiters who remain
 	waiters  []*waiter     // in the order in which they came
 	stop     chan struct{} // closed when the last waiter withdraws
@@ -42,7 +42,7 @@ type ask struct {
 }
 
 type waiter struct {
-	// ready receives once, with place.mu held, when the waiter leaves the queue otherwise than by itself.
+	// ready receives once, with path.mu held, when the waiter leaves the queue otherwise than by itself.
 	ready chan result
 }
 
@@ -51,18 +51,18 @@ type result struct {
 	err  error
 }
 
-// ask registers a wait with the hold that was refused; the caller makes it run. p.mu is held.
-func (p *place) ask(r Request, refused *hold) *ask {
-	a := &ask{place: p, req: r, hold: refused, stop: make(chan struct{})}
-	p.asks[kindOf(r)] = a
-	places.retain(p)
+// startWait registers a wait with the hold that was refused; the caller makes it run. p.mu is held.
+func (p *pathState) startWait(r Request, refused *hold) *pendingWait {
+	a := &pendingWait{path: p, req: r, hold: refused, stop: make(chan struct{})}
+	p.waits[kindOf(r)] = a
+	paths.retain(p)
 	return a
 }
 
 // canTakeOver tells if a request that must not wait may join all the same: nobody waits, and the abandoned wait has the
 // lock, or will have it before anybody else could. A plain try would be refused then on account of this very process.
-// place.mu is held.
-func (a *ask) canTakeOver() bool {
+// path.mu is held.
+func (a *pendingWait) canTakeOver() bool {
 	if a.hold == nil || len(a.waiters) > 0 || !a.hold.file.probe(a.req.Mode) {
 		return false
 	}
@@ -70,16 +70,16 @@ func (a *ask) canTakeOver() bool {
 	return current && err == nil
 }
 
-// takeOver waits for what canTakeOver has seen to come. place.mu is held, but not all the time.
-func (a *ask) takeOver() (*hold, error) {
+// takeOver waits for what canTakeOver has seen to come. path.mu is held, but not all the time.
+func (a *pendingWait) takeOver() (*hold, error) {
 	w := a.join()
-	a.place.mu.Unlock()
-	defer a.place.mu.Lock()
+	a.path.mu.Unlock()
+	defer a.path.mu.Lock()
 	return a.wait(context.Background(), w)
 }
 
-// join adds a waiter. place.mu is held.
-func (a *ask) join() *waiter {
+// join adds a waiter. path.mu is held.
+func (a *pendingWait) join() *waiter {
 	w := &waiter{ready: make(chan result, 1)}
 	select {
 	case <-a.stop:
@@ -91,7 +91,7 @@ func (a *ask) join() *waiter {
 }
 
 // wait returns the result for w, or ctx.Err() if ctx ends before.
-func (a *ask) wait(ctx context.Context, w *waiter) (*hold, error) {
+func (a *pendingWait) wait(ctx context.Context, w *waiter) (*hold, error) {
 	var r result
 	select {
 	case r = <-w.ready:
@@ -111,9 +111,9 @@ func (a *ask) wait(ctx context.Context, w *waiter) (*hold, error) {
 }
 
 // withdraw takes w out of the queue, if it is still there.
-func (a *ask) withdraw(w *waiter) bool {
-	a.place.mu.Lock()
-	defer a.place.mu.Unlock()
+func (a *pendingWait) withdraw(w *waiter) bool {
+	a.path.mu.Lock()
+	defer a.path.mu.Unlock()
 	i := slices.Index(a.waiters, w)
 	if i < 0 {
 		return false
@@ -126,19 +126,19 @@ func (a *ask) withdraw(w *waiter) bool {
 }
 
 // run serves the waiters until there are none.
-func (a *ask) run() {
+func (a *pendingWait) run() {
 	a.serveUntil(func() bool { return len(a.waiters) == 0 })
 }
 
 // serve serves the waiters until w has its result.
-func (a *ask) serve(w *waiter) {
+func (a *pendingWait) serve(w *waiter) {
 	a.serveUntil(func() bool { return len(w.ready) > 0 })
 }
 
-// serveUntil serves the waiters until done, which is called with place.mu held. Another goroutine serves those who
+// serveUntil serves the waiters until done, which is called with path.mu held. Another goroutine serves those who
 // remain.
-func (a *ask) serveUntil(done func() bool) {
-	p := a.place
+func (a *pendingWait) serveUntil(done func() bool) {
+	p := a.path
 	p.mu.Lock()
 	for !done() {
 		a.round()
@@ -148,17 +148,17 @@ func (a *ask) serveUntil(done func() bool) {
 		go a.run()
 		return
 	}
-	p.asks[kindOf(a.req)] = nil
+	p.waits[kindOf(a.req)] = nil
 	if a.hold != nil {
 		a.hold.abandon()
 	}
 	p.mu.Unlock()
-	places.leave(p)
+	paths.leave(p)
 }
 
-// round waits for the lock once. place.mu is held, but not during the wait.
-func (a *ask) round() {
-	p := a.place
+// round waits for the lock once. path.mu is held, but not during the wait.
+func (a *pendingWait) round() {
+	p := a.path
 	err := a.open()
 	if err == nil {
 		h, stop := a.hold, a.stop
@@ -174,10 +174,10 @@ func (a *ask) round() {
 	a.settle(err)
 }
 
-// open makes sure that there is a file to wait with. place.mu is held.
-func (a *ask) open() (err error) {
+// open makes sure that there is a file to wait with. path.mu is held.
+func (a *pendingWait) open() (err error) {
 	if a.hold == nil {
-		a.hold, err = a.place.open(a.req)
+		a.hold, err = a.path.open(a.req)
 	}
 	return err
 }
@@ -198,8 +198,8 @@ func (h *hold) waitCurrent(stop <-chan struct{}) error {
 }
 
 // settle acts on the end of a wait: it gives the lock to those who wait by now, an error to all of them, or leaves things
-// for another round. place.mu is held.
-func (a *ask) settle(err error) {
+// for another round. path.mu is held.
+func (a *pendingWait) settle(err error) {
 	switch {
 	case errors.Is(err, errStopped):
 	case errors.Is(err, errReplaced):
@@ -216,14 +216,14 @@ func (a *ask) settle(err error) {
 		if a.req.Mode == Shared {
 			n = len(a.waiters)
 		}
-		h := a.place.grant(a.hold, n)
+		h := a.path.grant(a.hold, n)
 		a.hold = nil
 		a.give(n, result{hold: h})
 	}
 }
 
-// give sends the first n waiters off with r. place.mu is held.
-func (a *ask) give(n int, r result) {
+// give sends the first n waiters off with r. path.mu is held.
+func (a *pendingWait) give(n int, r result) {
 	for _, w := range a.waiters[:n] {
 		w.ready <- r
 	}

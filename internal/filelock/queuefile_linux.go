@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queue is a place in the line of those who want one lock fairly, processes of this host all of them.
+// queueFile is a place in the line of those who want one lock fairly, processes of this host all of them.
 //
-// The line is made of OFD record locks on single bytes of the companion file, which stays empty: locks reach beyond the
+// The line is made of OFD record locks on single bytes of the queue file, which stays empty: locks reach beyond the
 // end of a file. Byte n is locked by whoever drew number n. Whoever comes locks the byte after the last that is locked;
 // who has no locked byte below its own is first. To wait one's turn is to wait for the byte before one's own: each
 // departure wakes one process. All of this is in the kernel, so a process that dies just leaves the line, and numbers
@@ -23,19 +23,19 @@ import (
 // the line has moved on meanwhile, and draws again then.
 //
 // It is a file beside the lock file since record locks on that one belong to the Fcntl option.
-type queue struct {
+type queueFile struct {
 	path   string
 	perm   fs.FileMode
 	fd     int // -1 if not open
 	id     identity
 	number int64 // 0 outside the line
 
-	met      time.Time // when it last came into a line in which others stood
-	keepTill time.Time // until then makeWay does not offer the processor
+	contended    time.Time // when it last came into a line in which others stood
+	noYieldUntil time.Time // until then yield does not offer the processor
 }
 
 // isFirst enters the line, unless q is in it, and tells if nobody is before it.
-func (q *queue) isFirst() (bool, error) {
+func (q *queueFile) isFirst() (bool, error) {
 	if q.number == 0 {
 		if entered, err := q.enter(); !entered {
 			return false, err
@@ -49,11 +49,11 @@ func (q *queue) isFirst() (bool, error) {
 }
 
 // untilFirst enters the line, unless q is in it, and waits until nobody is before it.
-func (q *queue) untilFirst() error {
+func (q *queueFile) untilFirst() error {
 	for q.number == 0 {
 		entered, err := q.enter()
 		if err == nil && !entered {
-			// Somebody is removing the companion: enter the next one then.
+			// Somebody is removing the queue file: enter the next one then.
 			err = errors.Join(q.await(0), q.drop(0, 0))
 		}
 		if err != nil {
@@ -77,8 +77,8 @@ func (q *queue) untilFirst() error {
 	return nil
 }
 
-// enter goes to the end of the line. It fails without an error if somebody is removing the companion.
-func (q *queue) enter() (bool, error) {
+// enter goes to the end of the line. It fails without an error if somebody is removing the queue file.
+func (q *queueFile) enter() (bool, error) {
 	end := int64(1)
 	for range restarts {
 		err := q.open()
@@ -99,7 +99,7 @@ func (q *queue) enter() (bool, error) {
 		settled, err := q.settled()
 		if settled {
 			if end > 1 {
-				q.met = time.Now()
+				q.contended = time.Now()
 			}
 			return true, nil
 		}
@@ -110,9 +110,9 @@ func (q *queue) enter() (bool, error) {
 	return false, pathError("fcntl", q.path, errUnstable)
 }
 
-// settled tells if the number just drawn is good: the companion is still in its place, and nobody is behind already. One
+// settled tells if the number just drawn is good: the queue file is still in its place, and nobody is behind already. One
 // who looked for the end of the line, then slept while the line moved on, could otherwise come in before others.
-func (q *queue) settled() (bool, error) {
+func (q *queueFile) settled() (bool, error) {
 	behind, err := q.firstLock(q.number+1, 0)
 	if behind != nil || err != nil {
 		return false, err
@@ -127,7 +127,7 @@ func (q *queue) settled() (bool, error) {
 
 // end returns the number after the last that is taken, at least the one given, or 0 if somebody has locked the whole
 // file to remove it.
-func (q *queue) end(least int64) (int64, error) {
+func (q *queueFile) end(least int64) (int64, error) {
 	for end := least; ; {
 		taken, err := q.firstLock(end, 0)
 		if taken == nil {
@@ -141,7 +141,7 @@ func (q *queue) end(least int64) (int64, error) {
 }
 
 // leave leaves the line.
-func (q *queue) leave() error {
+func (q *queueFile) leave() error {
 	if q.number == 0 {
 		return nil
 	}
@@ -149,31 +149,31 @@ func (q *queue) leave() error {
 	return q.drop(0, 0)
 }
 
-// makeWay offers the processor to others when a hold has ended, if others have been in the line of late. Whoever woke this
+// yield offers the processor to others when a hold has ended, if others have been in the line of late. Whoever woke this
 // process may have lost its processor to it, and cannot get out of the line, let alone back into it, before it has one
 // again. Without this, two processes can have the lock to themselves for milliseconds, and the line is slower by half.
 //
 // On a busy host it may be some milliseconds until this process runs again. After such an offer it makes none for a while.
-func (q *queue) makeWay() {
+func (q *queueFile) yield() {
 	const lately, quick, pause = 100 * time.Millisecond, 2 * time.Millisecond, 100 * time.Millisecond
 	now := time.Now()
-	if now.Sub(q.met) > lately || now.Before(q.keepTill) {
+	if now.Sub(q.contended) > lately || now.Before(q.noYieldUntil) {
 		return
 	}
 	_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	if time.Since(now) > quick {
-		q.keepTill = now.Add(pause)
+		q.noYieldUntil = now.Add(pause)
 	}
 }
 
-func (q *queue) open() (err error) {
+func (q *queueFile) open() (err error) {
 	if q.fd < 0 {
 		q.fd, q.id, err = openRegular(q.path, unix.O_RDWR, q.perm)
 	}
 	return err
 }
 
-func (q *queue) close() {
+func (q *queueFile) close() {
 	if q.fd >= 0 {
 		_ = unix.Close(q.fd)
 		q.fd = -1
@@ -181,31 +181,31 @@ func (q *queue) close() {
 }
 
 // firstLock returns a lock that somebody else has on any of length bytes from start, or to the end if length is 0.
-func (q *queue) firstLock(start, length int64) (*unix.Flock_t, error) {
+func (q *queueFile) firstLock(start, length int64) (*unix.Flock_t, error) {
 	lock, err := firstRecord(q.fd, start, length)
 	return lock, pathError("fcntl", q.path, err)
 }
 
 // await waits until it can lock byte n, and does.
-func (q *queue) await(n int64) error {
+func (q *queueFile) await(n int64) error {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: n, Len: 1}
 	err := retry(func() error { return unix.FcntlFlock(uintptr(q.fd), unix.F_OFD_SETLKW, &lock) })
 	return pathError("fcntl", q.path, err)
 }
 
-func (q *queue) drop(start, length int64) error {
+func (q *queueFile) drop(start, length int64) error {
 	_, err := q.set(unix.F_UNLCK, start, length)
 	return err
 }
 
-func (q *queue) set(kind int16, start, length int64) (bool, error) {
+func (q *queueFile) set(kind int16, start, length int64) (bool, error) {
 	done, err := setRecord(q.fd, kind, start, length)
 	return done, pathError("fcntl", q.path, err)
 }
 
-// removeCompanion unlinks a companion if nobody stands in its line, else it returns ErrLocked. A missing one is no error.
-func removeCompanion(companion string) error {
-	q := queue{path: companion}
+// removeQueueFile unlinks a queue file if nobody stands in its line, else it returns ErrLocked. A missing one is no error.
+func removeQueueFile(queuePath string) error {
+	q := queueFile{path: queuePath}
 	var err error
 	q.fd, q.id, err = openExisting(q.path, unix.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestCompanionThatIsNoFile puts a directory in the companion's place: that is an error for those who need a companion, and
+// TestQueueFileThatIsNoFile puts a directory in the queue file's place: that is an error for those who need a queue file, and
 // for nobody else.
-func TestCompanionThatIsNoFile(t *testing.T) {
+func TestQueueFileThatIsNoFile(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		plain := Request{Path: lockPath(t)}
 		fair := Request{Path: plain.Path, Fair: true}
-		if err := os.Mkdir(companionOf(plain.Path), 0o755); err != nil {
+		if err := os.Mkdir(queueFileOf(plain.Path), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		mustGrant(t, plain)
@@ -29,7 +29,7 @@ func TestCompanionThatIsNoFile(t *testing.T) {
 			t.Error(err)
 		}
 		mustBeFree(t, plain)
-		if err := os.Remove(companionOf(plain.Path)); err != nil {
+		if err := os.Remove(queueFileOf(plain.Path)); err != nil {
 			t.Fatal(err)
 		}
 		if files == engine(systemEngine{}) {
@@ -41,16 +41,16 @@ func TestCompanionThatIsNoFile(t *testing.T) {
 	})
 }
 
-// TestCompanionLostWhileWaiting replaces the lock file, and its companion by a directory, while a process waits for its
+// TestQueueFileLostWhileWaiting replaces the lock file, and its queue file by a directory, while a process waits for its
 // turn. It has to enter the line of the new file, and cannot.
-func TestCompanionLostWhileWaiting(t *testing.T) {
+func TestQueueFileLostWhileWaiting(t *testing.T) {
 	r := Request{Path: lockPath(t), Fair: true}
-	companion := companionOf(r.Path)
+	queuePath := queueFileOf(r.Path)
 	other := newPeer(t)
 	other.must("lock", r)
 	failed := waitForErrors(t, r, 2)
-	awaitBlocked(t, companion)
-	if err := errors.Join(os.Remove(r.Path), os.Remove(companion), os.Mkdir(companion, 0o755)); err != nil {
+	awaitBlocked(t, queuePath)
+	if err := errors.Join(os.Remove(r.Path), os.Remove(queuePath), os.Mkdir(queuePath, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	other.must("unlock", r)
@@ -58,13 +58,13 @@ func TestCompanionLostWhileWaiting(t *testing.T) {
 		mustBeAbout(t, <-failed, r, syscall.EISDIR)
 	}
 	mustBeFree(t, Request{Path: r.Path})
-	if err := os.Remove(companion); err != nil {
+	if err := os.Remove(queuePath); err != nil {
 		t.Fatal(err)
 	}
 	mustGrant(t, r)
 }
 
-// lockRecords has a record lock of its own on a whole file, as one who removes a companion does and many programs do, and
+// lockRecords has a record lock of its own on a whole file, as one who removes a queue file does and many programs do, and
 // returns a function that closes it.
 func lockRecords(t *testing.T, path string) (unlock func()) {
 	t.Helper()
@@ -78,18 +78,18 @@ func lockRecords(t *testing.T, path string) (unlock func()) {
 	return func() { _ = f.Close() }
 }
 
-// TestCompanionBeingRemoved lets somebody be about to remove the companion: who comes then waits, and enters the line of
-// the next companion.
-func TestCompanionBeingRemoved(t *testing.T) {
+// TestQueueFileBeingRemoved lets somebody be about to remove the queue file: who comes then waits, and enters the line of
+// the next queue file.
+func TestQueueFileBeingRemoved(t *testing.T) {
 	r := Request{Path: lockPath(t), Fair: true}
 	mustGrant(t, r)
-	companion := companionOf(r.Path)
-	unlock := lockRecords(t, companion)
+	queuePath := queueFileOf(r.Path)
+	unlock := lockRecords(t, queuePath)
 	mustRefuse(t, r)
 	granted := make(chan Hold)
 	go func() { granted <- mustLock(t, r) }()
-	awaitBlocked(t, companion)
-	if err := os.Remove(companion); err != nil {
+	awaitBlocked(t, queuePath)
+	if err := os.Remove(queuePath); err != nil {
 		t.Fatal(err)
 	}
 	unlock()
@@ -105,12 +105,12 @@ func TestCompanionBeingRemoved(t *testing.T) {
 	later.must("unlock", r)
 }
 
-// TestCompanionInUseKeepsItsLockFile removes, with either engine, a lock file that somebody is in line for.
-func TestCompanionInUseKeepsItsLockFile(t *testing.T) {
+// TestQueueFileInUseKeepsItsLockFile removes, with either engine, a lock file that somebody is in line for.
+func TestQueueFileInUseKeepsItsLockFile(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		r := Request{Path: lockPath(t)}
 		mustGrant(t, r)
-		unlock := lockRecords(t, companionOf(r.Path))
+		unlock := lockRecords(t, queueFileOf(r.Path))
 		defer unlock()
 		if err := Remove(r.Path); !errors.Is(err, ErrLocked) {
 			t.Error(err)
@@ -163,25 +163,25 @@ func TestRefusedRecordLockLeavesTheFirstLock(t *testing.T) {
 	mustGrant(t, Request{Path: plain.Path, Fcntl: true})
 }
 
-// TestOrphanThatCannotBeRemoved sweeps a companion without a lock file while somebody uses it, and where it cannot be looked
+// TestOrphanThatCannotBeRemoved sweeps a queue file without a lock file while somebody uses it, and where it cannot be looked
 // up.
 func TestOrphanThatCannotBeRemoved(t *testing.T) {
 	d := newLinkedDirectory(t)
 	r := Request{Path: filepath.Join(d.link, "lock")}
-	companion := companionOf(r.Path)
-	unlock := lockRecords(t, companion)
-	if removed, err := RemoveIdle(companion, 0); removed || err != nil {
+	queuePath := queueFileOf(r.Path)
+	unlock := lockRecords(t, queuePath)
+	if removed, err := RemoveIdle(queuePath, 0); removed || err != nil {
 		t.Errorf("removed: %v, %v", removed, err)
 	}
 	unlock()
 	d.breakLink()
-	removed, err := RemoveIdle(companion, 0)
+	removed, err := RemoveIdle(queuePath, 0)
 	if removed {
 		t.Error("removed")
 	}
 	mustBeAbout(t, err, r, syscall.ELOOP)
 	d.repair()
-	if removed, err := RemoveIdle(companion, 0); !removed || err != nil {
+	if removed, err := RemoveIdle(queuePath, 0); !removed || err != nil {
 		t.Errorf("not removed: %v, %v", removed, err)
 	}
 }
@@ -192,10 +192,10 @@ func TestWaitEndsWhileTheFileRests(t *testing.T) {
 	r := Request{Path: lockPath(t), Fcntl: true}
 	mustGrant(t, r)
 	mustGrant(t, r) // keeps its descriptor
-	p := places.enter(r.Path)
-	defer places.leave(p)
+	p := paths.enter(r.Path)
+	defer paths.leave(p)
 	f := p.idle.file.(*flockFile)
-	f.restUntil = time.Now().Add(time.Hour)
+	f.backoffUntil = time.Now().Add(time.Hour)
 	stop := make(chan struct{})
 	close(stop)
 	if err := f.wait(Exclusive, time.Hour, stop); err != errStopped {
