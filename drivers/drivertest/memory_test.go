@@ -1,0 +1,140 @@
+package drivertest_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/driver/boottime"
+	"github.com/lockutils/lockutils/drivers/drivertest"
+)
+
+func TestMemoryPassesTheSuite(t *testing.T) {
+	for name, ttl := range map[string]time.Duration{"without TTL": 0, "with TTL": 4 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := drivertest.NewMemory(drivertest.WithTTL(ttl))
+			drivertest.TestService(t, func(*testing.T) driver.Service { return process(server, ttl) })
+		})
+	}
+}
+
+func process(server *drivertest.Memory, ttl time.Duration) driver.Service {
+	s := server.Open()
+	return drivertest.Process{
+		Service:  s,
+		Link:     s,
+		TTL:      ttl,
+		Requests: func(name string) int { return server.Holding(name) + server.Waiting(name) },
+	}
+}
+
+func TestMemoryIsExactInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 15 * time.Second
+		server := drivertest.NewMemory(drivertest.WithTTL(ttl))
+		holder, waiter := server.Open(), server.Open()
+		h, err := holder.Acquire(t.Context(), driver.Request{Name: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * ttl) // it is renewed all the time
+		synctest.Wait()
+		begun := time.Now()
+		holder.Freeze()
+		go func() {
+			<-h.Lost()
+			if d := time.Since(begun); d != ttl-drivertest.Margin(ttl) {
+				t.Errorf("lost after %v", d)
+			}
+		}()
+		next, err := waiter.Acquire(t.Context(), driver.Request{Name: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(begun); d != ttl {
+			t.Errorf("the next one is granted the lock after %v", d)
+		}
+		if err := h.Release(t.Context()); !errors.Is(err, driver.ErrLost) {
+			t.Errorf("release: %v", err)
+		}
+		if err := next.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPausedServiceTellsByTheClockOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := drivertest.NewMemory(drivertest.WithTTL(10 * time.Second))
+		s := server.Open()
+		h, err := s.Acquire(t.Context(), driver.Request{Name: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Pause()
+		time.Sleep(time.Minute)
+		select {
+		case <-h.Lost():
+			t.Error("Lost was closed by a Service that is paused")
+		default:
+		}
+		if h.Deadline() > boottime.Now() {
+			t.Error("the deadline has not passed")
+		}
+		if n := server.Holding("a"); n != 0 {
+			t.Errorf("%d requests hold the lock at the server", n)
+		}
+		s.Resume()
+		<-h.Lost()
+	})
+}
+
+func TestLoseEndsTheHoldsNamed(t *testing.T) {
+	server := drivertest.NewMemory()
+	s := server.Open()
+	holds := map[string]driver.Hold{}
+	for _, name := range []string{"a", "b", "c"} {
+		h, err := s.Acquire(t.Context(), driver.Request{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		holds[name] = h
+	}
+	s.Lose("a")
+	<-holds["a"].Lost()
+	if server.Holding("a") != 0 || server.Holding("b") != 1 {
+		t.Error("the loss of one hold is not that hold's alone")
+	}
+	s.Lose()
+	<-holds["b"].Lost()
+	<-holds["c"].Lost()
+	if err := holds["b"].Release(t.Context()); !errors.Is(err, driver.ErrLost) {
+		t.Errorf("release: %v", err)
+	}
+	if _, err := s.Acquire(t.Context(), driver.Request{Name: "b"}); err != nil {
+		t.Errorf("a new hold after the loss: %v", err)
+	}
+}
+
+func TestFailAnswersWithTheError(t *testing.T) {
+	server, full := drivertest.NewMemory(), errors.New("no space")
+	s := server.Open()
+	h, err := s.Acquire(t.Context(), driver.Request{Name: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Fail(full)
+	if _, err := s.Acquire(t.Context(), driver.Request{Name: "b"}); !errors.Is(err, full) {
+		t.Errorf("acquire: %v", err)
+	}
+	if err := h.Release(t.Context()); !errors.Is(err, full) {
+		t.Errorf("release: %v", err)
+	}
+	s.Mend()
+	if err := h.Release(t.Context()); err != nil {
+		t.Errorf("release once the server works: %v", err)
+	}
+}

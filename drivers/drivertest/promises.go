@@ -1,0 +1,577 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/driver/boottime"
+)
+
+func exclusive(s *stage) error {
+	a, b, r := s.process(0), s.process(1), driver.Request{Name: s.name()}
+	h, err := s.acquire(a, r)
+	if err != nil {
+		return err
+	}
+	if err := s.refused(b, r); err != nil {
+		return err
+	}
+	if err := s.release(h); err != nil {
+		return err
+	}
+	if h, err = s.acquire(b, r); err != nil {
+		return err
+	}
+	if err := s.refused(a, r); err != nil {
+		return err
+	}
+	return s.release(h)
+}
+
+func oneService(s *stage) error {
+	a, b, r := s.process(0), s.process(1), driver.Request{Name: s.name()}
+	first, err := s.acquire(a, r)
+	if err != nil {
+		return err
+	}
+	if err := s.refused(a, r); err != nil {
+		return err
+	}
+	waiter := s.start(s.ctx, a, r)
+	if err := s.arrived(a, r.Name, 2); err != nil {
+		return err
+	}
+	if err := s.release(first); err != nil {
+		return err
+	}
+	second, err := granted(waiter)
+	if err != nil {
+		return err
+	}
+	if err := s.refused(b, r); err != nil {
+		return err
+	}
+	return s.release(second)
+}
+
+func noWait(s *stage) error {
+	a, b, r := s.process(0), s.process(1), driver.Request{Name: s.name()}
+	h, err := s.try(a, r)
+	if err != nil {
+		return fmt.Errorf("a free lock: %w", err)
+	}
+	if err := s.refused(b, r); err != nil {
+		return err
+	}
+	if err := s.release(h); err != nil {
+		return err
+	}
+	return s.free(b, r.Name)
+}
+
+func contextEnds(s *stage) error {
+	a, b, r := s.process(0), s.process(1), driver.Request{Name: s.name()}
+	h, err := s.acquire(a, r)
+	if err != nil {
+		return err
+	}
+	cause := errors.New("cause")
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer cancel(nil)
+	waiter := s.start(ctx, b, r)
+	if err := s.arrived(a, r.Name, 2); err != nil {
+		return err
+	}
+	cancel(cause)
+	if err := ended(waiter, context.Canceled, cause); err != nil {
+		return err
+	}
+	cancelled, cancel2 := context.WithCancel(s.ctx)
+	cancel2()
+	if err := ended(s.start(cancelled, b, r), context.Canceled); err != nil {
+		return err
+	}
+	late, cancel3 := context.WithDeadline(s.ctx, time.Now().Add(10*time.Millisecond))
+	defer cancel3()
+	if err := ended(s.start(late, b, r), context.DeadlineExceeded); err != nil {
+		return err
+	}
+	if err := s.release(h); err != nil {
+		return err
+	}
+	return errors.Join(s.free(a, r.Name), s.free(b, r.Name))
+}
+
+// ended returns an error unless the request has failed with one of the errors.
+func ended(c <-chan grant, want ...error) error {
+	g, err := receive(c, "end of a wait whose ctx has ended")
+	if err != nil {
+		return err
+	}
+	if g.hold != nil {
+		return errors.New("a request returned a hold after its ctx had ended, while the lock was held")
+	}
+	for _, w := range want {
+		if errors.Is(g.err, w) {
+			return nil
+		}
+	}
+	return fmt.Errorf("a request whose ctx ended returned %w, want %v", g.err, want[0])
+}
+
+func handover(s *stage) error {
+	r := driver.Request{Name: s.name()}
+	for range rounds(50) {
+		h, err := s.acquire(s.process(0), r)
+		if err != nil {
+			return err
+		}
+		waiter := s.start(s.ctx, s.process(1), r)
+		time.Sleep(time.Duration(s.random.IntN(3000)) * time.Microsecond)
+		if err := s.release(h); err != nil {
+			return err
+		}
+		if h, err = granted(waiter); err != nil {
+			return err
+		}
+		if err := s.release(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func names(s *stage) error {
+	base := s.name()
+	all := []string{
+		"", base, base + "/", base + "/a", base + "/a/b", base + "a", base + " ", base + "-0", base + "\x00",
+		base + "\x00a", base + "\xff", base + "\xff\xfe", base + "%", base + "%2f", base + "%2Fa", base + "\n",
+		base + "*", base + "{a}", base + "{}", base + "'", base + `"; --`, base + "ä", base + "a\u0308",
+		strings.ToUpper(base), base + "/../" + base, "/" + base, base + "//a",
+		base + strings.Repeat("x", 4096-len(base)), base + strings.Repeat("x", 4095-len(base)) + "y",
+		base + strings.Repeat("\x00", 4096-len(base)),
+	}
+	a, b := s.process(0), s.process(1)
+	var holds []driver.Hold
+	for _, name := range all {
+		h, err := s.try(a, driver.Request{Name: name})
+		if err != nil {
+			return fmt.Errorf("acquire %q beside other names: %w", name, err)
+		}
+		holds = append(holds, h)
+	}
+	for _, name := range all {
+		if err := s.refused(b, driver.Request{Name: name}); err != nil {
+			return err
+		}
+	}
+	for i, h := range holds {
+		if err := s.release(h); err != nil {
+			return err
+		}
+		if err := s.free(b, all[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sharedHolds(s *stage) error {
+	a, b, c := s.process(0), s.process(1), s.process(2)
+	read, write := driver.Request{Name: s.name(), Shared: true}, driver.Request{Name: s.name()}
+	var readers []driver.Hold
+	for _, p := range []Process{a, b, a} {
+		h, err := s.acquire(p, read)
+		if err != nil {
+			return err
+		}
+		readers = append(readers, h)
+	}
+	for _, h := range readers {
+		for _, p := range []Process{a, c} {
+			if err := s.refused(p, write); err != nil {
+				return err
+			}
+		}
+		if err := s.release(h); err != nil {
+			return err
+		}
+	}
+	writer, err := s.acquire(c, write)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.refused(a, read), s.refused(c, read)); err != nil {
+		return err
+	}
+	waiters := []<-chan grant{s.start(s.ctx, a, read), s.start(s.ctx, b, read)}
+	if err := s.arrived(a, read.Name, 3); err != nil {
+		return err
+	}
+	if err := s.release(writer); err != nil {
+		return err
+	}
+	for _, w := range waiters {
+		h, err := granted(w)
+		if err != nil {
+			return err
+		}
+		readers = append(readers, h)
+	}
+	return errors.Join(s.release(readers[3]), s.release(readers[4]), s.free(c, write.Name))
+}
+
+func order(s *stage) error {
+	name := s.name()
+	h, err := s.acquire(s.process(0), driver.Request{Name: name})
+	if err != nil {
+		return err
+	}
+	type turn struct {
+		place int
+		hold  driver.Hold
+		err   error
+	}
+	const waiters = 6
+	turns := make(chan turn, waiters)
+	for i := range waiters {
+		p := s.process(1 + i%3)
+		go func() {
+			h, err := s.acquire(p, driver.Request{Name: name, Fair: true})
+			turns <- turn{i, h, err}
+		}()
+		if err := s.arrived(p, name, 2+i); err != nil {
+			return err
+		}
+	}
+	for i := range waiters {
+		if err := s.release(h); err != nil {
+			return err
+		}
+		got, err := receive(turns, "grant for a waiter")
+		if err = errors.Join(err, got.err); err != nil {
+			return err
+		}
+		if got.place != i {
+			return fmt.Errorf("request %d was granted before request %d", got.place, i)
+		}
+		h = got.hold
+	}
+	return s.release(h)
+}
+
+func tokens(s *stage) error {
+	last, name := uint64(0), s.name()
+	for i := range 12 {
+		p := s.process(i % 3)
+		if i%4 == 3 && p.Can().Has(driver.Shared) {
+			h, err := s.acquire(p, driver.Request{Name: name, Shared: true})
+			if err != nil {
+				return err
+			}
+			last = max(last, h.Token())
+			if err := s.release(h); err != nil {
+				return err
+			}
+			continue
+		}
+		h, err := s.acquire(p, driver.Request{Name: name})
+		if err != nil {
+			return err
+		}
+		if h.Token() <= last || h.Token() != h.Token() {
+			return fmt.Errorf("token %d after %d", h.Token(), last)
+		}
+		last = h.Token()
+		if err := s.release(h); err != nil {
+			return err
+		}
+		if h.Token() != last {
+			return fmt.Errorf("token %d became %d by the release", last, h.Token())
+		}
+	}
+	return nil
+}
+
+func release(s *stage) error {
+	a, b, r := s.process(0), s.process(1), driver.Request{Name: s.name()}
+	for _, next := range []Process{a, b} {
+		first, err := s.acquire(a, r)
+		if err != nil {
+			return err
+		}
+		if err := s.release(first); err != nil {
+			return err
+		}
+		if err := s.release(first); err != nil {
+			return fmt.Errorf("a second time: %w", err)
+		}
+		second, err := s.acquire(next, r)
+		if err != nil {
+			return err
+		}
+		if err := s.release(first); err != nil {
+			return fmt.Errorf("while the next one holds the lock: %w", err)
+		}
+		if err := errors.Join(s.refused(a, r), s.refused(b, r)); err != nil {
+			return fmt.Errorf("after a stale release: %w", err)
+		}
+		var both sync.WaitGroup
+		errs := make([]error, 2)
+		for i := range errs {
+			both.Go(func() { errs[i] = s.release(second) })
+		}
+		both.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return fmt.Errorf("two at once: %w", err)
+		}
+		select {
+		case <-second.Lost():
+			return errors.New("Lost was closed by a release")
+		default:
+		}
+	}
+	return nil
+}
+
+func unsupported(s *stage) error {
+	p := s.process(0)
+	for _, r := range []driver.Request{{Name: s.name(), Shared: true}, {Name: s.name(), Fair: true}} {
+		if r.Shared && p.Can().Has(driver.Shared) || r.Fair && p.Can().Has(driver.Fair) {
+			continue
+		}
+		h, err := s.try(p, r)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return fmt.Errorf("acquire %s returned %v, %v, want errors.ErrUnsupported", describe(r), h, err)
+		}
+	}
+	if p.Can() != p.Can() || p.Name() == "" || p.Name() != p.Name() {
+		return errors.New("Can and Name must be constant, and the name not empty")
+	}
+	return nil
+}
+
+// cancel has a process acquire and release while another one's requests end at random instants.
+func cancel(s *stage) error {
+	a, b, r := s.process(0), s.process(1), driver.Request{Name: s.name()}
+	took := time.Now()
+	if err := s.free(b, r.Name); err != nil {
+		return err
+	}
+	trip := max(time.Since(took), 100*time.Microsecond)
+	for range rounds(100) {
+		h, err := s.acquire(a, r)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, time.Duration(s.random.Int64N(int64(2*trip))))
+		waiter := s.start(ctx, b, r)
+		time.Sleep(time.Duration(s.random.Int64N(int64(2 * trip))))
+		if err := s.release(h); err != nil {
+			cancel()
+			return err
+		}
+		g, err := receive(waiter, "end of a request")
+		cancel()
+		switch {
+		case err != nil:
+			return err
+		case g.err == nil:
+			if err := s.release(g.hold); err != nil {
+				return err
+			}
+		case !errors.Is(g.err, context.DeadlineExceeded):
+			return fmt.Errorf("a request whose ctx ended returned %w", g.err)
+		}
+	}
+	if a.Requests != nil {
+		return eventually("the server knows no request", func() bool { return a.Requests(r.Name) == 0 })
+	}
+	return s.free(a, r.Name)
+}
+
+func closing(s *stage) error {
+	a, b, r := s.process(0), s.process(1), driver.Request{Name: s.name()}
+	if _, ok := a.Service.(interface{ Close() error }); !ok {
+		return nil
+	}
+	h, err := s.acquire(a, r)
+	if err != nil {
+		return err
+	}
+	own, other := s.start(s.ctx, a, r), s.start(s.ctx, b, r)
+	if err := s.arrived(b, r.Name, 3); err != nil {
+		return err
+	}
+	if err := a.close(); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	g, err := receive(own, "end of a wait at a closed Service")
+	if err != nil {
+		return err
+	}
+	if g.err == nil {
+		return errors.New("a closed Service granted a lock")
+	}
+	next, err := granted(other)
+	if err != nil {
+		return err
+	}
+	if _, err := s.try(a, driver.Request{Name: s.name("other")}); err == nil || errors.Is(err, driver.ErrLocked) {
+		return fmt.Errorf("a closed Service returned %v", err)
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	defer cancel()
+	h.Release(ctx)
+	if err := s.refused(b, r); err != nil {
+		return fmt.Errorf("after a release by a closed Service: %w", err)
+	}
+	if err := a.close(); err != nil {
+		return fmt.Errorf("close a second time: %w", err)
+	}
+	return s.release(next)
+}
+
+// lost cuts a holder off in each way, and has another process wait for its lock.
+func lost(s *stage) error {
+	ways := map[string]func(Link){
+		"cut":           Link.Cut,
+		"frozen":        Link.Freeze,
+		"not heard":     Link.DropRequests,
+		"without reply": Link.DropReplies,
+	}
+	errs := make(chan error, len(ways))
+	other := s.process(0)
+	for way, disturb := range ways {
+		p := s.process(len(s.processes))
+		go func() {
+			err := s.loseBy(p, other, s.name(way), disturb)
+			if err != nil {
+				err = fmt.Errorf("a holder that is %s: %w", way, err)
+			}
+			errs <- err
+		}()
+	}
+	var all error
+	for range ways {
+		all = errors.Join(all, <-errs)
+	}
+	return all
+}
+
+func (s *stage) loseBy(p, other Process, name string, disturb func(Link)) error {
+	r := driver.Request{Name: name}
+	h, err := s.acquire(p, r)
+	if err != nil {
+		return err
+	}
+	if h.Lost() == nil {
+		return errors.New("Lost is nil, although holds have a TTL")
+	}
+	disturb(p.Link)
+	next, err := s.acquire(other, r)
+	if err != nil {
+		p.Link.Mend()
+		return err
+	}
+	select {
+	case <-h.Lost():
+	default:
+		if d := h.Deadline(); d == 0 || d > boottime.Now() {
+			p.Link.Mend()
+			return fmt.Errorf("the next one is granted the lock before it is lost; "+
+				"the deadline is in %v", d-boottime.Now())
+		}
+		if _, err := receive(h.Lost(), "closed Lost"); err != nil {
+			return err
+		}
+	}
+	if next.Token() <= h.Token() && p.Can().Has(driver.Fenced) {
+		return fmt.Errorf("token %d after the lost one %d", next.Token(), h.Token())
+	}
+	p.Link.Mend()
+	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	defer cancel()
+	if err := h.Release(ctx); !errors.Is(err, driver.ErrLost) {
+		return fmt.Errorf("the release of a lost hold returned %v, want ErrLost", err)
+	}
+	if err := s.refused(other, r); err != nil {
+		return fmt.Errorf("after the release of a lost hold: %w", err)
+	}
+	if err := s.release(next); err != nil {
+		return err
+	}
+	if err := s.free(p, name); err != nil {
+		return fmt.Errorf("after the way to the server is mended: %w", err)
+	}
+	return nil
+}
+
+// deadline cuts the requests of several holders at random instants, while replies are late. Nothing
+// that was sent later than the cut can have been confirmed, so the deadlines are at most a TTL after
+// it, less the margin.
+func deadline(s *stage) error {
+	const holders = 8
+	errs := make(chan error, holders)
+	for i := range holders {
+		p, phase := s.process(i), time.Duration(s.random.Int64N(int64(s.process(i).TTL/3)))
+		go func() { errs <- s.deadlineOf(p, s.name(i), phase) }()
+	}
+	var all error
+	for range holders {
+		all = errors.Join(all, <-errs)
+	}
+	return all
+}
+
+func (s *stage) deadlineOf(p Process, name string, phase time.Duration) error {
+	h, err := s.acquire(p, driver.Request{Name: name})
+	if err != nil {
+		return err
+	}
+	defer p.Link.Mend()
+	if h.Deadline() == 0 {
+		return errors.New("a hold with a TTL has no deadline")
+	}
+	lag := p.TTL/6 - p.TTL/60
+	p.Link.Delay(0, lag)
+	time.Sleep(p.TTL/3 + phase)
+	p.Link.DropRequests()
+	cut := boottime.Now()
+	time.Sleep(2 * lag)
+	if late := h.Deadline() - (cut + p.TTL - Margin(p.TTL)); late > 0 {
+		return fmt.Errorf("the deadline is %v too late: it has to count from when the confirmed renewal "+
+			"was sent, and leave a margin of a tenth of the TTL, at least 500 ms", late)
+	}
+	return nil
+}
+
+func lostReply(s *stage) error {
+	a, b, r := s.process(0), s.process(1), driver.Request{Name: s.name()}
+	for range rounds(3) {
+		if err := s.free(a, r.Name); err != nil { // now it is connected
+			return err
+		}
+		a.Link.DropReply()
+		h, err := s.acquire(a, r)
+		if err != nil {
+			return err
+		}
+		if err := s.refused(b, r); err != nil {
+			return err
+		}
+		a.Link.DropReply()
+		if err := s.release(h); err != nil {
+			return err
+		}
+		if err := s.free(b, r.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

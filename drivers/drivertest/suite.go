@@ -1,0 +1,121 @@
+// Package drivertest checks implementations of package driver, and has one in memory for tests.
+//
+// TestService is the suite that every driver has to pass. Memory is a lock server in memory, with
+// controls for what can go wrong; Proxy does the same to the connections of a real one.
+package drivertest
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/lockutils/lockutils/driver"
+)
+
+var (
+	seedFlag   = flag.Uint64("drivertest.seed", 0, "repeat the run of TestService with this seed")
+	roundsFlag = flag.Int("drivertest.rounds", 1, "multiply the rounds of TestService's random tests")
+)
+
+// A Process is a Service as one process has it, with what the suite may do to it. It is a
+// driver.Service itself.
+type Process struct {
+	driver.Service
+
+	// Link is the way to the server. Nil means that the suite cannot disturb it: it then skips what
+	// needs that.
+	Link Link
+
+	// TTL is how long the server keeps a hold that is not renewed. Zero means that the server keeps
+	// holds for the life of a connection.
+	TTL time.Duration
+
+	// Requests returns how many requests the server knows for the lock of that name, held and
+	// waiting ones together. Nil means that it cannot tell; the suite then pauses instead, where it
+	// needs a request to have arrived.
+	Requests func(name string) int
+}
+
+// TestService checks that the Services that open returns keep the promises of package driver. Each
+// call of open returns one more, with connections of its own, for the same namespace of the same
+// server, as another process would have it. It may be a Process; any other driver.Service is checked
+// as far as that goes. If it has a method Close() error the suite calls it, also in the middle of
+// things.
+//
+// The names of locks are different for each run, but for the empty one: no two runs may use one
+// namespace together.
+//
+// A failure says which promise is broken, and with which seed it was seen. These flags repeat and
+// extend a run:
+//
+//	go test -run TestMyService -drivertest.seed=12345 -drivertest.rounds=100
+func TestService(t *testing.T, open func(t *testing.T) driver.Service) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	for _, c := range checks {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t, seed, open)
+			if missing := s.missing(c); missing != "" {
+				t.Logf("not checked: the service has no %s", missing)
+				return
+			}
+			if err := c.run(s); err != nil {
+				t.Errorf("%s: %v\nrepeat it with -run '^%s$' -drivertest.seed=%d",
+					c.promise, err, t.Name(), seed)
+			}
+		})
+	}
+}
+
+// Check does what TestService does, and returns what is wrong instead of failing the test. It is for
+// tests that show that a broken driver is caught.
+func Check(t *testing.T, open func(t *testing.T) driver.Service) error {
+	var errs []error
+	for _, c := range checks {
+		s := newStage(t, rand.Uint64(), open)
+		if s.missing(c) != "" {
+			continue
+		}
+		if err := c.run(s); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %s: %w", c.name, c.promise, err))
+		}
+		s.close()
+	}
+	return errors.Join(errs...)
+}
+
+// A check is one test of the suite.
+type check struct {
+	name    string
+	promise string // a sentence, for the message
+	needs   driver.Capability
+	link    bool // needs a Link
+	ttl     bool // needs a TTL
+	run     func(*stage) error
+}
+
+var checks = []check{
+	{name: "Exclusive", promise: "one exclusive holder at a time", run: exclusive},
+	{name: "OneService", promise: "two requests of one Service exclude each other", run: oneService},
+	{name: "NoWait", promise: "a request that must not wait is refused while the lock is taken", run: noWait},
+	{name: "ContextEnds", promise: "a wait ends with ctx, and leaves nothing", run: contextEnds},
+	{name: "Handover", promise: "a release wakes a waiter", run: handover},
+	{name: "Names", promise: "different names are different locks, whatever their bytes", run: names},
+	{name: "Shared", promise: "shared holders are together, and exclude exclusive ones",
+		needs: driver.Shared, run: sharedHolds},
+	{name: "Order", promise: "requests are served in order of arrival", needs: driver.Fair, run: order},
+	{name: "Tokens", promise: "each later exclusive hold has a larger token", needs: driver.Fenced, run: tokens},
+	{name: "Release", promise: "a release ends its own hold only", run: release},
+	{name: "Unsupported", promise: "what a service cannot do is an error, never a weaker lock", run: unsupported},
+	{name: "Cancel", promise: "a cancelled request leaves nothing, at whichever instant it ends", run: cancel},
+	{name: "Close", promise: "Close releases all holds and ends all waits", run: closing},
+	{name: "Lost", promise: "a holder learns of its loss before the next one is granted the lock",
+		link: true, ttl: true, run: lost},
+	{name: "Deadline", promise: "the deadline follows the rule of the lease", link: true, ttl: true, run: deadline},
+	{name: "LostReply", promise: "a request whose answer got lost is one request", link: true, run: lostReply},
+}
