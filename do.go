@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
@@ -35,7 +36,9 @@ func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) err
 			err = e
 		}
 	}()
-	return fn(holding(ctx, g, s))
+	ctx, stop := untilLost(holding(ctx, g, s), g)
+	defer stop()
+	return fn(ctx)
 }
 
 // HeldLocks returns the names of the locks that ctx knows to be held by the calls of [Do] and [Synchronized] that it
@@ -59,6 +62,9 @@ type holdingContext struct {
 	table *queue.Table
 	key   queue.Key
 	mode  queue.Mode
+
+	service     driver.Service // nil without one
+	serviceName string
 }
 
 type holdingKey struct{}
@@ -67,6 +73,7 @@ func holding(ctx context.Context, g Guard, s *settings) context.Context {
 	return &holdingContext{
 		Context: ctx, outer: innermost(ctx), guard: g,
 		table: s.table(), key: s.key(g.Name()), mode: s.mode(),
+		service: s.service, serviceName: s.serviceName(g.Name()),
 	}
 }
 
@@ -102,11 +109,12 @@ func checkHeld(ctx context.Context, path, name string, s *settings) heldCheck {
 	for c := innermost(ctx); c != nil; c = c.outer {
 		samePath := path != "" && path == c.guard.Path()
 		sameName := !s.fileOnly && c.table == s.table() && c.key == s.key(name)
+		sameService := s.onService && c.service == s.service && c.serviceName == s.serviceName(name)
 		switch {
-		case !samePath && !sameName || !c.guard.hold.Held():
+		case !samePath && !sameName && !sameService || !c.guard.hold.Held():
 		case c.mode == queue.Shared && s.shared:
 			found = holdsShare
-		case samePath || c.mode == queue.Shared || s.shared:
+		case samePath || sameService || c.mode == queue.Shared || s.shared:
 			return wouldDeadlock
 		default:
 			// Of several permits the context must hold all.

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/lockutils/lockutils/driver"
 )
 
 // The reasons why a call can fail, for [errors.Is].
 var (
 	// ErrLocked: the lock is taken, and the call was not to wait.
-	ErrLocked = errors.New("locked by another holder")
+	ErrLocked = driver.ErrLocked
 
 	// ErrNotHeld: what is to be released is not held, or not any more.
 	ErrNotHeld = errors.New("lockutils: lock not held")
@@ -24,15 +26,20 @@ var (
 	// ErrName: the name cannot be that of a lock file.
 	ErrName = errors.New("not a name for a lock file")
 
+	// ErrLost: the hold has ended, or may have, without having been released. Only locks at a lock
+	// service can be lost, see [On].
+	ErrLost = driver.ErrLost
+
 	// ErrOptions: an option or an argument makes no sense, or contradicts another.
 	ErrOptions = errors.New("invalid options")
 )
 
 // An AcquireError tells which lock could not be acquired, and why. Every call that fails to acquire a lock returns one.
 type AcquireError struct {
-	Name string // the lock's name; "" where locks have none
-	Path string // its lock file; "" if none was involved
-	Err  error  // the reason
+	Name    string // the lock's name; "" where locks have none
+	Path    string // its lock file; "" if none was involved
+	Service string // the kind of the lock service, "etcd" for example; "" without one
+	Err     error  // the reason
 }
 
 func (e *AcquireError) Error() string {
@@ -42,6 +49,9 @@ func (e *AcquireError) Error() string {
 	}
 	if e.Path != "" {
 		msg += " (file " + strconv.Quote(e.Path) + ")"
+	}
+	if e.Service != "" {
+		msg += " at " + e.Service
 	}
 	return msg + ": " + e.Err.Error()
 }

@@ -28,6 +28,9 @@ func ExternalLock(name string, opts ...Option) (Guard, error) {
 	if s.semaphores != nil {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("ExternalLock with WithSemaphores")}
 	}
+	if s.onService {
+		return Guard{}, &AcquireError{Name: name, Err: invalid("ExternalLock with On")}
+	}
 	s.fileOnly = true
 	return acquire(context.Background(), name, "", &s)
 }
@@ -62,8 +65,8 @@ func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
 	case l.err != nil:
 	case filelock.IsQueueFile(filepath.Base(path)):
 		l.err = fmt.Errorf("%w: %q is kept for the queue of a fair lock", ErrName, path)
-	case s.shared || s.nonBlocking || s.semaphores != nil || s.prefix != "" || s.lockPath != "":
-		l.err = invalid("an InterProcessLock takes no Shared, NonBlocking, WithSemaphores, WithPrefix or WithLockPath")
+	case s.shared || s.nonBlocking || s.onService || s.semaphores != nil || s.prefix != "" || s.lockPath != "":
+		l.err = invalid("an InterProcessLock takes no Shared, NonBlocking, On, WithSemaphores, WithPrefix or WithLockPath")
 	default:
 		l.err = s.check()
 	}
@@ -155,16 +158,16 @@ func (l *InterProcessLock) acquire(ctx context.Context, s settings) error {
 			s.reentrantShare = true
 		}
 	}
-	_, file, err := acquireTimed(ctx, "", l.path, &s)
+	held, err := acquireTimed(ctx, "", l.path, &s)
 	if err != nil {
 		return &AcquireError{Path: l.path, Err: err}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.shared {
-		l.readers = append(l.readers, file)
+		l.readers = append(l.readers, held.file)
 	} else {
-		l.writer = file
+		l.writer = held.file
 	}
 	return nil
 }

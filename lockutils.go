@@ -31,6 +31,7 @@ import (
 	"sync"
 
 	"github.com/lockutils/lockutils/internal/queue"
+	"github.com/lockutils/lockutils/internal/servicelock"
 )
 
 // Lock takes the named lock, waiting for it as long as it takes, and returns the guard that releases it. An error is
@@ -75,8 +76,8 @@ func TryLock(name string, opts ...Option) (Guard, error) {
 // themselves. Asking it for [External] is an error.
 func InternalLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
-	if s.external {
-		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalLock with External")}
+	if s.external || s.onService {
+		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalLock with External or On")}
 	}
 	return acquire(context.Background(), name, "", &s)
 }
@@ -85,8 +86,8 @@ func InternalLock(name string, opts ...Option) (Guard, error) {
 func InternalFairLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
 	s.fair = true
-	if s.external {
-		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalFairLock with External")}
+	if s.external || s.onService {
+		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalFairLock with External or On")}
 	}
 	return acquire(context.Background(), name, "", &s)
 }
@@ -101,24 +102,43 @@ type Guard struct {
 // A guardState is what a guard needs for a lock with a file, or with log messages, until it is
 // unlocked. It is not part of the guard, which must stay small enough to be returned in registers.
 type guardState struct {
-	ticket   queue.Ticket
-	internal queue.Hold
-	file     fileHold    // zero if there is none
-	log      *acquireLog // nil unless the release is to be logged
+	ticket queue.Ticket
+	layers
+	log *acquireLog // nil unless the release is to be logged
 }
 
-// guardStates is a pool: the tickets tell which guards they belong to.
+// layers are the holds that one lock is made of, in the order in which they are acquired.
+type layers struct {
+	internal queue.Hold        // zero for nothing but a file
+	file     fileHold          // zero if there is none
+	service  *servicelock.Hold // nil if there is none
+}
+
+// guardStates is a pool: the tickets tell which guards they belong to. States with a service are not
+// pooled, since their guards can be asked about the hold after its end.
 var guardStates = sync.Pool{New: func() any { return new(guardState) }}
 
-func newGuardState(internal queue.Hold, file fileHold, log *acquireLog) queue.Hold {
-	x := guardStates.Get().(*guardState)
-	x.internal, x.file, x.log = internal, file, log
+func newGuardState(held layers, log *acquireLog) queue.Hold {
+	var x *guardState
+	if held.service != nil {
+		x = new(guardState)
+	} else {
+		x = guardStates.Get().(*guardState)
+	}
+	x.layers, x.log = held, log
 	return x.ticket.Issue(x)
 }
 
-// Unlock releases the lock. A second Unlock, on whatever copy, returns [ErrNotHeld] and disturbs nobody. Any other
-// error comes from the file system and means that the lock file could not be closed properly; the lock is released all
-// the same.
+// Unlock releases the lock. A second Unlock, on whatever copy, returns [ErrNotHeld] and disturbs
+// nobody.
+//
+// With [On], Unlock returns [ErrLost] if the hold was lost before, or may have been. Any other error
+// of the service means that it has not confirmed the release within a third of the TTL. The release
+// goes on in the background then, until it is confirmed or the hold ends, and requests of this
+// process for the lock wait for that.
+//
+// An error of the file system means that the lock file could not be closed properly; the lock is
+// released all the same.
 func (g Guard) Unlock() error {
 	if g.hold.ReleaseAtOnce() {
 		return nil // nearly always
@@ -168,14 +188,25 @@ func (g Guard) state() *guardState {
 
 // release releases in the opposite order of acquisition. It is called once for each hold of the ticket.
 func (x *guardState) release() (err error) {
-	internal, file, log := x.internal, x.file, x.log
-	x.internal, x.file, x.log = queue.Hold{}, fileHold{}, nil
-	guardStates.Put(x)
-	if file.isHeld() {
-		err = file.release()
+	held, log := x.layers, x.log
+	if held.service == nil {
+		x.layers, x.log = layers{}, nil
+		guardStates.Put(x)
 	}
-	internal.Release()
+	err = held.release()
 	log.released()
+	return err
+}
+
+// release releases in the opposite order of acquisition.
+func (h layers) release() (err error) {
+	if h.service != nil {
+		err = h.service.Release()
+	}
+	if h.file.isHeld() {
+		err = h.file.release()
+	}
+	h.internal.Release()
 	return err
 }
 
@@ -189,7 +220,7 @@ func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 		return Guard{}, &AcquireError{Name: name, Err: err}
 	}
 	path, label := "", name
-	if s.fileOnly || s.external && !noProcessLocking.Load() {
+	if s.hasFile() {
 		var err error
 		if path, label, err = s.filePath(name); err != nil {
 			return Guard{}, &AcquireError{Name: name, Err: err}
@@ -198,7 +229,7 @@ func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 	switch checkHeld(ctx, path, name, s) {
 	case wouldDeadlock:
 		if !s.nonBlocking {
-			return Guard{}, &AcquireError{Name: name, Path: path, Err: ErrDeadlock}
+			return Guard{}, &AcquireError{Name: name, Path: path, Service: s.serviceKind(), Err: ErrDeadlock}
 		}
 	case holdsShare:
 		share := *s
@@ -207,16 +238,17 @@ func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 	}
 	log := newAcquireLog(ctx, name, by, path, s)
 	log.acquiring()
-	hold, file, err := acquireTimed(ctx, name, path, s)
+	held, err := acquireTimed(ctx, name, path, s)
 	if err != nil {
 		log.failed(err)
-		return Guard{}, &AcquireError{Name: name, Path: path, Err: err}
+		return Guard{}, &AcquireError{Name: name, Path: path, Service: s.serviceKind(), Err: err}
 	}
-	if log != nil || file.isHeld() {
+	hold := held.internal
+	if log != nil || held.file.isHeld() || held.service != nil {
 		if path == "" {
 			label = labelSeparator + name
 		}
-		hold = newGuardState(hold, file, log)
+		hold = newGuardState(held, log)
 	}
 	g := Guard{label, hold}
 	log.acquired(g)
@@ -224,16 +256,19 @@ func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 }
 
 // acquireTimed applies the timeout, if there is one. What can be had at once is had, however short the timeout.
-func acquireTimed(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file fileHold, err error) {
+func acquireTimed(ctx context.Context, name, path string, s *settings) (layers, error) {
 	if s.timed {
-		atOnce := *s
-		atOnce.nonBlocking = true
-		hold, file, err = acquireLayers(ctx, name, path, &atOnce)
-		if !errors.Is(err, ErrLocked) {
-			return hold, file, err
+		// A lock service would have to be asked twice.
+		if !s.onService || s.timeout == 0 {
+			atOnce := *s
+			atOnce.nonBlocking = true
+			held, err := acquireLayers(ctx, name, path, &atOnce)
+			if !errors.Is(err, ErrLocked) {
+				return held, err
+			}
 		}
 		if s.timeout == 0 {
-			return hold, file, context.DeadlineExceeded
+			return layers{}, context.DeadlineExceeded
 		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
@@ -242,20 +277,25 @@ func acquireTimed(ctx context.Context, name, path string, s *settings) (hold que
 	return acquireLayers(ctx, name, path, s)
 }
 
-// acquireLayers takes the internal lock, unless there is nothing but the file, and then the lock file, if there is one.
-func acquireLayers(ctx context.Context, name, path string, s *settings) (hold queue.Hold, file fileHold, err error) {
+// acquireLayers acquires the internal lock, unless there is nothing but the file, and then the lock
+// file or the lock of the service, if there is one.
+func acquireLayers(ctx context.Context, name, path string, s *settings) (held layers, err error) {
 	if !s.fileOnly {
-		if hold, err = acquireIn(ctx, s.table(), s.key(name), s); err != nil {
-			return hold, file, err
+		if held.internal, err = acquireIn(ctx, s.table(), s.key(name), s); err != nil {
+			return layers{}, err
 		}
 	}
-	if path != "" {
-		if file, err = acquireFile(ctx, path, s); err != nil {
-			hold.Release()
-			return queue.Hold{}, file, err
-		}
+	switch {
+	case s.onService:
+		held.service, err = acquireAt(ctx, name, s)
+	case path != "":
+		held.file, err = acquireFile(ctx, path, s)
 	}
-	return hold, file, nil
+	if err != nil {
+		held.internal.Release()
+		return layers{}, err
+	}
+	return held, nil
 }
 
 // acquireIn takes the lock of a key as the settings say.

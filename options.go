@@ -3,6 +3,8 @@ package lockutils
 import (
 	"io/fs"
 	"time"
+
+	"github.com/lockutils/lockutils/driver"
 )
 
 // An Option changes how a lock is taken. Of an option that is given twice the last one counts. The zero Option changes
@@ -11,10 +13,10 @@ import (
 // Options that concern the lock file have no effect on a lock without one, so that a project can give them as defaults
 // for all its locks.
 type Option struct {
-	kind       optionKind
-	text       string
-	number     int64
-	semaphores *Semaphores
+	kind   optionKind
+	text   string
+	number int64
+	ref    any // *Semaphores, or driver.Service
 }
 
 // Options are values that one loop folds into the settings, since closures would make the settings escape to the heap.
@@ -34,6 +36,7 @@ const (
 	optLogging
 	optFileMode
 	optFcntl
+	optService
 )
 
 // External makes the lock exclude other processes on the host too, through a lock file in the lock path (see
@@ -75,7 +78,7 @@ func WithDelay(d time.Duration) Option { return Option{kind: optDelay, number: i
 // WithSemaphores takes the lock from this container instead of the package's own: locks of different containers have
 // nothing to do with each other inside a process. A lock file knows no containers. A nil container means the package's
 // own. A container cannot be combined with [Fair].
-func WithSemaphores(s *Semaphores) Option { return Option{kind: optSemaphores, semaphores: s} }
+func WithSemaphores(s *Semaphores) Option { return Option{kind: optSemaphores, ref: s} }
 
 // WithLogging turns the log messages of this call on, which is the default, or off.
 func WithLogging(on bool) Option {
@@ -113,6 +116,8 @@ type settings struct {
 	prefix         string
 	lockPath       string
 	semaphores     *Semaphores
+	onService      bool // the lock is kept by service, which check has found usable
+	service        driver.Service
 	reentrantShare bool // the context holds a share of the lock already; no option sets it
 	fileOnly       bool // there is no internal layer: set by ExternalLock and InterProcessLock only
 }
@@ -138,13 +143,16 @@ func (s *settings) apply(opts []Option) {
 		case optDelay:
 			s.delay = time.Duration(o.number)
 		case optSemaphores:
-			s.semaphores = o.semaphores
+			s.semaphores = o.ref.(*Semaphores)
 		case optLogging:
 			s.silent = o.number != 0
 		case optFileMode:
 			s.hasMode, s.fileMode = true, fs.FileMode(o.number)
 		case optFcntl:
 			s.fcntl = true
+		case optService:
+			s.onService = true
+			s.service, _ = o.ref.(driver.Service)
 		}
 	}
 }
@@ -172,5 +180,5 @@ func (s *settings) check() error {
 		s.hasMode && (s.fcntl || s.fair) && s.fileMode&0o200 == 0:
 		return invalid("file mode that keeps the owner from opening the file again")
 	}
-	return nil
+	return s.checkService()
 }

@@ -50,7 +50,7 @@ func (l *lock) acquire(ctx context.Context, r Request) (h *hold, err error) {
 func (l *lock) takeTurn(ctx context.Context, r Request) error {
 	order := queue.Fair
 	if r.Reentrant {
-		order = queue.Joining
+		order = queue.Reentrant
 	}
 	if !r.NoWait {
 		_, err := l.turn.Acquire(ctx, modeOf(r), order)
