@@ -17,6 +17,9 @@ import (
 // the other way round. A lock that it shares it may share once more, also while others wait for it. The knowledge ends
 // with the hold.
 //
+// If a lock at a service is lost, the context that fn gets ends with the cause [ErrLost], and Do
+// returns ErrLost if fn returns nil.
+//
 // A nil fn is an error that wraps [ErrOptions].
 func Do(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error {
 	if fn == nil {

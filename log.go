@@ -2,6 +2,7 @@ package lockutils
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -13,6 +14,7 @@ type acquireLog struct {
 	ctx      context.Context // of the acquisition, for handlers that log what a context carries
 	lock, by string
 	path     string
+	service  string
 	start    time.Time // of the wait, and then of the hold
 }
 
@@ -21,7 +23,8 @@ func newAcquireLog(ctx context.Context, name, by, path string, s *settings) *acq
 	if s.silent || !handler().Enabled(ctx, slog.LevelDebug) {
 		return nil
 	}
-	return &acquireLog{log: logger(), ctx: ctx, lock: name, by: by, path: path, start: time.Now()}
+	return &acquireLog{log: logger(), ctx: ctx, lock: name, by: by, path: path,
+		service: s.serviceKind(), start: time.Now()}
 }
 
 func (l *acquireLog) acquiring() {
@@ -67,7 +70,7 @@ func (l *acquireLog) lap() time.Duration {
 }
 
 func (l *acquireLog) write(msg string, more ...slog.Attr) {
-	attrs := make([]slog.Attr, 0, 5)
+	attrs := make([]slog.Attr, 0, 6)
 	attrs = append(attrs, slog.String("lock", l.lock))
 	if l.by != "" {
 		attrs = append(attrs, slog.String("by", l.by))
@@ -75,5 +78,16 @@ func (l *acquireLog) write(msg string, more ...slog.Attr) {
 	if l.path != "" {
 		attrs = append(attrs, slog.String("path", l.path))
 	}
+	if l.service != "" {
+		attrs = append(attrs, slog.String("service", l.service))
+	}
 	l.log.LogAttrs(l.ctx, slog.LevelDebug, msg, append(attrs, more...)...)
+}
+
+// warnLost tells of the loss of a lock where no error can.
+func (s *settings) warnLost(name, by string, err error) {
+	if errors.Is(err, ErrLost) && !s.silent {
+		logger().LogAttrs(context.Background(), slog.LevelWarn, "Lost lock", slog.String("lock", name),
+			slog.String("by", by), slog.String("service", s.serviceKind()))
+	}
 }

@@ -14,6 +14,9 @@ import (
 //   - If fn's last result is an error, a lock that cannot be had is returned there, the other results being zero. If fn has no such
 //     result, the function panics with the [*AcquireError].
 //
+// If a lock at a service is lost, a nil error of fn becomes [ErrLost]. A function without an error
+// result logs a warning instead.
+//
 // The lock is released when fn returns, panics or ends its goroutine. Log messages name fn in the attribute "by". The
 // types func(), func() error and func(context.Context) error are called without reflection; others cost a few hundred
 // nanoseconds more.
@@ -47,7 +50,7 @@ func (w *wrapper) call(f func()) {
 	if err != nil {
 		panic(err)
 	}
-	defer g.Unlock()
+	defer func() { w.settings.warnLost(w.name, w.by, g.Unlock()) }()
 	f()
 }
 
@@ -91,7 +94,11 @@ func (w *wrapper) reflected(fn reflect.Value) func(args []reflect.Value) []refle
 			results, called = run(args), true
 			return nil
 		}, &w.settings)
-		if err == nil || called && !returnsError {
+		if err == nil {
+			return results
+		}
+		if called && !returnsError {
+			w.settings.warnLost(w.name, w.by, err)
 			return results
 		}
 		if !returnsError {
