@@ -16,6 +16,7 @@ var (
 	defaultLockPath  atomic.Pointer[string]
 	noProcessLocking atomic.Bool
 	configuredLogger atomic.Pointer[slog.Logger]
+	defaultSettings  atomic.Pointer[settings] // nil unless there are default options; immutable
 )
 
 // SetDefaults sets the process-wide lock path. The empty string takes it back, so that the environment counts again.
@@ -28,6 +29,34 @@ func LockPath() string {
 		return *p
 	}
 	return os.Getenv(lockPathVariable)
+}
+
+// SetDefaultOptions sets the options that every call begins with; without options there are none,
+// which is the default. A program that shares its lock files with programs that know fcntl locks
+// only sets WithFcntl here, so that no call can forget it.
+//
+// They come first, then the default options of a project (see [LockWithPrefix]), then those of the
+// call. The last one counts; [NonBlocking] and [WithTimeout] undo each other, and
+// [WithSemaphores] undoes Fair. They apply to every function that takes options, also to those that
+// were made before, such as those of [Synchronized] and [LockWithPrefix], from their next call on:
+//
+//   - to [InternalLock] and [InternalFairLock] without External;
+//   - to [ExternalLock] without WithSemaphores;
+//   - to [InterProcessLock] as far as NewInterProcessLock takes them, except NonBlocking;
+//   - to [RemoveExternalLockFile], [RemoveExternalLockFiles] and [Holders] as far as those heed them:
+//     prefix, lock path and logging.
+//
+// The handles of containers take no options. Options that contradict each other make every call fail
+// with an error that wraps [ErrOptions].
+func SetDefaultOptions(opts ...Option) {
+	if len(opts) == 0 {
+		defaultSettings.Store(nil)
+		return
+	}
+	s := new(settings)
+	s.apply(opts)
+	s.given = 0
+	defaultSettings.Store(s)
 }
 
 // SetProcessLocking turns the lock files of [External] locks on, which is the default, or off: then these locks exclude

@@ -22,14 +22,14 @@ import (
 //
 // A nil fn is an error that wraps [ErrOptions].
 func Do(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error {
-	if fn == nil {
-		return &AcquireError{Name: name, Err: invalid("nil function")}
-	}
 	s := settingsOf(opts)
 	return doAs(ctx, name, "", fn, &s)
 }
 
 func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) error, s *settings) (err error) {
+	if fn == nil {
+		return &AcquireError{Name: name, Err: invalid("nil function")}
+	}
 	g, err := acquire(ctx, name, by, s)
 	if err != nil {
 		return err

@@ -25,13 +25,13 @@ import (
 // [WithSemaphores], which concerns internal locks, is an error.
 func ExternalLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
-	if s.semaphores != nil {
+	if s.given.has(optSemaphores) && s.semaphores != nil {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("ExternalLock with WithSemaphores")}
 	}
-	if s.onService {
+	if s.given.has(optService) {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("ExternalLock with On")}
 	}
-	s.fileOnly = true
+	s.fileOnly, s.semaphores, s.onService = true, nil, false
 	return acquire(context.Background(), name, "", &s)
 }
 
@@ -41,9 +41,9 @@ func ExternalLock(name string, opts ...Option) (Guard, error) {
 //
 // The file is created when it is missing, is never written to, and stays behind.
 type InterProcessLock struct {
-	path     string
-	settings settings
-	err      error // why it cannot be used
+	path    string
+	options *keptOptions // nil for the zero value
+	err     error        // why it cannot be used
 
 	mu      sync.Mutex
 	writer  fileHold   // guarded by mu
@@ -55,9 +55,8 @@ type InterProcessLock struct {
 // another file or another kind of hold than the method called make each acquisition return an error that wraps
 // [ErrOptions].
 func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
-	l := &InterProcessLock{settings: settingsOf(opts)}
-	s := &l.settings
-	s.fileOnly = true
+	l := &InterProcessLock{options: keepOptions(opts)}
+	s := &l.options.alone
 	if path != "" {
 		l.path, l.err = filepath.Abs(path)
 	}
@@ -88,22 +87,32 @@ func (l *InterProcessLock) Lock() error { return l.LockContext(context.Backgroun
 // LockContext is Lock with a wait that ends with ctx. If ctx comes from [Do] and holds the file already, the error wraps
 // [ErrDeadlock].
 func (l *InterProcessLock) LockContext(ctx context.Context) error {
-	return l.acquire(ctx, l.settings)
+	s := l.settings()
+	return l.acquire(ctx, &s)
 }
 
 // TryLock takes the lock alone if it is free, and reports whether it did. That it is taken is no error.
-func (l *InterProcessLock) TryLock() (bool, error) { return l.try(l.settings) }
+func (l *InterProcessLock) TryLock() (bool, error) {
+	s := l.settings()
+	return l.try(&s)
+}
 
 // RLock takes the lock together with other readers, waiting for it. An error is always an [*AcquireError].
 func (l *InterProcessLock) RLock() error { return l.RLockContext(context.Background()) }
 
 // RLockContext is RLock with a wait that ends with ctx.
 func (l *InterProcessLock) RLockContext(ctx context.Context) error {
-	return l.acquire(ctx, l.reading())
+	s := l.settings()
+	s.shared = true
+	return l.acquire(ctx, &s)
 }
 
 // TryRLock takes the lock together with other readers if no writer holds it, and reports whether it did.
-func (l *InterProcessLock) TryRLock() (bool, error) { return l.try(l.reading()) }
+func (l *InterProcessLock) TryRLock() (bool, error) {
+	s := l.settings()
+	s.shared = true
+	return l.try(&s)
+}
 
 // Unlock releases what Lock has taken. It returns [ErrNotHeld] if nothing is held so.
 func (l *InterProcessLock) Unlock() error {
@@ -132,33 +141,38 @@ func (l *InterProcessLock) RUnlock() error {
 	return held.release()
 }
 
-func (l *InterProcessLock) reading() settings {
-	s := l.settings
-	s.shared = true
-	return s
+// settings returns the settings of an acquisition alone.
+func (l *InterProcessLock) settings() settings {
+	if l.options == nil {
+		return settings{}
+	}
+	return l.options.settings().forPath()
 }
 
-func (l *InterProcessLock) acquire(ctx context.Context, s settings) error {
+func (l *InterProcessLock) acquire(ctx context.Context, s *settings) error {
 	err := l.err
 	switch {
 	case err != nil:
 	case l.path == "":
 		err = fmt.Errorf("%w: empty path", ErrName)
 	default:
+		err = s.check()
+	}
+	if err == nil {
 		err = usable(ctx)
 	}
 	if err != nil {
 		return &AcquireError{Path: l.path, Err: err}
 	}
 	if !s.nonBlocking {
-		switch checkHeld(ctx, l.path, "", &s) {
+		switch checkHeld(ctx, l.path, "", s) {
 		case wouldDeadlock:
 			return &AcquireError{Path: l.path, Err: ErrDeadlock}
 		case holdsShare:
 			s.reentrantShare = true
 		}
 	}
-	held, err := acquireTimed(ctx, "", l.path, &s)
+	held, err := acquireTimed(ctx, "", l.path, s)
 	if err != nil {
 		return &AcquireError{Path: l.path, Err: err}
 	}
@@ -172,8 +186,8 @@ func (l *InterProcessLock) acquire(ctx context.Context, s settings) error {
 	return nil
 }
 
-func (l *InterProcessLock) try(s settings) (bool, error) {
-	s.nonBlocking, s.timed = true, false
+func (l *InterProcessLock) try(s *settings) (bool, error) {
+	s.nonBlocking, s.timed, s.timeout = true, false, 0
 	err := l.acquire(context.Background(), s)
 	if errors.Is(err, ErrLocked) {
 		return false, nil
@@ -190,6 +204,10 @@ func (l *InterProcessLock) try(s settings) (bool, error) {
 // [WithPrefix] and [WithLockPath] say which file is meant; options that only concern taking the lock have no effect.
 func RemoveExternalLockFile(name string, opts ...Option) error {
 	s := settingsOf(opts)
+	return removeExternalLockFile(name, &s)
+}
+
+func removeExternalLockFile(name string, s *settings) error {
 	path, _, err := s.filePath(name)
 	if err == nil {
 		err = s.check()

@@ -39,7 +39,7 @@ import (
 // lock if they have the same name, prefix and container.
 func Lock(name string, opts ...Option) (Guard, error) {
 	ctx := context.Background()
-	if len(opts) == 0 && !handler().Enabled(ctx, slog.LevelDebug) {
+	if len(opts) == 0 && defaultSettings.Load() == nil && !handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireAtOnce(name); ok {
 			return Guard{name, h}, nil
 		}
@@ -50,7 +50,8 @@ func Lock(name string, opts ...Option) (Guard, error) {
 // LockContext is [Lock] with a wait that ends with ctx: the error then matches ctx.Err() and context.Cause(ctx). With a
 // ctx that is done already not even a free lock is taken. A nil ctx is an error that wraps [ErrOptions].
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
-	if len(opts) == 0 && ctx != nil && ctx.Err() == nil && !handler().Enabled(ctx, slog.LevelDebug) {
+	if len(opts) == 0 && defaultSettings.Load() == nil && ctx != nil && ctx.Err() == nil &&
+		!handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireAtOnce(name); ok {
 			return Guard{name, h}, nil
 		}
@@ -68,7 +69,7 @@ func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
 // [sync.Mutex.TryLock], that can happen although nobody holds the lock, if others come and go at the same instant.
 func TryLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
-	s.nonBlocking = true
+	s.applyNonBlocking()
 	return acquire(context.Background(), name, "", &s)
 }
 
@@ -76,19 +77,20 @@ func TryLock(name string, opts ...Option) (Guard, error) {
 // themselves. Asking it for [External] is an error.
 func InternalLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
-	if s.external || s.onService {
+	if s.given.has(optExternal) || s.given.has(optService) {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalLock with External or On")}
 	}
+	s.external, s.onService = false, false
 	return acquire(context.Background(), name, "", &s)
 }
 
 // InternalFairLock is [InternalLock] with [Fair].
 func InternalFairLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
-	s.fair = true
-	if s.external || s.onService {
+	if s.given.has(optExternal) || s.given.has(optService) {
 		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalFairLock with External or On")}
 	}
+	s.external, s.onService, s.fair = false, false, true
 	return acquire(context.Background(), name, "", &s)
 }
 

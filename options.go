@@ -2,6 +2,8 @@ package lockutils
 
 import (
 	"io/fs"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/lockutils/lockutils/driver"
@@ -120,11 +122,21 @@ type settings struct {
 	service        driver.Service
 	reentrantShare bool // the context holds a share of the lock already; no option sets it
 	fileOnly       bool // there is no internal layer: set by ExternalLock and InterProcessLock only
+	contradictory  bool // one list had NonBlocking and WithTimeout
+	given          optionSet
 }
 
-// apply changes the settings as the options say.
+// An optionSet is the set of the kinds of option that the list applied last had.
+type optionSet uint32
+
+func (set optionSet) has(k optionKind) bool { return set&(1<<k) != 0 }
+
+// apply changes the settings as one list of options says. A list undoes what an earlier list said
+// about waiting.
 func (s *settings) apply(opts []Option) {
+	s.given = 0
 	for i := range opts {
+		s.given |= 1 << opts[i].kind
 		switch o := &opts[i]; o.kind {
 		case optExternal:
 			s.external = true
@@ -155,12 +167,95 @@ func (s *settings) apply(opts []Option) {
 			s.service, _ = o.ref.(driver.Service)
 		}
 	}
+	switch nonBlocking, timed := s.given.has(optNonBlocking), s.given.has(optTimeout); {
+	case nonBlocking && timed:
+		s.contradictory = true
+	case nonBlocking:
+		s.timed, s.timeout = false, 0
+	case timed:
+		s.nonBlocking = false
+	}
+	if s.given.has(optSemaphores) && !s.given.has(optFair) && s.semaphores != nil {
+		s.fair = false // a default, which must not keep the program from using containers
+	}
 }
 
-// settingsOf returns what the options amount to.
+// applyNonBlocking is apply for one more option of the list applied last, NonBlocking.
+func (s *settings) applyNonBlocking() {
+	s.contradictory = s.contradictory || s.given.has(optTimeout)
+	s.nonBlocking, s.timed, s.timeout = true, false, 0
+}
+
+// settingsOf returns what the options of a call amount to, after the process-wide ones.
 func settingsOf(opts []Option) (s settings) {
+	if d := defaultSettings.Load(); d != nil {
+		s = *d
+	}
 	s.apply(opts)
 	return s
+}
+
+// keptOptions are options for many calls. The process-wide ones count as if they came first,
+// although they may be set later.
+type keptOptions struct {
+	lists    [][]Option
+	alone    settings // what the lists amount to by themselves
+	combined atomic.Pointer[combinedSettings]
+}
+
+// combinedSettings are the last result of combining the options with the process-wide ones.
+type combinedSettings struct {
+	settings
+	defaults *settings // immutable; what was combined
+}
+
+func keepOptions(lists ...[]Option) *keptOptions {
+	k := new(keptOptions)
+	for _, l := range lists {
+		k.lists = append(k.lists, slices.Clone(l)) // the caller may change its own
+	}
+	k.applyTo(&k.alone)
+	return k
+}
+
+func (k *keptOptions) applyTo(s *settings) {
+	for _, l := range k.lists {
+		s.apply(l)
+	}
+}
+
+// settings returns what the options amount to now. The caller must not change it.
+func (k *keptOptions) settings() *settings {
+	if d := defaultSettings.Load(); d != nil {
+		return k.combine(d)
+	}
+	return &k.alone
+}
+
+func (k *keptOptions) combine(defaults *settings) *settings {
+	if c := k.combined.Load(); c != nil && c.defaults == defaults {
+		return &c.settings
+	}
+	c := &combinedSettings{settings: *defaults, defaults: defaults}
+	k.applyTo(&c.settings)
+	k.combined.Store(c)
+	return &c.settings
+}
+
+// with returns what the options amount to now if those of a call come after them.
+func (k *keptOptions) with(opts []Option) settings {
+	s := *k.settings()
+	s.apply(opts)
+	return s
+}
+
+// forPath returns what of the settings concerns a lock file that has a path instead of a name.
+func (s *settings) forPath() settings {
+	return settings{
+		fair: s.fair, fcntl: s.fcntl, silent: s.silent, timed: s.timed, timeout: s.timeout,
+		delay: s.delay, hasMode: s.hasMode, fileMode: s.fileMode, contradictory: s.contradictory,
+		fileOnly: true,
+	}
 }
 
 // check returns an error that wraps ErrOptions if the settings contradict themselves.
@@ -168,7 +263,7 @@ func (s *settings) check() error {
 	switch {
 	case s.fair && s.semaphores != nil:
 		return invalid("Fair with WithSemaphores")
-	case s.nonBlocking && s.timed:
+	case s.contradictory:
 		return invalid("NonBlocking with WithTimeout")
 	case s.timeout < 0:
 		return invalid("negative timeout")

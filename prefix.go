@@ -1,21 +1,29 @@
 package lockutils
 
-import (
-	"context"
-	"slices"
-)
+import "context"
 
 // A project usually defines its locks once, with its prefix and whatever else it wants by default, and uses nothing
 // else:
 //
 //	var (
 //		Lock         = lockutils.LockWithPrefix("nova")
+//		LockContext  = lockutils.LockContextWithPrefix("nova")
+//		Do           = lockutils.DoWithPrefix("nova")
 //		Synchronized = lockutils.SynchronizedWithPrefix("nova")
 //		LockCleanup  = lockutils.RemoveExternalLockFileWithPrefix("nova")
 //	)
+//
+// Options of a call come after the default options of the project: the last one counts, and
+// NonBlocking and WithTimeout undo each other.
 
 // A LockFunc is [Lock] within a project.
 type LockFunc func(name string, opts ...Option) (Guard, error)
+
+// A LockContextFunc is [LockContext] within a project.
+type LockContextFunc func(ctx context.Context, name string, opts ...Option) (Guard, error)
+
+// A DoFunc is [Do] within a project.
+type DoFunc func(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error
 
 // A SynchronizedFunc is [Synchronized] within a project.
 type SynchronizedFunc func(name string, fn func() error, opts ...Option) func() error
@@ -23,33 +31,54 @@ type SynchronizedFunc func(name string, fn func() error, opts ...Option) func() 
 // A CleanupFunc is [RemoveExternalLockFile] within a project.
 type CleanupFunc func(name string, opts ...Option) error
 
-// LockWithPrefix returns [Lock] with [WithPrefix] and the default options given; options of a call come after them.
+// LockWithPrefix returns [Lock] with [WithPrefix] and these default options. Options of a call come
+// after them: the last one counts, and [NonBlocking] and [WithTimeout] undo each other.
 func LockWithPrefix(prefix string, defaults ...Option) LockFunc {
-	base := settings{prefix: prefix}
-	base.apply(defaults)
+	project := projectOptions(prefix, defaults)
 	return func(name string, opts ...Option) (Guard, error) {
-		s := base
-		s.apply(opts)
+		s := project.with(opts)
 		return acquire(context.Background(), name, "", &s)
 	}
 }
 
-// SynchronizedWithPrefix returns [Synchronized] with [WithPrefix] and the default options given; options of a call come
-// after them.
+// LockContextWithPrefix returns [LockContext] with [WithPrefix] and these default options, as
+// [LockWithPrefix] does.
+func LockContextWithPrefix(prefix string, defaults ...Option) LockContextFunc {
+	project := projectOptions(prefix, defaults)
+	return func(ctx context.Context, name string, opts ...Option) (Guard, error) {
+		s := project.with(opts)
+		return acquire(ctx, name, "", &s)
+	}
+}
+
+// DoWithPrefix returns [Do] with [WithPrefix] and these default options, as [LockWithPrefix] does.
+func DoWithPrefix(prefix string, defaults ...Option) DoFunc {
+	project := projectOptions(prefix, defaults)
+	return func(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error {
+		s := project.with(opts)
+		return doAs(ctx, name, "", fn, &s)
+	}
+}
+
+// SynchronizedWithPrefix returns [Synchronized] with [WithPrefix] and these default options, as
+// [LockWithPrefix] does.
 func SynchronizedWithPrefix(prefix string, defaults ...Option) SynchronizedFunc {
+	project := projectOptions(prefix, defaults)
 	return func(name string, fn func() error, opts ...Option) func() error {
-		return Synchronized(name, fn, within(prefix, defaults, opts)...)
+		return synchronized(name, fn, keepOptions(project.lists[0], opts))
 	}
 }
 
-// RemoveExternalLockFileWithPrefix returns [RemoveExternalLockFile] with [WithPrefix] and the default options given;
-// options of a call come after them.
+// RemoveExternalLockFileWithPrefix returns [RemoveExternalLockFile] with [WithPrefix] and these
+// default options, as [LockWithPrefix] does.
 func RemoveExternalLockFileWithPrefix(prefix string, defaults ...Option) CleanupFunc {
+	project := projectOptions(prefix, defaults)
 	return func(name string, opts ...Option) error {
-		return RemoveExternalLockFile(name, within(prefix, defaults, opts)...)
+		s := project.with(opts)
+		return removeExternalLockFile(name, &s)
 	}
 }
 
-func within(prefix string, defaults, opts []Option) []Option {
-	return slices.Concat([]Option{WithPrefix(prefix)}, defaults, opts)
+func projectOptions(prefix string, defaults []Option) *keptOptions {
+	return keepOptions(append([]Option{WithPrefix(prefix)}, defaults...))
 }

@@ -1,10 +1,12 @@
 package lockutils_test
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/lockutils/lockutils"
 )
@@ -70,4 +72,55 @@ func TestOptionsOfACallComeAfterTheProjects(t *testing.T) {
 	if err := cleanup("x", lockutils.WithLockPath(dir)); err != nil || len(files(t, dir)) > 0 || !slices.Equal(files(t, other), []string{"p-x"}) {
 		t.Errorf("error %v, left %q and %q", err, files(t, dir), files(t, other))
 	}
+}
+
+func TestTheLaterListDecidesAboutWaiting(t *testing.T) {
+	mustLock(t, "x", lockutils.WithPrefix("p"))
+	timed := lockutils.LockWithPrefix("p", lockutils.WithTimeout(time.Hour))
+	_, err := timed("x", lockutils.NonBlocking())
+	wantError(t, err, lockutils.ErrLocked)
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.Error("the timeout counts although a later list undoes it:", err)
+	}
+	atOnce := lockutils.LockWithPrefix("p", lockutils.NonBlocking())
+	_, err = atOnce("x", lockutils.WithTimeout(0))
+	wantError(t, err, context.DeadlineExceeded)
+
+	// A contradiction is one within a list, and stays one.
+	_, err = timed("x", lockutils.NonBlocking(), lockutils.WithTimeout(0))
+	wantError(t, err, lockutils.ErrOptions)
+	contradictory := lockutils.LockWithPrefix("p", lockutils.NonBlocking(), lockutils.WithTimeout(0))
+	_, err = contradictory("x", lockutils.NonBlocking())
+	wantError(t, err, lockutils.ErrOptions)
+
+	synchronized := lockutils.SynchronizedWithPrefix("p", lockutils.WithTimeout(time.Hour))
+	wantError(t, synchronized("x", func() error { return nil }, lockutils.NonBlocking())(), lockutils.ErrLocked)
+}
+
+func TestProjectFunctionsWithAContext(t *testing.T) {
+	lock := lockutils.LockContextWithPrefix("p")
+	do := lockutils.DoWithPrefix("p")
+	err := do(t.Context(), "x", func(ctx context.Context) error {
+		wantTaken(t, "x", lockutils.WithPrefix("p"))
+		wantFree(t, "x")
+		if held := lockutils.HeldLocks(ctx); !slices.Equal(held, []string{"x"}) {
+			t.Errorf("held %q", held)
+		}
+		_, err := lock(ctx, "x")
+		return err
+	})
+	wantError(t, err, lockutils.ErrDeadlock)
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = lock(ended, "x")
+	wantAcquireError(t, err, "x", "", context.Canceled)
+	_, err = lock(nil, "x") //nolint:staticcheck // which is refused
+	wantError(t, err, lockutils.ErrOptions)
+	wantAcquireError(t, do(t.Context(), "x", nil), "x", "", lockutils.ErrOptions)
+	g, err := lock(t.Context(), "x", lockutils.Shared())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustUnlock(t, g)
 }

@@ -23,18 +23,22 @@ import (
 //
 // Synchronized panics at once if fn is nil or not a function.
 func Synchronized[F any](name string, fn F, opts ...Option) F {
+	return synchronized(name, fn, keepOptions(opts))
+}
+
+func synchronized[F any](name string, fn F, opts *keptOptions) F {
 	v := reflect.ValueOf(fn)
 	if v.Kind() != reflect.Func || v.IsNil() {
 		panic(fmt.Sprintf("lockutils: Synchronized(%q): %T is not a function to call", name, fn))
 	}
-	w := wrapper{name: name, by: runtime.FuncForPC(v.Pointer()).Name(), settings: settingsOf(opts)}
+	w := wrapper{name: name, by: runtime.FuncForPC(v.Pointer()).Name(), options: opts}
 	switch f := any(fn).(type) {
 	case func():
 		return any(func() { w.call(f) }).(F)
 	case func() error:
 		return any(func() error { return w.callError(f) }).(F)
 	case func(context.Context) error:
-		return any(func(ctx context.Context) error { return doAs(ctx, w.name, w.by, f, &w.settings) }).(F)
+		return any(func(ctx context.Context) error { return doAs(ctx, w.name, w.by, f, w.options.settings()) }).(F)
 	}
 	return reflect.MakeFunc(v.Type(), w.reflected(v)).Interface().(F)
 }
@@ -42,20 +46,20 @@ func Synchronized[F any](name string, fn F, opts ...Option) F {
 // A wrapper is what a synchronized function knows besides the function itself.
 type wrapper struct {
 	name, by string
-	settings settings
+	options  *keptOptions
 }
 
 func (w *wrapper) call(f func()) {
-	g, err := acquire(context.Background(), w.name, w.by, &w.settings)
+	g, err := acquire(context.Background(), w.name, w.by, w.options.settings())
 	if err != nil {
 		panic(err)
 	}
-	defer func() { w.settings.warnLost(w.name, w.by, g.Unlock()) }()
+	defer func() { w.options.settings().warnLost(w.name, w.by, g.Unlock()) }()
 	f()
 }
 
 func (w *wrapper) callError(f func() error) (err error) {
-	g, err := acquire(context.Background(), w.name, w.by, &w.settings)
+	g, err := acquire(context.Background(), w.name, w.by, w.options.settings())
 	if err != nil {
 		return err
 	}
@@ -93,12 +97,12 @@ func (w *wrapper) reflected(fn reflect.Value) func(args []reflect.Value) []refle
 			}
 			results, called = run(args), true
 			return nil
-		}, &w.settings)
+		}, w.options.settings())
 		if err == nil {
 			return results
 		}
 		if called && !returnsError {
-			w.settings.warnLost(w.name, w.by, err)
+			w.options.settings().warnLost(w.name, w.by, err)
 			return results
 		}
 		if !returnsError {
