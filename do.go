@@ -49,8 +49,8 @@ func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) err
 func HeldLocks(ctx context.Context) []string {
 	var names []string
 	for c := innermost(ctx); c != nil; c = c.outer {
-		if c.guard.hold.Held() {
-			names = append(names, c.guard.Name())
+		if c.hold.Held() {
+			names = append(names, c.name)
 		}
 	}
 	slices.Reverse(names)
@@ -61,7 +61,9 @@ func HeldLocks(ctx context.Context) []string {
 type holdingContext struct {
 	context.Context
 	outer *holdingContext // the next one out, or nil
-	guard Guard
+	name  string
+	path  string     // of the lock file; "" without one
+	hold  queue.Hold // tells whether the lock is still held
 	table *queue.Table
 	key   queue.Key
 	mode  queue.Mode
@@ -73,10 +75,18 @@ type holdingContext struct {
 type holdingKey struct{}
 
 func holding(ctx context.Context, g Guard, s *settings) context.Context {
-	return &holdingContext{
-		Context: ctx, outer: innermost(ctx), guard: g,
-		table: s.table(), key: s.key(g.Name()), mode: s.mode(),
-		service: s.service, serviceName: s.serviceName(g.Name()),
+	path, name := g.parts()
+	c := newHoldingContext(ctx, innermost(ctx), name, path, g.hold, s)
+	return &c
+}
+
+func newHoldingContext(
+	ctx context.Context, outer *holdingContext, name, path string, hold queue.Hold, s *settings,
+) holdingContext {
+	return holdingContext{
+		Context: ctx, outer: outer, name: name, path: path, hold: hold,
+		table: s.table(), key: s.key(name), mode: s.mode(),
+		service: s.service, serviceName: s.serviceName(name),
 	}
 }
 
@@ -110,11 +120,11 @@ func checkHeld(ctx context.Context, path, name string, s *settings) heldCheck {
 	found := holdsNone
 	permits := s.table().Permits()
 	for c := innermost(ctx); c != nil; c = c.outer {
-		samePath := path != "" && path == c.guard.Path()
+		samePath := path != "" && path == c.path
 		sameName := !s.fileOnly && c.table == s.table() && c.key == s.key(name)
 		sameService := s.onService && c.service == s.service && c.serviceName == s.serviceName(name)
 		switch {
-		case !samePath && !sameName && !sameService || !c.guard.hold.Held():
+		case !samePath && !sameName && !sameService || !c.hold.Held():
 		case c.mode == queue.Shared && s.shared:
 			found = holdsShare
 		case samePath || sameService || c.mode == queue.Shared || s.shared:

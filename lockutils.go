@@ -112,6 +112,7 @@ type guardState struct {
 // layers are the holds that one lock is made of, in the order in which they are acquired.
 type layers struct {
 	internal queue.Hold        // zero for nothing but a file
+	aliases  []queue.Hold      // of other names that LockAll has found to lead to the same file
 	file     fileHold          // zero if there is none
 	service  *servicelock.Hold // nil if there is none
 }
@@ -208,6 +209,9 @@ func (h layers) release() (err error) {
 	if h.file.isHeld() {
 		err = h.file.release()
 	}
+	for _, alias := range h.aliases {
+		alias.Release()
+	}
 	h.internal.Release()
 	return err
 }
@@ -245,16 +249,20 @@ func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 		log.failed(err)
 		return Guard{}, &AcquireError{Name: name, Path: path, Service: s.serviceKind(), Err: err}
 	}
-	hold := held.internal
-	if log != nil || held.file.isHeld() || held.service != nil {
-		if path == "" {
-			label = labelSeparator + name
-		}
-		hold = newGuardState(held, log)
-	}
-	g := Guard{label, hold}
+	g := newGuard(label, path, held, log)
 	log.acquired(g)
 	return g, nil
+}
+
+// newGuard returns the guard of what is held. The label is the name, or path, labelSeparator, name.
+func newGuard(label, path string, held layers, log *acquireLog) Guard {
+	if log == nil && !held.file.isHeld() && held.service == nil && held.aliases == nil {
+		return Guard{label, held.internal}
+	}
+	if path == "" {
+		label = labelSeparator + label
+	}
+	return Guard{label, newGuardState(held, log)}
 }
 
 // acquireTimed applies the timeout, if there is one. What can be had at once is had, however short the timeout.
@@ -287,17 +295,22 @@ func acquireLayers(ctx context.Context, name, path string, s *settings) (held la
 			return layers{}, err
 		}
 	}
-	switch {
-	case s.onService:
-		held.service, err = acquireAt(ctx, name, s)
-	case path != "":
-		held.file, err = acquireFile(ctx, path, s)
-	}
-	if err != nil {
+	if err = held.acquireOuter(ctx, name, path, s); err != nil {
 		held.internal.Release()
 		return layers{}, err
 	}
 	return held, nil
+}
+
+// acquireOuter acquires what other processes contend for: the lock of the service or the lock file.
+func (h *layers) acquireOuter(ctx context.Context, name, path string, s *settings) (err error) {
+	switch {
+	case s.onService:
+		h.service, err = acquireAt(ctx, name, s)
+	case path != "":
+		h.file, err = acquireFile(ctx, path, s)
+	}
+	return err
 }
 
 // acquireIn takes the lock of a key as the settings say.
