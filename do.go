@@ -28,7 +28,7 @@ func Do(ctx context.Context, name string, fn func(ctx context.Context) error, op
 
 func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) error, s *settings) (err error) {
 	if fn == nil {
-		return &AcquireError{Name: name, Err: invalid("nil function")}
+		return s.refused(name, invalid("nil function"))
 	}
 	g, err := acquire(ctx, name, by, s)
 	if err != nil {

@@ -14,6 +14,10 @@ var (
 	// ErrLocked: the lock is taken, and the call was not to wait.
 	ErrLocked = driver.ErrLocked
 
+	// ErrTimeout: the time that [WithTimeout] gave the call is over. It matches
+	// [context.DeadlineExceeded]. The end of a caller's own context does not match it.
+	ErrTimeout = fmt.Errorf("timed out: %w", context.DeadlineExceeded)
+
 	// ErrNotHeld: what is to be released is not held, or not any more.
 	ErrNotHeld = errors.New("lockutils: lock not held")
 
@@ -34,8 +38,12 @@ var (
 	ErrOptions = errors.New("invalid options")
 )
 
+// errLockedNow is the error of a call with a timeout of zero.
+var errLockedNow = fmt.Errorf("%w: %w", ErrLocked, ErrTimeout)
+
 // An AcquireError tells which lock could not be acquired, and why. Every call that fails to acquire a lock returns one.
 type AcquireError struct {
+	Scope   string // its prefix or the Name of its container, or container, slash, prefix; "" without
 	Name    string // the lock's name; "" where locks have none
 	Path    string // its lock file; "" if none was involved
 	Service string // the kind of the lock service, "etcd" for example; "" without one
@@ -43,10 +51,7 @@ type AcquireError struct {
 }
 
 func (e *AcquireError) Error() string {
-	msg := "lockutils: cannot acquire lock"
-	if e.Name != "" {
-		msg += " " + strconv.Quote(e.Name)
-	}
+	msg := "lockutils: cannot acquire " + title(e.Scope, e.Name)
 	if e.Path != "" {
 		msg += " (file " + strconv.Quote(e.Path) + ")"
 	}
@@ -56,17 +61,42 @@ func (e *AcquireError) Error() string {
 	return msg + ": " + e.Err.Error()
 }
 
+// title names a lock in a message. Either may be empty.
+func title(scope, name string) string {
+	t := "lock"
+	if name != "" {
+		t += " " + strconv.Quote(name)
+	}
+	if scope != "" {
+		t += " of " + strconv.Quote(scope)
+	}
+	return t
+}
+
 // Unwrap returns the reason.
 func (e *AcquireError) Unwrap() error { return e.Err }
+
+// refused returns the error of a call that has not reached any lock.
+func (s *settings) refused(name string, err error) *AcquireError {
+	return &AcquireError{Scope: s.scope(), Name: name, Err: err}
+}
+
+// failed returns the error of a call that has not got its lock.
+func (s *settings) failed(name, path string, err error) *AcquireError {
+	e := s.refused(name, err)
+	e.Path, e.Service = path, s.serviceKind()
+	return e
+}
 
 // invalid returns an error that wraps ErrOptions and says what is wrong.
 func invalid(what string) error { return fmt.Errorf("%w: %s", ErrOptions, what) }
 
-// ended returns the error of a wait that ctx has ended. It matches both ctx.Err() and the cause.
+// ended returns the error of a wait that ctx has ended. It matches both ctx.Err() and the cause. In
+// the time that WithTimeout gives, the cause is ErrTimeout.
 func ended(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == err {
-		return err
+	if errors.Is(cause, err) {
+		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)
 }

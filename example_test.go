@@ -264,7 +264,7 @@ func ExampleWithPrefix() {
 	fmt.Println(err)
 	// Output:
 	// <nil>
-	// lockutils: cannot acquire lock "instance-4711": locked by another holder
+	// lockutils: cannot acquire lock "instance-4711" of "nova": locked by another holder
 }
 
 func ExampleWithLockPath() {
@@ -357,7 +357,7 @@ func ExampleWithSemaphores() {
 	// Output:
 	// <nil>
 	// <nil>
-	// lockutils: cannot acquire lock "mirror.example": locked by another holder
+	// lockutils: cannot acquire lock "mirror.example" of "semaphores": locked by another holder
 }
 
 // A lock that is taken many times a second need not fill the debug log.

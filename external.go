@@ -26,10 +26,10 @@ import (
 func ExternalLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
 	if s.given.has(optSemaphores) && s.semaphores != nil {
-		return Guard{}, &AcquireError{Name: name, Err: invalid("ExternalLock with WithSemaphores")}
+		return Guard{}, s.refused(name, invalid("ExternalLock with WithSemaphores"))
 	}
 	if s.given.has(optService) {
-		return Guard{}, &AcquireError{Name: name, Err: invalid("ExternalLock with On")}
+		return Guard{}, s.refused(name, invalid("ExternalLock with On"))
 	}
 	s.fileOnly, s.semaphores, s.onService = true, nil, false
 	return acquire(context.Background(), name, "", &s)
@@ -164,13 +164,13 @@ func (l *InterProcessLock) acquire(ctx context.Context, s *settings) error {
 	if err != nil {
 		return &AcquireError{Path: l.path, Err: err}
 	}
-	if !s.nonBlocking {
-		switch checkHeld(ctx, l.path, "", s) {
-		case wouldDeadlock:
+	switch checkHeld(ctx, l.path, "", s) {
+	case wouldDeadlock:
+		if s.waits() {
 			return &AcquireError{Path: l.path, Err: ErrDeadlock}
-		case holdsShare:
-			s.reentrantShare = true
 		}
+	case holdsShare:
+		s.reentrantShare = true
 	}
 	held, err := acquireTimed(ctx, "", l.path, s)
 	if err != nil {

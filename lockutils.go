@@ -78,7 +78,7 @@ func TryLock(name string, opts ...Option) (Guard, error) {
 func InternalLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
 	if s.given.has(optExternal) || s.given.has(optService) {
-		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalLock with External or On")}
+		return Guard{}, s.refused(name, invalid("InternalLock with External or On"))
 	}
 	s.external, s.onService = false, false
 	return acquire(context.Background(), name, "", &s)
@@ -88,7 +88,7 @@ func InternalLock(name string, opts ...Option) (Guard, error) {
 func InternalFairLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
 	if s.given.has(optExternal) || s.given.has(optService) {
-		return Guard{}, &AcquireError{Name: name, Err: invalid("InternalFairLock with External or On")}
+		return Guard{}, s.refused(name, invalid("InternalFairLock with External or On"))
 	}
 	s.external, s.onService, s.fair = false, false, true
 	return acquire(context.Background(), name, "", &s)
@@ -220,22 +220,22 @@ func (h layers) release() (err error) {
 // name the function that takes the lock, by, unless it is "".
 func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 	if err := s.check(); err != nil {
-		return Guard{}, &AcquireError{Name: name, Err: err}
+		return Guard{}, s.refused(name, err)
 	}
 	if err := usable(ctx); err != nil {
-		return Guard{}, &AcquireError{Name: name, Err: err}
+		return Guard{}, s.refused(name, err)
 	}
 	path, label := "", name
 	if s.hasFile() {
 		var err error
 		if path, label, err = s.filePath(name); err != nil {
-			return Guard{}, &AcquireError{Name: name, Err: err}
+			return Guard{}, s.refused(name, err)
 		}
 	}
 	switch checkHeld(ctx, path, name, s) {
 	case wouldDeadlock:
-		if !s.nonBlocking {
-			return Guard{}, &AcquireError{Name: name, Path: path, Service: s.serviceKind(), Err: ErrDeadlock}
+		if s.waits() {
+			return Guard{}, s.failed(name, path, ErrDeadlock)
 		}
 	case holdsShare:
 		share := *s
@@ -247,7 +247,7 @@ func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 	held, err := acquireTimed(ctx, name, path, s)
 	if err != nil {
 		log.failed(err)
-		return Guard{}, &AcquireError{Name: name, Path: path, Service: s.serviceKind(), Err: err}
+		return Guard{}, s.failed(name, path, err)
 	}
 	g := newGuard(label, path, held, log)
 	log.acquired(g)
@@ -278,10 +278,10 @@ func acquireTimed(ctx context.Context, name, path string, s *settings) (layers, 
 			}
 		}
 		if s.timeout == 0 {
-			return layers{}, context.DeadlineExceeded
+			return layers{}, errLockedNow
 		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, s.timeout, ErrTimeout)
 		defer cancel()
 	}
 	return acquireLayers(ctx, name, path, s)
@@ -343,6 +343,21 @@ func (s *settings) table() *queue.Table {
 func (s *settings) key(name string) queue.Key {
 	return queue.Key{Scope: strings.TrimSuffix(s.prefix, "-"), Name: name}
 }
+
+// scope returns what tells the lock from those of the same name in errors and log messages.
+func (s *settings) scope() string {
+	prefix := s.key("").Scope
+	switch {
+	case s.semaphores == nil || s.fileOnly:
+		return prefix
+	case prefix == "":
+		return s.semaphores.scope()
+	}
+	return s.semaphores.scope() + "/" + prefix
+}
+
+// waits reports whether the call may wait.
+func (s *settings) waits() bool { return !s.nonBlocking && !(s.timed && s.timeout == 0) }
 
 func (s *settings) mode() queue.Mode {
 	if s.shared {

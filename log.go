@@ -13,6 +13,7 @@ type acquireLog struct {
 	log      *slog.Logger
 	ctx      context.Context // of the acquisition, for handlers that log what a context carries
 	lock, by string
+	scope    string
 	path     string
 	service  string
 	start    time.Time // of the wait, and then of the hold
@@ -23,7 +24,7 @@ func newAcquireLog(ctx context.Context, name, by, path string, s *settings) *acq
 	if s.silent || !handler().Enabled(ctx, slog.LevelDebug) {
 		return nil
 	}
-	return &acquireLog{log: logger(), ctx: ctx, lock: name, by: by, path: path,
+	return &acquireLog{log: logger(), ctx: ctx, lock: name, by: by, scope: s.scope(), path: path,
 		service: s.serviceKind(), start: time.Now()}
 }
 
@@ -70,8 +71,11 @@ func (l *acquireLog) lap() time.Duration {
 }
 
 func (l *acquireLog) write(msg string, more ...slog.Attr) {
-	attrs := make([]slog.Attr, 0, 6)
+	attrs := make([]slog.Attr, 0, 7)
 	attrs = append(attrs, slog.String("lock", l.lock))
+	if l.scope != "" {
+		attrs = append(attrs, slog.String("scope", l.scope))
+	}
 	if l.by != "" {
 		attrs = append(attrs, slog.String("by", l.by))
 	}
@@ -88,6 +92,6 @@ func (l *acquireLog) write(msg string, more ...slog.Attr) {
 func (s *settings) warnLost(name, by string, err error) {
 	if errors.Is(err, ErrLost) && !s.silent {
 		logger().LogAttrs(context.Background(), slog.LevelWarn, "Lost lock", slog.String("lock", name),
-			slog.String("by", by), slog.String("service", s.serviceKind()))
+			slog.String("scope", s.scope()), slog.String("by", by), slog.String("service", s.serviceKind()))
 	}
 }

@@ -107,9 +107,20 @@ func TestMessagesTellTheLifeOfAHold(t *testing.T) {
 
 	g := mustLock(t, "x", lockutils.External(), lockutils.WithPrefix("p"))
 	mustUnlock(t, g)
-	for _, m := range r.want(t, "Acquiring lock: lock path", "Acquired lock: lock path waited", "Released lock: held lock path") {
-		if m.attrs["path"].String() != filepath.Join(dir, "p-x") || m.attrs["lock"].String() != "x" {
+	for _, m := range r.want(t, "Acquiring lock: lock path scope", "Acquired lock: lock path scope waited", "Released lock: held lock path scope") {
+		if m.attrs["path"].String() != filepath.Join(dir, "p-x") || m.attrs["scope"].String() != "p" || m.attrs["lock"].String() != "x" {
 			t.Errorf("%v", m)
+		}
+	}
+}
+
+func TestMessagesNameTheContainer(t *testing.T) {
+	r := record(t, slog.LevelDebug)
+	container := &lockutils.Semaphores{Name: "volumes"}
+	mustUnlock(t, mustLock(t, "x", lockutils.WithSemaphores(container), lockutils.WithPrefix("p")))
+	for _, m := range r.want(t, "Acquiring lock: lock scope", "Acquired lock: lock scope waited", "Released lock: held lock scope") {
+		if scope := m.attrs["scope"].String(); scope != "volumes/p" {
+			t.Errorf("scope %q", scope)
 		}
 	}
 }
@@ -136,7 +147,7 @@ func TestMessagesNameTheFunctionThatIsWrapped(t *testing.T) {
 		"counter).add":           func() { lockutils.Synchronized("x", n.add)(1) },
 		"MessagesName":           func() { lockutils.Synchronized("x", func() {})() },
 		"lockutils_test":         func() { _ = lockutils.Synchronized("x", func(context.Context) error { return nil })(t.Context()) },
-		"lockutils_test.wrapped": func() { _ = lockutils.SynchronizedWithPrefix("p")("x", wrapped)() },
+		"lockutils_test.wrapped": func() { _ = lockutils.SynchronizedWithPrefix("")("x", wrapped)() },
 	} {
 		call()
 		for _, m := range r.want(t, "Acquiring lock: by lock", "Acquired lock: by lock waited", "Released lock: by held lock") {

@@ -142,7 +142,7 @@ func wantAcquireError(t testing.TB, err error, name, path string, reason error) 
 	}
 	wantError(t, err, reason)
 	parts := []string{failed.Err.Error()}
-	for _, named := range []string{name, path} {
+	for _, named := range []string{name, path, failed.Scope} {
 		if named != "" {
 			parts = append(parts, strconv.Quote(named))
 		}

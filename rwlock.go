@@ -1,7 +1,9 @@
 package lockutils
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/lockutils/lockutils/internal/queue"
@@ -114,6 +116,13 @@ func (l *ReaderWriterLock) try(m queue.Mode) bool {
 	return ok
 }
 
+// mustAcquire is for waits that nothing can end but success.
+func mustAcquire(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
 type readLocker ReaderWriterLock
 
 func (r *readLocker) Lock()   { (*ReaderWriterLock)(r).RLock() }
@@ -122,7 +131,13 @@ func (r *readLocker) Unlock() { (*ReaderWriterLock)(r).RUnlock() }
 // ReaderWriterLocks is a container of named reader-writer locks. The zero value is ready for use.
 //
 // A name costs memory only while its lock is held or waited for. A ReaderWriterLocks must not be copied after first use.
-type ReaderWriterLocks struct{ table container }
+type ReaderWriterLocks struct {
+	// Name tells the container from others in errors and log messages, see [AcquireError]. It has no
+	// other meaning. It must not change after first use.
+	Name string
+
+	table container
+}
 
 // Get returns the lock of that name. It costs nothing: the handle keeps nothing alive, and handles of equal names of one
 // container are equal.
@@ -134,6 +149,8 @@ func (c *ReaderWriterLocks) Get(name string) NamedReaderWriterLock {
 func (c *ReaderWriterLocks) Len() int { return c.table.len() }
 
 func (c *ReaderWriterLocks) locks() *queue.Table { return c.table.get(1) }
+
+func (c *ReaderWriterLocks) scope() string { return cmp.Or(c.Name, "reader-writer locks") }
 
 // A NamedReaderWriterLock is the handle of a named [ReaderWriterLock]; see [ReaderWriterLocks.Get]. The
 // zero value belongs to no container and cannot be used.
@@ -148,7 +165,7 @@ func (l NamedReaderWriterLock) Lock() { mustAcquire(l.LockContext(context.Backgr
 // LockContext takes the lock as a writer, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
 // is an error that wraps [ErrOptions].
 func (l NamedReaderWriterLock) LockContext(ctx context.Context) error {
-	return acquireNamed(ctx, l.owner.locks(), l.name, queue.Exclusive, queue.Fair)
+	return l.failed(acquireNamed(ctx, l.owner.locks(), l.name, queue.Exclusive, queue.Fair))
 }
 
 // TryLock takes the lock as a writer if it is free, and reports whether it did.
@@ -159,7 +176,7 @@ func (l NamedReaderWriterLock) TryLock() bool {
 // Unlock releases a writer's hold. It panics if there is none.
 func (l NamedReaderWriterLock) Unlock() {
 	if !releaseNamed(l.owner.locks(), l.name, queue.Exclusive) {
-		panicNotHeld("ReaderWriterLock", "Unlock", l.name)
+		panic(fmt.Sprintf("lockutils: Unlock of %s, which no writer holds", title(l.owner.scope(), l.name)))
 	}
 }
 
@@ -169,7 +186,7 @@ func (l NamedReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Back
 // RLockContext takes the lock as a reader, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
 // is an error that wraps [ErrOptions].
 func (l NamedReaderWriterLock) RLockContext(ctx context.Context) error {
-	return acquireNamed(ctx, l.owner.locks(), l.name, queue.Shared, queue.Fair)
+	return l.failed(acquireNamed(ctx, l.owner.locks(), l.name, queue.Shared, queue.Fair))
 }
 
 // TryRLock takes the lock as a reader if neither a writer holds it nor anybody waits for it, and reports whether it did.
@@ -180,7 +197,7 @@ func (l NamedReaderWriterLock) TryRLock() bool {
 // RUnlock releases one reader's hold. It panics if there is none.
 func (l NamedReaderWriterLock) RUnlock() {
 	if !releaseNamed(l.owner.locks(), l.name, queue.Shared) {
-		panicNotHeld("ReaderWriterLock", "RUnlock", l.name)
+		panic(fmt.Sprintf("lockutils: RUnlock of %s, which no reader holds", title(l.owner.scope(), l.name)))
 	}
 }
 
@@ -189,6 +206,14 @@ func (l NamedReaderWriterLock) RLocker() sync.Locker { return namedReadLocker(l)
 
 // Name returns the lock's name.
 func (l NamedReaderWriterLock) Name() string { return l.name }
+
+// failed returns the error of a call, whose reason is err.
+func (l NamedReaderWriterLock) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &AcquireError{Scope: l.owner.scope(), Name: l.name, Err: err}
+}
 
 type namedReadLocker NamedReaderWriterLock
 

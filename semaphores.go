@@ -1,6 +1,7 @@
 package lockutils
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -13,6 +14,10 @@ import (
 //
 // A name costs memory only while a permit of it is held or waited for. A Semaphores must not be copied after first use.
 type Semaphores struct {
+	// Name tells the container from others in errors and log messages, see [AcquireError]. It has no
+	// other meaning. It must not change after first use.
+	Name string
+
 	permits int64 // 0 means 1
 	table   container
 }
@@ -34,6 +39,8 @@ func (s *Semaphores) Len() int { return s.table.len() }
 
 func (s *Semaphores) locks() *queue.Table { return s.table.get(max(s.permits, 1)) }
 
+func (s *Semaphores) scope() string { return cmp.Or(s.Name, "semaphores") }
+
 // A Semaphore is the handle of a named semaphore; see [Semaphores.Get]. A lock taken with [WithSemaphores] and without
 // a prefix takes a permit of the semaphore of its name. The zero Semaphore belongs to no container and cannot be used.
 type Semaphore struct {
@@ -46,9 +53,9 @@ type Semaphore struct {
 // [ErrDeadlock].
 func (s Semaphore) Acquire(ctx context.Context) error {
 	if checkHeld(ctx, "", s.name, &settings{semaphores: s.owner}) == wouldDeadlock {
-		return &AcquireError{Name: s.name, Err: ErrDeadlock}
+		return s.failed(ErrDeadlock)
 	}
-	return acquireNamed(ctx, s.owner.locks(), s.name, queue.Exclusive, queue.Barging)
+	return s.failed(acquireNamed(ctx, s.owner.locks(), s.name, queue.Exclusive, queue.Barging))
 }
 
 // TryAcquire takes a permit if one is free, and reports whether it did.
@@ -60,12 +67,20 @@ func (s Semaphore) TryAcquire() bool {
 // is for its guard to release.
 func (s Semaphore) Release() {
 	if !releaseNamed(s.owner.locks(), s.name, queue.Exclusive) {
-		panic(fmt.Sprintf("lockutils: Release of semaphore %q, which nobody holds", s.name))
+		panic(fmt.Sprintf("lockutils: Release of %s, which nobody holds", title(s.owner.scope(), s.name)))
 	}
 }
 
 // Name returns the semaphore's name.
 func (s Semaphore) Name() string { return s.name }
+
+// failed returns the error of a call, whose reason is err.
+func (s Semaphore) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &AcquireError{Scope: s.owner.scope(), Name: s.name, Err: err}
+}
 
 // A container is a table of named locks that is made when it is first needed.
 type container struct{ table atomic.Pointer[queue.Table] }
@@ -93,11 +108,11 @@ func (c *container) len() int {
 
 func acquireNamed(ctx context.Context, t *queue.Table, name string, m queue.Mode, o queue.Order) error {
 	if err := usable(ctx); err != nil {
-		return &AcquireError{Name: name, Err: err}
+		return err
 	}
 	h, err := t.Acquire(ctx, queue.Key{Name: name}, m, o)
 	if err != nil {
-		return &AcquireError{Name: name, Err: ended(ctx)}
+		return ended(ctx)
 	}
 	h.Forget()
 	return nil
