@@ -2,7 +2,7 @@ package prove
 
 import "testing"
 
-// A script is a history written as events one after the other, each at an instant of its own.
+// script returns a history of events that follow one another without overlap.
 func script(events ...event) history {
 	for i := range events {
 		events[i].Call = int64(10 * (i + 1))
@@ -23,39 +23,53 @@ func TestModelTellsLegalHistoriesFromOthers(t *testing.T) {
 		history history
 	}{
 		"one after the other": {1, true, script(
-			of(enter, 1, plainAsk), of(leave, 1, plainAsk), of(enter, 2, plainAsk), of(leave, 2, plainAsk))},
-		"two at once":                  {1, false, script(of(enter, 1, plainAsk), of(enter, 2, plainAsk))},
-		"two at once with two permits": {2, true, script(of(enter, 1, plainAsk), of(enter, 2, plainAsk))},
+			of(enter, 1, plain), of(leave, 1, plain), of(enter, 2, plain), of(leave, 2, plain))},
+		"two at once":                  {1, false, script(of(enter, 1, plain), of(enter, 2, plain))},
+		"two at once with two permits": {2, true, script(of(enter, 1, plain), of(enter, 2, plain))},
 		"three at once with two permits": {2, false, script(
-			of(enter, 1, plainAsk), of(enter, 2, plainAsk), of(enter, 3, plainAsk))},
-		"readers together":                              {1, true, script(of(enter, 1, readAsk), of(enter, 2, readAsk))},
-		"a reader beside a writer":                      {1, false, script(of(enter, 1, plainAsk), of(enter, 2, readAsk))},
-		"a writer beside a reader":                      {1, false, script(of(enter, 1, readAsk), of(enter, 2, plainAsk))},
-		"a writer beside a reader with several permits": {3, false, script(of(enter, 1, readAsk), of(enter, 2, plainAsk))},
-		"released twice":                                {1, false, script(of(enter, 1, plainAsk), of(leave, 1, plainAsk), of(leave, 1, plainAsk))},
-		"not held, truly":                               {1, true, script(of(enter, 1, plainAsk), of(leave, 1, plainAsk), of(notHeld, 1, plainAsk))},
+			of(enter, 1, plain), of(enter, 2, plain), of(enter, 3, plain))},
+		"readers together": {1, true, script(
+			of(enter, 1, plainShared), of(enter, 2, plainShared))},
+		"a reader beside a writer": {1, false, script(
+			of(enter, 1, plain), of(enter, 2, plainShared))},
+		"a writer beside a reader": {1, false, script(
+			of(enter, 1, plainShared), of(enter, 2, plain))},
+		"a writer beside a reader with several permits": {3, false, script(
+			of(enter, 1, plainShared), of(enter, 2, plain))},
+		"released twice": {1, false, script(
+			of(enter, 1, plain), of(leave, 1, plain), of(leave, 1, plain))},
+		"not held when it is not": {1, true, script(
+			of(enter, 1, plain), of(leave, 1, plain), of(notHeld, 1, plain))},
 		"not held though it is": {1, false, script(
-			of(enter, 1, plainAsk), of(notHeld, 1, plainAsk), of(leave, 1, plainAsk))},
-		"refused for a holder":          {1, true, script(of(enter, 1, plainAsk), of(refuse, 2, plainAsk))},
-		"refused for nothing":           {1, false, script(of(refuse, 2, plainAsk))},
-		"a reader refused for a reader": {1, false, script(of(enter, 1, readAsk), of(refuse, 2, readAsk))},
-		"waiting for a holder":          {1, true, script(of(enter, 1, plainAsk), of(arrive, 2, plainAsk), of(wait, 2, plainAsk))},
-		"waiting for nothing":           {1, false, script(of(arrive, 2, plainAsk), of(wait, 2, plainAsk))},
+			of(enter, 1, plain), of(notHeld, 1, plain), of(leave, 1, plain))},
+		"refused for a holder": {1, true, script(of(enter, 1, plain), of(refuse, 2, plain))},
+		"refused while free":   {1, false, script(of(refuse, 2, plain))},
+		"a reader refused for a reader": {1, false, script(
+			of(enter, 1, plainShared), of(refuse, 2, plainShared))},
+		"waiting for a holder": {1, true, script(
+			of(enter, 1, plain), of(arrive, 2, plain), of(wait, 2, plain))},
+		"waiting for a free lock": {1, false, script(of(arrive, 2, plain), of(wait, 2, plain))},
 		"a reader behind a waiting writer": {1, true, script(
-			of(enter, 1, readAsk), of(arrive, 2, plainAsk), of(arrive, 3, readAsk), of(wait, 2, plainAsk), of(wait, 3, readAsk))},
+			of(enter, 1, plainShared), of(arrive, 2, plain), of(arrive, 3, plainShared),
+			of(wait, 2, plain), of(wait, 3, plainShared))},
 		"a reader left asleep when the writer has gone": {1, false, script(
-			of(enter, 1, readAsk), of(arrive, 2, plainAsk), of(arrive, 3, readAsk), of(withdraw, 2, plainAsk), of(wait, 3, readAsk))},
+			of(enter, 1, plainShared), of(arrive, 2, plain), of(arrive, 3, plainShared),
+			of(withdraw, 2, plain), of(wait, 3, plainShared))},
 		"in order of arrival": {1, true, script(
-			of(arrive, 1, fairAsk), of(arrive, 2, fairAsk), of(enter, 1, fairAsk), of(leave, 1, fairAsk), of(enter, 2, fairAsk))},
-		"out of order": {1, false, script(of(arrive, 1, fairAsk), of(arrive, 2, fairAsk), of(enter, 2, fairAsk))},
+			of(arrive, 1, fair), of(arrive, 2, fair), of(enter, 1, fair),
+			of(leave, 1, fair), of(enter, 2, fair))},
+		"out of order": {1, false, script(of(arrive, 1, fair), of(arrive, 2, fair), of(enter, 2, fair))},
 		"overtaking where that is allowed": {1, true, script(
-			of(arrive, 1, plainAsk), of(arrive, 2, plainAsk), of(enter, 2, plainAsk))},
-		"overtaking by a fair request":     {1, false, script(of(arrive, 1, plainAsk), of(arrive, 2, fairAsk), of(enter, 2, fairAsk))},
-		"overtaking of a fair request":     {1, false, script(of(arrive, 1, fairAsk), of(arrive, 2, plainAsk), of(enter, 2, plainAsk))},
-		"removed while free":               {1, true, script(of(enter, 1, plainAsk), of(leave, 1, plainAsk), of(remove, 0, plainAsk))},
-		"removed while held":               {1, false, script(of(enter, 1, plainAsk), of(remove, 0, plainAsk))},
-		"not removed though free":          {1, false, script(of(inUse, 0, plainAsk))},
-		"not removed since somebody waits": {1, true, script(of(arrive, 1, plainAsk), of(inUse, 0, plainAsk))},
+			of(arrive, 1, plain), of(arrive, 2, plain), of(enter, 2, plain))},
+		"overtaking by a fair request": {1, false, script(
+			of(arrive, 1, plain), of(arrive, 2, fair), of(enter, 2, fair))},
+		"overtaking of a fair request": {1, false, script(
+			of(arrive, 1, fair), of(arrive, 2, plain), of(enter, 2, plain))},
+		"removed while free": {1, true, script(
+			of(enter, 1, plain), of(leave, 1, plain), of(remove, 0, plain))},
+		"removed while held":              {1, false, script(of(enter, 1, plain), of(remove, 0, plain))},
+		"not removed though free":         {1, false, script(of(inUse, 0, plain))},
+		"not removed because of a waiter": {1, true, script(of(arrive, 1, plain), of(inUse, 0, plain))},
 	} {
 		if v := check(c.history, c.permits, t.TempDir()); (v == nil) != c.legal {
 			t.Errorf("%s: legal %v, want %v:\n%v", name, v == nil, c.legal, c.history)
@@ -64,7 +78,7 @@ func TestModelTellsLegalHistoriesFromOthers(t *testing.T) {
 }
 
 func TestRefusalAmidOtherOperationsProvesNothing(t *testing.T) {
-	h := script(of(refuse, 1, plainAsk), of(enter, 2, plainAsk), of(leave, 2, plainAsk))
+	h := script(of(refuse, 1, plain), of(enter, 2, plain), of(leave, 2, plain))
 	h[0].Return = h[1].Call
 	if v := check(h, 1, t.TempDir()); v != nil {
 		t.Error(v)
@@ -74,22 +88,23 @@ func TestRefusalAmidOtherOperationsProvesNothing(t *testing.T) {
 func TestViolationIsShownByTheShortestHistory(t *testing.T) {
 	var events []event
 	for id := range 20 {
-		events = append(events, of(enter, 10+id, plainAsk), of(refuse, 100+id, plainAsk), of(leave, 10+id, plainAsk))
+		events = append(events, of(enter, 10+id, plain), of(refuse, 100+id, plain), of(leave, 10+id, plain))
 	}
-	events = append(events, of(enter, 1, plainAsk), of(enter, 2, plainAsk), of(leave, 1, plainAsk), of(leave, 2, plainAsk))
+	events = append(events,
+		of(enter, 1, plain), of(enter, 2, plain), of(leave, 1, plain), of(leave, 2, plain))
 	for id := range 20 {
-		events = append(events, of(enter, 40+id, readAsk), of(leave, 40+id, readAsk))
+		events = append(events, of(enter, 40+id, plainShared), of(leave, 40+id, plainShared))
 	}
 	v := check(script(events...), 1, t.TempDir())
 	if v == nil {
 		t.Fatal("no violation")
 	}
 	if len(v.history) != 4 {
-		t.Errorf("it takes %d events:\n%v", len(v.history), v.history)
+		t.Errorf("%d events, want 4:\n%v", len(v.history), v.history)
 	}
 	for _, e := range v.history {
 		if id := e.Request.ID; id != 1 && id != 2 {
-			t.Errorf("%v has nothing to do with it", e)
+			t.Errorf("%v is not needed to show the violation", e)
 		}
 	}
 }

@@ -12,15 +12,21 @@ import (
 // A violation is a history that no order of its events explains.
 type violation struct {
 	permits int
-	history history // the shortest part of it that shows the same
-	picture string  // the path of the checker's picture
+	history history // minimised
+	picture string  // path of the visualisation
 }
 
 func (v *violation) String() string {
-	return fmt.Sprintf("no lock with %d permits has this history:\n%vpicture: %s", v.permits, v.history, v.picture)
+	return fmt.Sprintf(
+		"no lock with %d permits has this history:\n%vpicture: %s",
+		v.permits,
+		v.history,
+		v.picture,
+	)
 }
 
-// check returns nil if the history is one of a lock with that many permits. The picture of a violation is put into dir.
+// check returns nil if a lock with that many permits can produce the history.
+// It writes the visualisation of a violation into dir.
 func check(h history, permits int, dir string) *violation {
 	h = h.decisive()
 	if h.legal(permits) {
@@ -31,7 +37,7 @@ func check(h history, permits int, dir string) *violation {
 	return v
 }
 
-// decisive returns the events that the model has something to say about.
+// decisive returns the events that the model can judge.
 func (h history) decisive() history {
 	var kept history
 	for i, e := range h {
@@ -45,7 +51,7 @@ func (h history) decisive() history {
 	return kept
 }
 
-// overlapped reports whether another event is under way at the same time as event i.
+// overlapped reports whether event i overlaps another event in time.
 func (h history) overlapped(i int) bool {
 	return slices.ContainsFunc(slices.Concat(h[:i], h[i+1:]), func(e event) bool {
 		return e.Call <= h[i].Return && h[i].Call <= e.Return
@@ -64,11 +70,11 @@ func (h history) legal(permits int) bool {
 	return porcupine.CheckOperations(model(permits), h.operations())
 }
 
-// shortest leaves out of an illegal history what is not needed to show that it is illegal.
+// shortest returns a minimal illegal part of an illegal history.
 //
-// What is left out must not be what makes the rest illegal: a release without its acquisition would be. So a request
-// goes as a whole, with its arrival and release, and only if no event that stays was legal on account of it: a refusal,
-// or a wait.
+// Dropping events must not itself make the rest illegal, as dropping an acquisition but not its
+// release would. So a request is dropped as a whole, with its arrival and release. It stays if it
+// may be the reason for a refusal or a wait that stays.
 func (h history) shortest(permits int) history {
 	for size := len(h); size > 0; {
 		shorter := false
@@ -87,11 +93,11 @@ func (h history) shortest(permits int) history {
 	return h
 }
 
-// drop leaves out the events from index from on, size of them, with all that belongs to the same requests, but nothing
-// that may be the reason for what stays.
+// drop returns the history without size events from index from on and without the rest of their
+// requests. It keeps whatever may be the reason for an event that stays.
 func (h history) drop(from, size int) history {
 	dropped := map[int]bool{} // requests
-	single := map[int]bool{}  // indexes of events that concern no request's hold
+	single := map[int]bool{}  // indexes of events outside a request's life cycle
 	for i := from; i < min(from+size, len(h)); i++ {
 		if h[i].Action.changes() {
 			dropped[h[i].Request.ID] = true
@@ -110,8 +116,8 @@ func (h history) drop(from, size int) history {
 	return rest
 }
 
-// keepReasons takes back what is to be dropped and may be the reason for an event that stays. It reports whether there
-// was any, since that may then need a reason itself.
+// keepReasons removes from dropped each request that may be the reason for an event that stays.
+// It reports whether it removed any: such a request may need a reason itself.
 func (h history) keepReasons(dropped, single map[int]bool) (any bool) {
 	for i, e := range h {
 		if !e.Action.needsReason() || single[i] || dropped[e.Request.ID] {
@@ -127,18 +133,18 @@ func (h history) keepReasons(dropped, single map[int]bool) (any bool) {
 	return any
 }
 
-// changes reports whether the action is a part of a request's life.
+// changes reports whether the action is a step in the life cycle of a request.
 func (a action) changes() bool {
 	return a == arrive || a == enter || a == withdraw || a == leave
 }
 
-// ofRequest reports whether the action makes no sense without the others of its request.
+// ofRequest reports whether the action has no meaning without the others of its request.
 func (a action) ofRequest() bool { return a.changes() || a == wait || a == notHeld }
 
-// needsReason reports whether the action is legal only on account of some other request.
+// needsReason reports whether another request must exist for the action to be legal.
 func (a action) needsReason() bool { return a == refuse || a == inUse || a == wait }
 
-// span returns when a request may have held the lock, or stood in its queue.
+// span returns the interval in which a request may have held the lock or waited for it.
 func (h history) span(id int) (first, last int64) {
 	ended := false
 	for _, e := range h {
@@ -157,7 +163,7 @@ func (h history) span(id int) (first, last int64) {
 	return first, last
 }
 
-// draw saves the picture of the violation and returns its path.
+// draw writes the visualisation of the violation and returns its path.
 func (v *violation) draw(dir string) string {
 	m := model(v.permits)
 	_, info := porcupine.CheckOperationsVerbose(m, v.history.operations(), 0)

@@ -8,18 +8,23 @@ import (
 	"github.com/lockutils/lockutils/internal/filelock"
 )
 
-// linuxContenders need more than every system, and the portable engine, has.
+// linuxContenders need the Linux engine.
 var (
-	fairFiles  = contender{"Lock with External, Fair and Shared, mixed", 1, allAsks, fileOptions()}
-	fcntlFiles = contender{"Lock with External and WithFcntl", 1, plainAsks, fileOptions(lockutils.WithFcntl())}
+	fairFiles  = contender{"Lock with External, Fair and Shared, mixed", 1, mixedRequests, fileOptions()}
+	fcntlFiles = contender{
+		"Lock with External and WithFcntl",
+		1,
+		plainRequests,
+		fileOptions(lockutils.WithFcntl()),
+	}
 
 	linuxContenders = forSystemEngine(fairFiles, fcntlFiles)
 )
 
-// portable makes a process use the engine of other systems.
+// portable selects the portable engine in the environment of a process.
 const portable = filelock.EngineVariable + "=portable"
 
-// forSystemEngine returns its arguments, or nothing if all is to run with the portable engine.
+// forSystemEngine returns its arguments, or nil if the whole run uses the portable engine.
 func forSystemEngine[T any](list ...T) []T {
 	if filelock.EngineVariable+"="+os.Getenv(filelock.EngineVariable) == portable {
 		return nil
@@ -27,6 +32,6 @@ func forSystemEngine[T any](list ...T) []T {
 	return list
 }
 
-var linuxStorms = trials(stormTitle, stormTrials(linuxContenders, fileStormWorkers)...)
+var linuxAllAtOnce = trials(allAtOnceTitle, allAtOnceTrials(linuxContenders, fileLoadClients)...)
 
-func TestGoroutinesAllAtOnceOnLinux(t *testing.T) { linuxStorms.run(t) }
+func TestGoroutinesAllAtOnceOnLinux(t *testing.T) { linuxAllAtOnce.run(t) }

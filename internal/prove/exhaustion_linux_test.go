@@ -16,82 +16,95 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a lock file needs runs out: descriptors, and space for files.
+// These trials take away what a lock file needs: descriptors, and space for files.
 
-var exhaustion = trials("resources exhausted",
-	trial{"descriptors", 2, func(t *testing.T, e *effort) { exhaustDescriptors(t, e) }},
-	trial{"descriptors, portable engine", 1, func(t *testing.T, e *effort) { exhaustDescriptors(t, e, portable) }},
-	trial{"file system full", 1, fillFileSystem},
+var exhaustionTrials = trials(
+	"resources exhausted",
+	trial{"descriptors", 2, func(t *testing.T, st *stats) { descriptorsExhausted(t, st) }},
+	trial{
+		"descriptors, portable engine",
+		1,
+		func(t *testing.T, st *stats) { descriptorsExhausted(t, st, portable) },
+	},
+	trial{"file system full", 1, fileSystemFull},
 )
 
-func TestResourcesExhausted(t *testing.T) { exhaustion.run(t) }
+func TestResourcesExhausted(t *testing.T) { exhaustionTrials.run(t) }
 
-// A need is an order to a process with few descriptors.
-type need struct {
+// An exhaustRequest tells a process with few descriptors to acquire locks.
+type exhaustRequest struct {
 	Contender string
 	Dir       string
 	Seed      [2]uint64
 	Last      bool
 }
 
-// A hardship is the answer.
-type hardship struct {
-	Refusals int // for want of a descriptor
-	Granted  int
+// An exhaustion is the reply to an exhaustRequest.
+type exhaustion struct {
+	Refusals int // acquisitions that failed with EMFILE
+	Acquired int
 	Leftover string
 }
 
-func init() { roles["pauper"] = servePauper }
+func init() { roles["exhausted"] = serveExhausted }
 
 const (
-	pauperMeans    = 6 // descriptors that are free at most
-	pauperRequests = 8 // at once
+	maxFreeDescriptors = 6 // upper bound of the random number
+	exhaustedRequests  = 8 // concurrent
 )
 
-// servePauper takes locks with less descriptors than that would take.
-func servePauper() error {
-	before := takeStock()
+// serveExhausted acquires locks with fewer descriptors than they need.
+func serveExhausted() error {
+	before := currentResources()
 	limit := &syscall.Rlimit{Cur: 64, Max: 64}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, limit); err != nil {
 		return err
 	}
-	return serve(func(n need) (hardship, error) {
-		if n.Last {
-			return hardship{Leftover: before.leftover(grace)}, nil
+	return serve(func(req exhaustRequest) (exhaustion, error) {
+		if req.Last {
+			return exhaustion{Leftover: before.leftover(grace)}, nil
 		}
-		before.goroutines = takeStock().goroutines
-		c, err := contenderNamed(n.Contender)
+		before.goroutines = currentResources().goroutines
+		c, err := contenderNamed(req.Contender)
 		if err != nil {
-			return hardship{}, err
+			return exhaustion{}, err
 		}
-		return n.endure(c.open(n.Dir), c.asks, rand.New(rand.NewPCG(n.Seed[0], n.Seed[1])))
+		return req.acquireExhausted(
+			c.open(req.Dir),
+			c.requests,
+			rand.New(rand.NewPCG(req.Seed[0], req.Seed[1])),
+		)
 	})
 }
 
-// endure asks for several locks at once while there are few descriptors or none, and then, when there are enough again,
-// for one more.
-func (n need) endure(s subject, asks []request, random *rand.Rand) (h hardship, err error) {
-	var spent []*os.File
+// acquireExhausted makes concurrent requests while few descriptors or none are free.
+// Then it frees the descriptors and checks that each kind of request succeeds.
+func (req exhaustRequest) acquireExhausted(
+	s subject,
+	requests []request,
+	random *rand.Rand,
+) (result exhaustion, err error) {
+	var opened []*os.File
 	for {
 		f, err := os.Open(os.DevNull)
 		if err != nil {
 			break
 		}
-		spent = append(spent, f)
+		opened = append(opened, f)
 	}
 	release := func(n int) {
-		for _, f := range spent[:n] {
+		for _, f := range opened[:n] {
 			_ = f.Close()
 		}
-		spent = spent[n:]
+		opened = opened[n:]
 	}
-	release(random.IntN(pauperMeans))
+	release(random.IntN(maxFreeDescriptors))
 	var refusals, granted atomic.Int64
-	var requests sync.WaitGroup
-	failures := make(chan error, pauperRequests)
-	for i := range pauperRequests {
-		name, r := fmt.Sprint("pauper-", i%(pauperRequests-2)), asks[random.IntN(len(asks))]
-		requests.Go(func() {
+	var inFlight sync.WaitGroup
+	failures := make(chan error, exhaustedRequests)
+	for i := range exhaustedRequests {
+		name, r := fmt.Sprint("exhausted-", i%(exhaustedRequests-2)), requests[random.IntN(len(requests))]
+		inFlight.Go(func() {
 			g, err := s.lock(context.Background(), name, r)
 			switch {
 			case err == nil:
@@ -104,69 +117,73 @@ func (n need) endure(s subject, asks []request, random *rand.Rand) (h hardship, 
 			}
 		})
 	}
-	requests.Wait()
+	inFlight.Wait()
 	close(failures)
 	for failure := range failures {
 		err = errors.Join(err, failure)
 	}
-	release(len(spent))
+	release(len(opened))
 	if err != nil {
-		return h, err
+		return result, err
 	}
-	for _, r := range asks {
-		g, err := s.lock(context.Background(), "pauper-0", r)
+	for _, r := range requests {
+		g, err := s.lock(context.Background(), "exhausted-0", r)
 		if err != nil {
-			return h, fmt.Errorf("with descriptors free again: %w", err)
+			return result, fmt.Errorf("with descriptors free again: %w", err)
 		}
 		if err := g.Unlock(); err != nil {
-			return h, err
+			return result, err
 		}
 	}
-	return hardship{Refusals: int(refusals.Load()), Granted: int(granted.Load())}, nil
+	return exhaustion{Refusals: int(refusals.Load()), Acquired: int(granted.Load())}, nil
 }
 
-func exhaustDescriptors(t *testing.T, e *effort, environment ...string) {
+func descriptorsExhausted(t *testing.T, st *stats, environment ...string) {
 	contenders := slices.Concat(fileContenders, linuxContenders)
 	if len(environment) > 0 {
 		contenders = fileContenders
 	}
-	for n := 0; e.goesOn() && !t.Failed(); {
-		p := startPeer(t, "pauper", environment...)
+	for n := 0; st.timeLeft() && !t.Failed(); {
+		p := startPeer(t, "exhausted", environment...)
 		dir := t.TempDir()
 		for _, c := range contenders {
 			for range 10 {
 				n++
-				e.exhaust(t, p, need{Contender: c.name, Dir: dir, Seed: [2]uint64{e.seed, uint64(n)}})
+				st.exhaustDescriptors(
+					t,
+					p,
+					exhaustRequest{Contender: c.name, Dir: dir, Seed: [2]uint64{st.seed, uint64(n)}},
+				)
 			}
 		}
-		e.exhaust(t, p, need{Last: true})
+		st.exhaustDescriptors(t, p, exhaustRequest{Last: true})
 		p.kill()
 		if !t.Failed() {
-			e.expectSwept(t, dir)
+			st.expectSwept(t, dir)
 		}
 	}
 }
 
-// exhaust gives the order and looks at the answer.
-func (e *effort) exhaust(t *testing.T, p *peer, n need) {
+// exhaustDescriptors sends the request and records the reply.
+func (st *stats) exhaustDescriptors(t *testing.T, p *peer, req exhaustRequest) {
 	t.Helper()
-	p.order(t, n)
-	var h hardship
-	err := p.answer(&h, patience)
+	p.send(t, req)
+	var result exhaustion
+	err := p.receive(&result, waitLimit)
 	switch {
 	case errors.Is(err, errHung):
-		e.found(t, hangs, 1, "%v", err)
+		st.found(t, hangs, 1, "%v", err)
 	case err != nil:
 		t.Fatal(err)
-	case h.Leftover != "":
-		e.found(t, leftovers, 1, "%s", h.Leftover)
+	case result.Leftover != "":
+		st.found(t, leftovers, 1, "%s", result.Leftover)
 	}
-	e.count(operations, h.Granted)
-	e.count(refusals, h.Refusals)
+	st.count(operations, result.Acquired)
+	st.count(refusals, result.Refusals)
 }
 
-// fillFileSystem takes locks on a file system that has no room for another file.
-func fillFileSystem(t *testing.T, e *effort) {
+// fileSystemFull acquires locks on a file system without room for another file.
+func fileSystemFull(t *testing.T, st *stats) {
 	dir := t.TempDir()
 	err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,nr_inodes=8")
 	needs(t, "full file system", err)
@@ -175,18 +192,18 @@ func fillFileSystem(t *testing.T, e *effort) {
 			t.Error(err)
 		}
 	}()
-	// The portable engine differs here in nothing that matters, and the process has chosen its engine already.
-	for n := 0; e.goesOn() && !t.Failed(); n++ {
+	// The portable engine opens files in the same way, so that it needs no trial of its own.
+	for n := 0; st.timeLeft() && !t.Failed(); n++ {
 		for _, c := range slices.Concat(fileContenders, linuxContenders) {
-			e.fill(t, dir, c)
+			st.fillFileSystem(t, dir, c)
 		}
 	}
 }
 
-func (e *effort) fill(t *testing.T, dir string, c contender) {
+func (st *stats) fillFileSystem(t *testing.T, dir string, c contender) {
 	t.Helper()
 	s := c.open(dir)
-	r := c.asks[0]
+	r := c.requests[0]
 	mustTake := func(when, name string) {
 		t.Helper()
 		g, err := s.lock(context.Background(), name, r)
@@ -196,7 +213,7 @@ func (e *effort) fill(t *testing.T, dir string, c contender) {
 		if err != nil {
 			t.Errorf("%s, %s: %v", c.name, when, err)
 		}
-		e.count(operations, 1)
+		st.count(operations, 1)
 	}
 	mustTake("before", "there")
 	data := filepath.Join(dir, "data")
@@ -214,12 +231,12 @@ func (e *effort) fill(t *testing.T, dir string, c contender) {
 		files++
 	}
 	mustTake("without room for files", "there")
-	before := takeStock()
+	before := currentResources()
 	if g, err := s.lock(context.Background(), "one more", r); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%s, without room for files: %v, %v", c.name, g, err)
 	}
-	e.count(refusals, 1)
-	e.found(t, leftovers, min(1, len(before.leftover(grace))), "after a refusal")
+	st.count(refusals, 1)
+	st.found(t, leftovers, min(1, len(before.leftover(grace))), "after a refusal")
 	for _, name := range names(dir) {
 		_ = os.Remove(filepath.Join(dir, name))
 	}

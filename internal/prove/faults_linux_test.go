@@ -9,111 +9,120 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Faults between processes: clerks keep a ledger under a lock, while something is done to them or to the lock file.
+// Faults between processes: workers update a ledger under a lock while they are killed or stopped,
+// or while the lock file is removed or replaced.
 
 var (
-	killed = trials("processes killed at any instant", faultTrials(func(t *testing.T, e *effort, c charge, env ...string) {
-		o := newOffice(t, e, c, env...)
-		o.until(func() {
-			i := o.anyone()
-			o.clerks[i].kill()
-			o.clerks[i] = o.hire()
-			e.count(kills, 1)
-		})
-		o.conclude()
-	})...)
+	killed = trials(
+		"processes killed at any instant",
+		faultTrials(func(t *testing.T, st *stats, req workerRequest, env ...string) {
+			pool := newWorkerPool(t, st, req, env...)
+			pool.disturbUntilEnd(func() {
+				i := pool.randomWorker()
+				pool.workers[i].kill()
+				pool.workers[i] = pool.start()
+				st.count(kills, 1)
+			})
+			pool.closeAndAudit()
+		})...)
 
-	stopped = trials("processes stopped and continued", faultTrials(func(t *testing.T, e *effort, c charge, env ...string) {
-		o := newOffice(t, e, c, env...)
-		o.until(func() {
-			p := o.clerks[o.anyone()].cmd.Process
-			if err := p.Signal(unix.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
-			o.wait(5 * time.Millisecond)
-			if err := p.Signal(unix.SIGCONT); err != nil {
-				t.Fatal(err)
-			}
-			e.count(stops, 1)
-		})
-		o.conclude()
-	})...)
+	stopped = trials(
+		"processes stopped and continued",
+		faultTrials(func(t *testing.T, st *stats, req workerRequest, env ...string) {
+			pool := newWorkerPool(t, st, req, env...)
+			pool.disturbUntilEnd(func() {
+				p := pool.workers[pool.randomWorker()].cmd.Process
+				if err := p.Signal(unix.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+				pool.wait(5 * time.Millisecond)
+				if err := p.Signal(unix.SIGCONT); err != nil {
+					t.Fatal(err)
+				}
+				st.count(stops, 1)
+			})
+			pool.closeAndAudit()
+		})...)
 
-	strangers = trials("lock files taken away by strangers", faultTrials(func(t *testing.T, e *effort, c charge, env ...string) {
-		o := newOffice(t, e, c, env...)
-		path := filepath.Join(o.charge.Locks, lockName)
-		o.until(func() {
-			o.disturb(path)
-			e.count(removals, 1)
-		})
-		o.close()
-		// Now that nobody disturbs it any more all is as it should be.
-		calm := o.charge
-		o = newOffice(t, e, calm, env...)
-		o.awaitUpdates()
-		o.conclude()
-	})...)
+	outsiders = trials(
+		"lock files removed by other programs",
+		faultTrials(func(t *testing.T, st *stats, req workerRequest, env ...string) {
+			pool := newWorkerPool(t, st, req, env...)
+			path := filepath.Join(pool.request.LockDir, lockName)
+			pool.disturbUntilEnd(func() {
+				pool.disturb(path)
+				st.count(removals, 1)
+			})
+			pool.close()
+			// Without further interference the lock must work again.
+			calm := pool.request
+			pool = newWorkerPool(t, st, calm, env...)
+			pool.awaitUpdates()
+			pool.closeAndAudit()
+		})...)
 )
 
-func TestProcessesKilledAtAnyInstant(t *testing.T)  { killed.run(t) }
-func TestProcessesStoppedAndContinued(t *testing.T) { stopped.run(t) }
-func TestStrangersTakeLockFilesAway(t *testing.T)   { strangers.run(t) }
+func TestProcessesKilledAtAnyInstant(t *testing.T)     { killed.run(t) }
+func TestProcessesStoppedAndContinued(t *testing.T)    { stopped.run(t) }
+func TestLockFilesRemovedByOtherPrograms(t *testing.T) { outsiders.run(t) }
 
-// faultTrials makes a trial of each kind of lock between processes.
-func faultTrials(run func(t *testing.T, e *effort, c charge, environment ...string)) (list []trial) {
+// faultTrials returns one trial for each kind of lock between processes.
+func faultTrials(
+	run func(t *testing.T, st *stats, req workerRequest, environment ...string),
+) (list []trial) {
 	for _, c := range append([]contender{sharedFiles}, linuxContenders...) {
-		list = append(list, trial{c.name, 1, func(t *testing.T, e *effort) {
-			run(t, e, charge{Contender: c.name, Removes: true})
+		list = append(list, trial{c.name, 1, func(t *testing.T, st *stats) {
+			run(t, st, workerRequest{Contender: c.name, Removes: true})
 		}})
 	}
 	c := sharedFiles
-	return append(list, trial{c.name + ", portable engine", 1, func(t *testing.T, e *effort) {
-		run(t, e, charge{Contender: c.name, Removes: true}, portable)
+	return append(list, trial{c.name + ", portable engine", 1, func(t *testing.T, st *stats) {
+		run(t, st, workerRequest{Contender: c.name, Removes: true}, portable)
 	}})
 }
 
-// until does something to the office now and then, for the time of the effort.
-func (o *office) until(disturbance func()) {
-	o.awaitUpdates()
-	for o.e.goesOn() && !o.t.Failed() {
-		o.wait(20 * time.Millisecond)
+// disturbUntilEnd calls disturbance at random times until the trial ends.
+func (pool *workerPool) disturbUntilEnd(disturbance func()) {
+	pool.awaitUpdates()
+	for pool.stats.timeLeft() && !pool.t.Failed() {
+		pool.wait(20 * time.Millisecond)
 		disturbance()
 	}
 }
 
-// wait lets the clerks work for a time that nobody can foresee.
-func (o *office) wait(limit time.Duration) {
-	time.Sleep(time.Duration(o.random.Int64N(int64(limit))))
+// wait lets the workers run for a random time below limit.
+func (pool *workerPool) wait(limit time.Duration) {
+	time.Sleep(time.Duration(pool.random.Int64N(int64(limit))))
 }
 
-// awaitUpdates waits until the ledger is kept.
-func (o *office) awaitUpdates() {
-	o.t.Helper()
+// awaitUpdates waits for the first update of the ledger.
+func (pool *workerPool) awaitUpdates() {
+	pool.t.Helper()
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
-		a, err := auditLedger(o.charge.Desk)
+		a, err := auditLedger(pool.request.Dir)
 		if err != nil || a.updates > 0 {
 			return
 		}
-		if time.Since(start) > patience {
-			o.e.found(o.t, hangs, 1, "after %v nobody has got the lock", patience)
+		if time.Since(start) > waitLimit {
+			pool.stats.found(pool.t, hangs, 1, "no process acquired the lock in %v", waitLimit)
 			return
 		}
 	}
 }
 
-// conclude closes the office and checks what it has done.
-func (o *office) conclude() {
-	o.t.Helper()
-	o.close()
-	o.audit()
-	if !o.t.Failed() {
-		o.e.expectSwept(o.t, o.charge.Locks)
+// closeAndAudit stops the workers, then checks the ledger and the lock path.
+func (pool *workerPool) closeAndAudit() {
+	pool.t.Helper()
+	pool.close()
+	pool.audit()
+	if !pool.t.Failed() {
+		pool.stats.expectSwept(pool.t, pool.request.LockDir)
 	}
 }
 
-// disturb does to the lock file what nobody should.
-func (o *office) disturb(path string) {
-	switch o.random.IntN(3) {
+// disturb removes, renames or replaces the lock file without holding its lock.
+func (pool *workerPool) disturb(path string) {
+	switch pool.random.IntN(3) {
 	case 0:
 		_ = os.Remove(path)
 	case 1:

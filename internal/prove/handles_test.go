@@ -10,7 +10,7 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// A handle is a lock that is released by name and not by guard.
+// A handle is a lock that is released without a guard.
 type handle struct {
 	lock    func(context.Context) error
 	try     func() bool
@@ -40,7 +40,7 @@ func (l handle) guard() guard {
 	return &onceGuard{release: func() error { l.release(); return nil }}
 }
 
-// onceGuard releases once. What it guards does not know one holder from another.
+// onceGuard releases once, for locks that cannot tell one hold from another.
 type onceGuard struct {
 	ended   atomic.Bool
 	release func() error
@@ -109,7 +109,7 @@ func (e external) try(name string, r request) (guard, error) {
 	return orNil(lockutils.ExternalLock(name, append(e.of(r), lockutils.NonBlocking())...))
 }
 
-// interProcess drives InterProcessLock, with one for each path.
+// interProcess drives InterProcessLock with one object for each path.
 type interProcess struct {
 	dir   string
 	locks sync.Map
@@ -119,7 +119,10 @@ func openInterProcess(dir string) subject { return &interProcess{dir: dir} }
 
 func (p *interProcess) get(name string) *lockutils.InterProcessLock {
 	path := filepath.Join(p.dir, name)
-	found, _ := p.locks.LoadOrStore(name, lockutils.NewInterProcessLock(path, lockutils.WithDelay(time.Millisecond)))
+	found, _ := p.locks.LoadOrStore(
+		name,
+		lockutils.NewInterProcessLock(path, lockutils.WithDelay(time.Millisecond)),
+	)
 	return found.(*lockutils.InterProcessLock)
 }
 

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 )
 
-// A mode says whom a holder excludes.
+// A mode says which other holders a holder excludes.
 type mode int
 
 const (
@@ -20,28 +20,31 @@ const (
 
 func (m mode) String() string { return [...]string{"exclusive", "shared"}[m] }
 
-// An action is what an event says has happened to a lock at some instant between its call and its return.
+// An action is what happened to a lock at some instant between the call and return of an event.
 type action int
 
 const (
-	arrive   action = iota // a request has taken its place in the queue
+	arrive   action = iota // a request has joined the queue
 	enter                  // a request has been granted
 	withdraw               // a request has left the queue without the lock
 	leave                  // a holder has released the lock
 	notHeld                // a guard was told that it holds nothing
 	refuse                 // a try was told that the lock is taken
-	wait                   // at a moment when nothing moves, a request is still waiting
-	remove                 // the lock file has been removed, or was found missing
+	wait                   // a request is still waiting while all goroutines are blocked
+	remove                 // the lock file has been removed or did not exist
 	inUse                  // the removal was told that the lock is taken
-	abandon                // a wait has been cancelled; who may have queued, when is not known
+	abandon                // a wait was cancelled; whether and when it queued is unknown
 	sweep                  // unused lock files have been removed
 )
 
 func (a action) String() string {
-	return [...]string{"arrive", "enter", "withdraw", "leave", "not held", "refused", "waits", "remove", "in use", "abandon", "sweep"}[a]
+	return [...]string{
+		"arrive", "enter", "withdraw", "leave", "not held", "refused", "waits",
+		"remove", "in use", "abandon", "sweep",
+	}[a]
 }
 
-// A request is one attempt to get a lock, and its hold if it succeeds.
+// A request is one attempt to acquire a lock, and the hold if it succeeds.
 type request struct {
 	ID   int
 	Mode mode
@@ -51,10 +54,10 @@ type request struct {
 // An event is one entry of a history.
 type event struct {
 	Lock         string // its name; "" for an event that concerns all locks
-	Client       int    // who did it
+	Client       int    // which client caused it
 	Action       action
 	Request      request
-	Call, Return int64 // when it began and had ended; it took place between them
+	Call, Return int64 // it took effect between these times
 }
 
 func (e event) String() string {
@@ -71,10 +74,10 @@ func (e event) String() string {
 	return fmt.Sprintf("%s #%d", s, e.Request.ID)
 }
 
-// A history is what happened to one lock.
+// A history is the events of one lock.
 type history []event
 
-// String lists the events in the order of their calls, with the times counted from the first.
+// String lists the events in the order of their calls, with times relative to the first.
 func (h history) String() string {
 	h = slices.Clone(h)
 	slices.SortStableFunc(h, func(a, b event) int { return cmp.Compare(a.Call, b.Call) })
@@ -85,7 +88,7 @@ func (h history) String() string {
 	return b.String()
 }
 
-// byLock splits events into one history for each lock. Those that concern all locks are in each.
+// byLock splits events into one history for each lock. Events that concern all locks are in each.
 func byLock(events []event) map[string]history {
 	histories := map[string]history{}
 	for _, e := range events {
@@ -103,17 +106,17 @@ func byLock(events []event) map[string]history {
 	return histories
 }
 
-// A clock tells the time of events. Whatever ended before something else began has an earlier time.
+// A clock returns the time of events. If one event ends before another begins, its time is earlier.
 type clock func() int64
 
-// countingClock is the clock of the goroutines of one process.
+// countingClock returns a clock for the goroutines of one process.
 func countingClock() clock {
 	var ticks atomic.Int64
 	return func() int64 { return ticks.Add(1) }
 }
 
-// unsteady returns the clock with pauses now and then, before and after it is read, in which others can come between: between
-// what is done and the time taken down for it, too.
+// unsteady returns the clock with random pauses before and after each reading, so that other
+// goroutines can run between an operation and its timestamp.
 func (c clock) unsteady() clock {
 	return func() int64 {
 		pause()
@@ -123,7 +126,7 @@ func (c clock) unsteady() clock {
 	}
 }
 
-// pause lets others go first, or passes up to some microseconds, or does nothing in most cases.
+// pause yields, or spins for up to some microseconds, or in most cases does nothing.
 func pause() {
 	switch rand.IntN(10) {
 	case 0:
@@ -135,5 +138,5 @@ func pause() {
 	}
 }
 
-// passed is there to pass time with.
+// passed is what pause spins on.
 var passed atomic.Int64

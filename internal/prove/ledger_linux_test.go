@@ -12,25 +12,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A ledger is a number in a file that only the lock under trial keeps right: whoever holds the lock reads it, takes its
-// time, and writes it back with one added. If two do that together an update is lost.
+// A ledger is a counter in a file, protected by nothing but the lock under trial: a holder reads
+// it, pauses, and writes it back incremented. Two holders at once lose an update.
 //
-// It has a witness too, a lock of the simplest kind on the ledger itself, for which nobody ever waits: whoever finds it
-// taken is not alone, and says so in a file of its own.
+// The ledger also has a witness: a flock(2) on the ledger itself, which is only ever tried. A
+// holder that finds the witness locked has met another holder, and records that in a file.
 type ledger struct {
 	dir     string
 	file    *os.File
 	account *os.File
 }
 
-// An account is a process's own count: of the updates that it has begun and of those that it has done. Of a process
-// that was killed they differ by one at most.
+// An account is one process's own count of the updates that it began and of those that it
+// finished. After a kill they differ by at most one.
 const (
 	begunAt = 0
 	doneAt  = numberSize
 )
 
-// numberSize is the length of a number in a file: twenty digits and a newline, so that it is always replaced as a whole.
+// numberSize is the length of a number in a file: twenty digits and a newline, so that a write
+// replaces all of it.
 const numberSize = 21
 
 func ledgerFile(dir string) string  { return filepath.Join(dir, "ledger") }
@@ -38,7 +39,7 @@ func overlapFile(dir string) string { return filepath.Join(dir, "overlaps") }
 
 const accountPrefix = "account-"
 
-// openLedger opens the ledger in dir for a process with an account of that name.
+// openLedger opens the ledger in dir and the account of that name.
 func openLedger(dir, account string) (*ledger, error) {
 	l := &ledger{dir: dir}
 	var err error
@@ -49,8 +50,8 @@ func openLedger(dir, account string) (*ledger, error) {
 	return l, err
 }
 
-// openHigh opens a file with a high descriptor. The kernel closes those of a killed process from the highest down, and the
-// witness must be gone before the lock that it bears witness to.
+// openHigh opens a file with a high descriptor. The kernel closes the descriptors of a killed
+// process from the highest down, and the witness must end before the lock does.
 func openHigh(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -75,7 +76,7 @@ func writeNumber(f *os.File, at int64, n int) error {
 	return err
 }
 
-// write adds one to the ledger, with the pause between reading and writing.
+// write increments the ledger, with a pause between reading and writing.
 func (l *ledger) write(pause func()) error {
 	return l.alone(syscall.LOCK_EX, func() error {
 		before, err := readNumber(l.file, 0)
@@ -91,7 +92,7 @@ func (l *ledger) write(pause func()) error {
 	})
 }
 
-// read checks that the ledger stays the same for a while.
+// read checks that the ledger does not change during the pause.
 func (l *ledger) read(pause func()) error {
 	return l.alone(syscall.LOCK_SH, func() error {
 		before, err := readNumber(l.file, 0)
@@ -104,7 +105,7 @@ func (l *ledger) read(pause func()) error {
 	})
 }
 
-// alone calls work with the witness taken.
+// alone calls work under the witness.
 func (l *ledger) alone(how int, work func() error) error {
 	if err := flock(l.file, how|syscall.LOCK_NB); err != nil {
 		return l.notAlone()
@@ -121,12 +122,12 @@ func (l *ledger) notAlone() error {
 	return errors.Join(err, f.Close())
 }
 
-// An audit is what a ledger and its accounts say in the end.
+// An audit is what a ledger and its accounts show in the end.
 type audit struct {
-	overlaps int
-	updates  int // in the ledger
-	lost     int
-	excess   int // updates that nobody has an account of
+	overlaps    int
+	updates     int // in the ledger
+	lost        int
+	unexplained int // updates in the ledger without an account
 }
 
 func auditLedger(dir string) (a audit, err error) {
@@ -158,12 +159,12 @@ func auditLedger(dir string) (a audit, err error) {
 		begun, done = begun+b, done+d
 	}
 	a.lost = max(0, done-a.updates)
-	a.excess = max(0, a.updates-begun)
+	a.unexplained = max(0, a.updates-begun)
 	return a, nil
 }
 
-// spend passes d, without sleeping if it is short.
-func spend(d time.Duration) {
+// pass waits for d, spinning if d is short.
+func pass(d time.Duration) {
 	if d > time.Millisecond {
 		time.Sleep(d)
 		return

@@ -9,10 +9,11 @@ import (
 	"go.uber.org/goleak"
 )
 
-// roleVariable makes the test binary another process of a trial: its value names an entry of roles.
+// roleVariable makes the test binary act as another process of a trial. Its value names an entry of
+// roles.
 const roleVariable = "LOCKUTILS_PROVE_ROLE"
 
-// roles are what another process can be. It serves its standard input.
+// roles maps names to what another process does. It serves requests from its standard input.
 var roles = map[string]func() error{}
 
 func TestMain(m *testing.M) {

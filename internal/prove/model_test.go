@@ -7,30 +7,31 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// The model: what a lock with a number of permits allows.
+// The model of a lock with a number of permits.
 //
-// There may be as many exclusive holders as permits, or any number of shared ones, never both. A request that is known
-// to wait is passed by nobody if it is fair, and only by exclusive ones that are not fair themselves if it is not. A
-// release ends one hold and only once. A file is removed only while nobody holds the lock.
+// There are at most as many exclusive holders as permits, or any number of shared holders, never
+// both. No request is granted before a fair request that is known to wait. Only an exclusive
+// request without Fair is granted before another request that is known to wait. A release ends one
+// hold, once. A file is removed only while the lock is free.
 //
-// The model also knows what may not fail. A try or a removal may be refused only because of a holder, or of somebody
-// waiting. A request may still wait, at a moment when nothing moves, only for a holder that excludes it or behind another
-// one.
+// The model also says what must not fail. A try or a removal is refused only because of a holder or
+// a waiter. While all goroutines are blocked, a request waits only for a holder that excludes it or
+// behind another request.
 //
-// One refusal is beyond the model, and is left out of a history: that of a try or removal while any other operation on the
-// lock is under way. It may have met somebody who was only looking, or was just about to leave.
+// The model cannot judge a try or a removal that is refused during another operation on the lock:
+// that operation may have held the lock for an instant. Such refusals are left out of a history.
 
-// A state is what the model knows of a lock. It is never changed, only replaced.
+// A state is the state of a lock in the model. It is immutable.
 type state struct {
 	holders []request // by ID
-	queue   []request // in the order of arrival
+	queue   []request // in order of arrival
 }
 
 func (s state) find(in []request, id int) int {
 	return slices.IndexFunc(in, func(r request) bool { return r.ID == id })
 }
 
-// room reports whether the holders leave room for one more of that mode.
+// room reports whether the holders admit one more of that mode.
 func (s state) room(m mode, permits int) bool {
 	writers := 0
 	for _, h := range s.holders {
@@ -44,7 +45,7 @@ func (s state) room(m mode, permits int) bool {
 	return len(s.holders) == writers && writers < permits
 }
 
-// ahead returns those in the queue before a request; all of them, for one that is not in the queue.
+// ahead returns the requests queued before r, which are all if r is not in the queue.
 func (s state) ahead(r request) []request {
 	if i := s.find(s.queue, r.ID); i >= 0 {
 		return s.queue[:i]
@@ -52,7 +53,7 @@ func (s state) ahead(r request) []request {
 	return s.queue
 }
 
-// mayPass reports whether a request may be granted before others that arrived before it.
+// mayPass reports whether r may be granted before others that arrived earlier.
 func (r request) mayPass(others []request) bool {
 	return !slices.ContainsFunc(others, func(o request) bool {
 		return o.Fair || r.Fair || r.Mode == shared
@@ -71,7 +72,7 @@ func without(from []request, i int) []request {
 	return slices.Delete(slices.Clone(from), i, i+1)
 }
 
-// step reports whether the event can happen in the state, and the state after it.
+// step reports whether the event is possible in the state, and returns the state after it.
 func (s state) step(e event, permits int) (bool, state) {
 	r := e.Request
 	holder := s.find(s.holders, r.ID)

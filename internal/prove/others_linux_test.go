@@ -12,94 +12,95 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Other programs lock the same files: they keep the same ledger.
+// Other programs update the same ledger under the same lock files.
 
-var others = trials("beside other programs", append(forSystemEngine(
-	trial{"oslo.concurrency and fasteners, WithFcntl", 3, func(t *testing.T, e *effort) {
+var otherPrograms = trials("beside other programs", append(forSystemEngine(
+	trial{"oslo.concurrency and fasteners, WithFcntl", 3, func(t *testing.T, st *stats) {
 		needsPython(t)
-		o := newOffice(t, e, charge{Contender: fcntlFiles.name, Rest: 5 * time.Millisecond})
-		o.besidePython("oslo.concurrency", "oslo.concurrency", "fasteners", "fasteners")
+		pool := newWorkerPool(t, st, workerRequest{Contender: fcntlFiles.name, Pause: 5 * time.Millisecond})
+		pool.besidePython("oslo.concurrency", "oslo.concurrency", "fasteners", "fasteners")
 	}}),
-	trial{"filelock", 3, func(t *testing.T, e *effort) {
+	trial{"filelock", 3, func(t *testing.T, st *stats) {
 		needsPython(t)
-		o := newOffice(t, e, charge{Contender: sharedFiles.name, Rest: 5 * time.Millisecond})
-		o.besidePython("filelock", "filelock")
+		pool := newWorkerPool(t, st, workerRequest{Contender: sharedFiles.name, Pause: 5 * time.Millisecond})
+		pool.besidePython("filelock", "filelock")
 	}},
-	trial{"flock(1)", 2, func(t *testing.T, e *effort) {
+	trial{"flock(1)", 2, func(t *testing.T, st *stats) {
 		_, err := exec.LookPath("flock")
 		needs(t, "flock", err)
-		o := newOffice(t, e, charge{Contender: sharedFiles.name, Rest: 5 * time.Millisecond})
-		o.besideFlock()
+		pool := newWorkerPool(t, st, workerRequest{Contender: sharedFiles.name, Pause: 5 * time.Millisecond})
+		pool.besideFlock()
 	}},
 )...)
 
-func TestBesideOtherPrograms(t *testing.T) { others.run(t) }
+func TestBesideOtherPrograms(t *testing.T) { otherPrograms.run(t) }
 
-// pythonPath is the interpreter that sees the packages of the distribution.
+// pythonPath is the interpreter that has the distribution's packages.
 const pythonPath = "/usr/bin/python3"
 
 func needsPython(t *testing.T) {
 	t.Helper()
-	text, err := exec.Command(pythonPath, "-c", "import oslo_concurrency.lockutils, fasteners, filelock").CombinedOutput()
+	text, err := exec.Command(pythonPath, "-c", "import oslo_concurrency.lockutils, fasteners, filelock").
+		CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w %s", err, text)
 	}
 	needs(t, "interop", err)
 }
 
-// besidePython lets Python programs that use these libraries keep the ledger too. They are stopped and continued on the
-// way.
-func (o *office) besidePython(libraries ...string) {
-	o.t.Helper()
-	strangers := make([]*peer, len(libraries))
+// besidePython runs Python programs that update the ledger with these libraries. Meanwhile they are
+// stopped and continued.
+func (pool *workerPool) besidePython(libraries ...string) {
+	pool.t.Helper()
+	programs := make([]*peer, len(libraries))
 	for i, library := range libraries {
-		strangers[i] = startCommand(o.t, exec.Command(pythonPath, filepath.Join("testdata", "clerk.py"),
-			library, o.charge.Desk, o.charge.Locks, lockName, fmt.Sprint("python-", i)))
+		programs[i] = startCommand(pool.t, exec.Command(pythonPath, filepath.Join("testdata", "worker.py"),
+			library, pool.request.Dir, pool.request.LockDir, lockName, fmt.Sprint("python-", i)))
 	}
-	for _, p := range strangers {
-		var ready tale
-		if err := p.answer(&ready, patience); err != nil {
-			o.t.Fatal(err)
+	for _, p := range programs {
+		var ready reply
+		if err := p.receive(&ready, waitLimit); err != nil {
+			pool.t.Fatal(err)
 		}
 	}
-	o.e.extend()
-	o.until(func() {
-		p := strangers[o.random.IntN(len(strangers))].cmd.Process
+	pool.stats.extend()
+	pool.disturbUntilEnd(func() {
+		p := programs[pool.random.IntN(len(programs))].cmd.Process
 		_ = p.Signal(unix.SIGSTOP)
-		o.wait(5 * time.Millisecond)
+		pool.wait(5 * time.Millisecond)
 		_ = p.Signal(unix.SIGCONT)
-		o.e.count(stops, 1)
+		pool.stats.count(stops, 1)
 	})
-	o.close()
-	for i, p := range strangers {
-		o.awaitAccount(fmt.Sprint("python-", i))
-		p.order(o.t, charge{})
-		var last tale
-		if err := p.answer(&last, patience); err != nil {
-			o.e.found(o.t, hangs, 1, "%v", err)
+	pool.close()
+	for i, p := range programs {
+		pool.awaitAccount(fmt.Sprint("python-", i))
+		p.send(pool.t, workerRequest{})
+		var last reply
+		if err := p.receive(&last, waitLimit); err != nil {
+			pool.stats.found(pool.t, hangs, 1, "%v", err)
 		}
 	}
-	o.audit()
+	pool.audit()
 }
 
-// besideFlock lets flock(1) run commands that keep the ledger too.
-func (o *office) besideFlock() {
-	o.t.Helper()
+// besideFlock runs commands under flock(1) that update the ledger.
+func (pool *workerPool) besideFlock() {
+	pool.t.Helper()
 	const commands = 2
-	o.awaitUpdates()
+	pool.awaitUpdates()
 	stop := make(chan struct{})
 	var ended sync.WaitGroup
 	for i := range commands {
-		l, err := openLedger(o.charge.Desk, fmt.Sprint("flock-", i))
+		l, err := openLedger(pool.request.Dir, fmt.Sprint("flock-", i))
 		if err != nil {
-			o.t.Fatal(err)
+			pool.t.Fatal(err)
 		}
 		ended.Go(func() {
 			defer l.file.Close()
 			defer l.account.Close()
 			for n := 1; ; n++ {
-				if err := o.runFlock(l, n); err != nil {
-					o.t.Error(err)
+				if err := pool.runFlock(l, n); err != nil {
+					pool.t.Error(err)
 					return
 				}
 				select {
@@ -110,48 +111,58 @@ func (o *office) besideFlock() {
 			}
 		})
 	}
-	o.until(func() {})
-	o.close()
+	pool.disturbUntilEnd(func() {})
+	pool.close()
 	close(stop)
 	ended.Wait()
-	o.audit()
+	pool.audit()
 }
 
-// runFlock makes the nth update of an account by a command.
-func (o *office) runFlock(l *ledger, n int) error {
+// runFlock makes the nth update of an account through flock(1).
+func (pool *workerPool) runFlock(l *ledger, n int) error {
 	if err := writeNumber(l.account, begunAt, n); err != nil {
 		return err
 	}
-	cmd := exec.Command("flock", "--timeout", fmt.Sprint(int(patience.Seconds())),
-		filepath.Join(o.charge.Locks, lockName), "sh", filepath.Join("testdata", "clerk.sh"), o.charge.Desk)
+	cmd := exec.Command(
+		"flock",
+		"--timeout",
+		fmt.Sprint(int(waitLimit.Seconds())),
+		filepath.Join(
+			pool.request.LockDir,
+			lockName,
+		),
+		"sh",
+		filepath.Join("testdata", "update.sh"),
+		pool.request.Dir,
+	)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("flock(1): %w %s", err, text)
 	}
 	return writeNumber(l.account, doneAt, n)
 }
 
-// extend gives the effort its full time from now on, after long preparations.
-func (e *effort) extend() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.end = e.end.Add(time.Since(e.began))
-	e.began = time.Now()
+// extend restarts the time of the trial, after long preparations.
+func (st *stats) extend() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.end = st.end.Add(time.Since(st.began))
+	st.began = time.Now()
 }
 
-// awaitAccount waits until somebody has made at least one update.
-func (o *office) awaitAccount(account string) {
-	o.t.Helper()
-	f, err := os.Open(filepath.Join(o.charge.Desk, accountPrefix+account))
+// awaitAccount waits for the first update of the account.
+func (pool *workerPool) awaitAccount(account string) {
+	pool.t.Helper()
+	f, err := os.Open(filepath.Join(pool.request.Dir, accountPrefix+account))
 	if err != nil {
-		o.t.Fatal(err)
+		pool.t.Fatal(err)
 	}
 	defer f.Close()
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
 		if n, err := readNumber(f, doneAt); err == nil && n > 0 {
 			return
 		}
-		if time.Since(start) > patience {
-			o.e.found(o.t, hangs, 1, "after %v %s has not got the lock", patience, account)
+		if time.Since(start) > waitLimit {
+			pool.stats.found(pool.t, hangs, 1, "%[2]s did not acquire the lock in %[1]v", waitLimit, account)
 			return
 		}
 	}

@@ -16,15 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A peer is another process of a trial: this test binary in a role, or another program. It reads orders and answers
-// each.
+// A peer is another process of a trial: this test binary in a role, or another program. It reads
+// requests and replies to each.
 type peer struct {
-	cmd    *exec.Cmd
-	orders *json.Encoder
-	in     io.Closer
-	out    *json.Decoder
-	errors bytes.Buffer
-	reap   sync.Once
+	cmd     *exec.Cmd
+	encoder *json.Encoder
+	in      io.Closer
+	out     *json.Decoder
+	errors  bytes.Buffer
+	reap    sync.Once
 }
 
 // startPeer starts this binary in a role, with variables added to its environment.
@@ -50,12 +50,12 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *peer {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p.in, p.orders, p.out = in, json.NewEncoder(in), json.NewDecoder(out)
+	p.in, p.encoder, p.out = in, json.NewEncoder(in), json.NewDecoder(out)
 	t.Cleanup(p.kill)
 	return p
 }
 
-// kill ends the process, if it still runs, and waits until it is gone.
+// kill kills the process, if it still runs, and waits for it.
 func (p *peer) kill() {
 	p.reap.Do(func() {
 		_ = p.cmd.Process.Kill()
@@ -64,41 +64,42 @@ func (p *peer) kill() {
 	})
 }
 
-// order sends an order.
-func (p *peer) order(t testing.TB, order any) {
+// send sends a request.
+func (p *peer) send(t testing.TB, order any) {
 	t.Helper()
-	if err := p.orders.Encode(order); err != nil {
-		t.Fatalf("a process does not take orders: %v\n%s", err, p.lastWords())
+	if err := p.encoder.Encode(order); err != nil {
+		t.Fatalf("a process does not read requests: %v\n%s", err, p.stderr())
 	}
 }
 
-// errHung says that a process has not answered within the bound of every wait.
-var errHung = errors.New("no answer")
+// errHung means that a process did not reply in time.
+var errHung = errors.New("no reply")
 
-// answer reads the answer to the oldest order that has none. A process that does not answer in time is killed.
-func (p *peer) answer(answer any, bound time.Duration) error {
+// receive reads the reply to the oldest request that has none. It kills a process that does not
+// reply in time.
+func (p *peer) receive(answer any, bound time.Duration) error {
 	answered := make(chan error, 1)
 	go func() { answered <- p.out.Decode(answer) }()
 	err, ok := await(answered, bound)
 	if !ok {
-		_ = p.cmd.Process.Signal(unix.SIGQUIT) // which makes it print where its goroutines are
+		_ = p.cmd.Process.Signal(unix.SIGQUIT) // prints the stacks of its goroutines
 		<-answered
-		return fmt.Errorf("%w in %v\n%s", errHung, bound, p.lastWords())
+		return fmt.Errorf("%w in %v\n%s", errHung, bound, p.stderr())
 	}
 	if err != nil {
-		return fmt.Errorf("a process has ended: %w\n%s", err, p.lastWords())
+		return fmt.Errorf("a process has exited: %w\n%s", err, p.stderr())
 	}
 	return nil
 }
 
-// lastWords ends the process and returns what it has said on its standard error.
-func (p *peer) lastWords() string {
+// stderr kills the process and returns its standard error.
+func (p *peer) stderr() string {
 	p.kill()
 	return p.errors.String()
 }
 
-// serve answers orders until there are none. It runs in the other process, which does not outlive this one's end of the
-// pipe.
+// serve handles requests from standard input. It runs in the other process, which exits when the
+// pipe is closed.
 func serve[Order, Answer any](do func(Order) (Answer, error)) error {
 	orders := make(chan Order)
 	go func() {
@@ -124,7 +125,7 @@ func serve[Order, Answer any](do func(Order) (Answer, error)) error {
 	return nil
 }
 
-// monotonic is the clock that all processes of the host share.
+// monotonic reads the clock that all processes of the host share.
 func monotonic() int64 {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -133,7 +134,7 @@ func monotonic() int64 {
 	return now.Nano()
 }
 
-// needs skips the test where a program or privilege that it needs is missing.
+// needs skips the test if a program or privilege is missing.
 func needs(t testing.TB, suite string, err error) {
 	t.Helper()
 	if err != nil {

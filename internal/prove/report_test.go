@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// The table of a run goes between these lines of the document.
+// The table of a run stands between these lines of the document.
 const (
 	tableBegins = "<!-- the table of a run: written by make prove -->"
 	tableEnds   = "<!-- the end of the table -->"
@@ -38,7 +38,7 @@ func (r reporting) Run() int {
 	return code
 }
 
-// showProgress says on standard error every few seconds what is being tried.
+// showProgress writes the current trial to standard error every few seconds.
 func showProgress(stop <-chan struct{}) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
@@ -49,20 +49,20 @@ func showProgress(stop <-chan struct{}) {
 			return
 		case <-tick.C:
 		}
-		efforts.mu.Lock()
-		if n := len(efforts.list); n > 0 {
-			e := efforts.list[n-1]
+		allStats.mu.Lock()
+		if n := len(allStats.list); n > 0 {
+			st := allStats.list[n-1]
 			fmt.Fprintf(os.Stderr, "%v of about %v: %s: %s: %v\n",
-				time.Since(began).Round(time.Second), *timeFlag, e.family, e.trial, e)
+				time.Since(began).Round(time.Second), *timeFlag, st.family, st.trial, st)
 		}
-		efforts.mu.Unlock()
+		allStats.mu.Unlock()
 	}
 }
 
-// writeTable replaces the table in the document by that of this run, if anything was tried.
+// writeTable replaces the table in the document by that of this run. It fails if no trial ran.
 func writeTable(document string) error {
-	if len(efforts.list) == 0 {
-		return errors.New("no trial has run: the table stays as it is")
+	if len(allStats.list) == 0 {
+		return errors.New("no trial has run: the table is unchanged")
 	}
 	text, err := os.ReadFile(document)
 	if err != nil {
@@ -71,27 +71,27 @@ func writeTable(document string) error {
 	before, rest, ok := bytes.Cut(text, []byte(tableBegins+"\n"))
 	_, after, ok2 := bytes.Cut(rest, []byte(tableEnds+"\n"))
 	if !ok || !ok2 {
-		return errors.New(document + " has no place for a table")
+		return errors.New(document + " has no lines that mark the table")
 	}
 	table := tableBegins + "\n" + table() + tableEnds + "\n"
 	return os.WriteFile(document, slices.Concat(before, []byte(table), after), 0o644)
 }
 
-// table says what was tried, how often, and what was found.
+// table returns the table: what was tried, how often, and what was found.
 func table() string {
-	efforts.mu.Lock()
-	defer efforts.mu.Unlock()
-	var tried, broken []*effort
+	allStats.mu.Lock()
+	defer allStats.mu.Unlock()
+	var tried, broken []*stats
 	var total time.Duration
-	for _, e := range efforts.list {
-		if e.family == brokenTitle {
-			broken = append(broken, e)
+	for _, st := range allStats.list {
+		if st.family == mutantTitle {
+			broken = append(broken, st)
 			continue
 		}
-		tried = append(tried, e)
-		total += e.took
+		tried = append(tried, st)
+		total += st.took
 	}
-	slices.SortStableFunc(tried, func(a, b *effort) int { return cmp.Compare(a.family, b.family) })
+	slices.SortStableFunc(tried, func(a, b *stats) int { return cmp.Compare(a.family, b.family) })
 
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nThis run took %v with %s on %s/%s and %d processors.\n\n",
@@ -99,29 +99,29 @@ func table() string {
 	findings := []string{violations, overlaps, lost, hangs, leftovers}
 	fmt.Fprintf(&b, "| tried | with | for | done | %s |\n", strings.Join(findings, " | "))
 	fmt.Fprintf(&b, "| --- | --- | ---: | --- |%s\n", strings.Repeat(" ---: |", len(findings)))
-	for _, e := range tried {
-		done := cmp.Or(e.String(), "skipped")
-		fmt.Fprintf(&b, "| %s | %s | %v | %s |", e.family, e.trial, e.took.Round(time.Second), done)
+	for _, st := range tried {
+		done := cmp.Or(st.String(), "skipped")
+		fmt.Fprintf(&b, "| %s | %s | %v | %s |", st.family, st.trial, st.took.Round(time.Second), done)
 		for _, f := range findings {
-			fmt.Fprintf(&b, " %d |", e.finding(f))
+			fmt.Fprintf(&b, " %d |", st.finding(f))
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\n| broken variant | caught after | having done |\n| --- | ---: | --- |\n")
-	for _, e := range broken {
+	b.WriteString("\n| mutant | caught after | having done |\n| --- | ---: | --- |\n")
+	for _, st := range broken {
 		caught := "not caught, as it should be"
-		if e.caught() {
-			caught = e.took.Round(time.Millisecond).String()
+		if st.caught() {
+			caught = st.took.Round(time.Millisecond).String()
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", e.trial, caught, cmp.Or(e.String(), "one try"))
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", st.trial, caught, cmp.Or(st.String(), "one try"))
 	}
 	b.WriteString("\n")
 	return b.String()
 }
 
 // caught reports whether anything was found.
-func (e *effort) caught() bool {
-	return e.finding(violations)+e.finding(overlaps)+e.finding(hangs)+e.finding(leftovers) > 0
+func (st *stats) caught() bool {
+	return st.finding(violations)+st.finding(overlaps)+st.finding(hangs)+st.finding(leftovers) > 0
 }
 
 // TestEachPromiseHasItsTest checks that the tests that the document names exist.
@@ -145,7 +145,7 @@ func TestEachPromiseHasItsTest(t *testing.T) {
 	}
 }
 
-// testNames returns what a line of the document names as tests: packages and functions in backquotes, as in
+// testNames returns the tests that a line of the document names in backquotes, as in
 // `internal/queue: TestSomething`.
 func testNames(line string) (names []string) {
 	for i, quoted := range strings.Split(line, "`") {
@@ -157,7 +157,7 @@ func testNames(line string) (names []string) {
 	return names
 }
 
-// findTest returns an error unless there is a test of that name.
+// findTest returns an error unless the test exists.
 func findTest(root, quoted string) error {
 	dir, name, _ := strings.Cut(quoted, ": ")
 	files, err := filepath.Glob(filepath.Join(root, strings.TrimPrefix(dir, "lockutils"), "*_test.go"))
@@ -173,5 +173,5 @@ func findTest(root, quoted string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("there is no test %s in package %s", name, dir)
+	return fmt.Errorf("no test %s in package %s", name, dir)
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// Step by step: a few goroutines do something at the same time, then all come to rest before the next step. At rest it
-// is known who waits, and so in which order the fair ones must be served; and whoever waits must have a reason, or else
-// has missed a wake-up.
+// Step by step: a few goroutines act concurrently, then all block before the next step. At that
+// point the waiters are known, and so is the order in which fair ones must be granted the lock. A
+// waiter without a reason to wait has missed a wake-up.
 
 var steps = trials("goroutines, step by step", stepTrials()...)
 
@@ -23,64 +23,71 @@ func TestGoroutinesStepByStep(t *testing.T) { steps.run(t) }
 
 func stepTrials() (list []trial) {
 	for _, c := range goroutineContenders {
-		list = append(list, trial{c.name, 2, func(t *testing.T, e *effort) { playUntilEnd(t, e, c) }})
+		list = append(list, trial{c.name, 2, func(t *testing.T, st *stats) { stepUntilEnd(t, st, c) }})
 	}
 	return list
 }
 
-func playUntilEnd(t *testing.T, e *effort, c contender) {
-	for n := 0; e.goesOn() && !t.Failed(); n++ {
-		if v := e.playOnce(t, c, n, *picturesFlag); v != nil {
-			e.found(t, violations, 1, "%v", v)
+func stepUntilEnd(t *testing.T, st *stats, c contender) {
+	for n := 0; st.timeLeft() && !t.Failed(); n++ {
+		if v := st.stepOnce(t, c, n, *picturesFlag); v != nil {
+			st.found(t, violations, 1, "%v", v)
 		}
 	}
 }
 
-// playOnce makes a history and checks it.
-func (e *effort) playOnce(t *testing.T, c contender, n int, pictures string) *violation {
-	p := &play{contender: c, name: fmt.Sprintf("steps-%d", n), subject: c.open(""), clock: countingClock().unsteady(), random: e.random(n)}
-	synctest.Test(t, func(*testing.T) { p.perform() })
-	e.count(histories, 1)
-	e.count(operations, len(p.events))
-	return check(p.events, c.permits, pictures)
+// stepOnce runs one history and checks it.
+func (st *stats) stepOnce(t *testing.T, c contender, n int, pictures string) *violation {
+	run := &stepRun{
+		contender: c,
+		name:      fmt.Sprintf("steps-%d", n),
+		subject:   c.open(""),
+		clock:     countingClock().unsteady(),
+		random:    st.random(n),
+	}
+	synctest.Test(t, func(*testing.T) { run.steps() })
+	st.count(histories, 1)
+	st.count(operations, len(run.events))
+	return check(run.events, c.permits, pictures)
 }
 
 const (
-	playSeats = 5  // clients
-	playSteps = 12 // until everybody is sent home
-	atOnce    = 3  // at most so many clients act in a step
+	stepClients = 5
+	stepsOfRun  = 12 // before all holders release
+	maxActive   = 3  // clients that act in one step
 )
 
-// A play is one history in the making.
-type play struct {
+// A stepRun builds one history.
+type stepRun struct {
 	contender contender
 	name      string
 	subject   subject
 	clock     clock
 	random    *rand.Rand
-	seats     [playSeats]seat
-	stale     []*held // guards that have been unlocked; anybody may do it again
+	clients   [stepClients]stepClient
+	stale     []*held // unlocked guards, which any client may unlock again
 	requests  int
 
 	mu     sync.Mutex
 	events history // guarded by mu
 }
 
-// A seat is what a client is about to do. Its goroutine writes it, and the play reads it when all are at rest.
-type seat struct {
-	asked *asked // the request under way, or nil
-	held  *held  // the lock held, or nil
+// A stepClient is the state of a client. Its goroutine writes it; the run reads it while all
+// goroutines are blocked.
+type stepClient struct {
+	pending *pending // or nil
+	held    *held    // or nil
 }
 
-type asked struct {
-	request request
-	call    int64
-	known   int64 // when it was first known to wait; 0 if it has not been seen waiting
-	cancel  context.CancelFunc
-	ended   bool
-	back    int64 // when it ended
-	guard   guard
-	err     error
+type pending struct {
+	request  request
+	call     int64
+	waiting  int64 // when it was first seen waiting, or 0
+	cancel   context.CancelFunc
+	ended    bool
+	returned int64 // when the call returned
+	guard    guard
+	err      error
 }
 
 type held struct {
@@ -89,83 +96,83 @@ type held struct {
 	name    string // of the lock
 }
 
-// perform is run in a bubble.
-func (p *play) perform() {
-	for range playSteps {
-		for _, i := range p.random.Perm(playSeats)[:1+p.random.IntN(atOnce)] {
-			p.act(i)
+// steps runs in a synctest bubble.
+func (run *stepRun) steps() {
+	for range stepsOfRun {
+		for _, i := range run.random.Perm(stepClients)[:1+run.random.IntN(maxActive)] {
+			run.act(i)
 		}
-		p.rest()
-		if p.random.IntN(4) == 0 {
-			time.Sleep(2 * time.Millisecond) // so that those who wait have waited for long
+		run.settle()
+		if run.random.IntN(4) == 0 {
+			time.Sleep(2 * time.Millisecond) // so that waiters have waited for long
 		}
 	}
-	for p.releaseAll() {
-		p.rest()
+	for run.releaseAll() {
+		run.settle()
 	}
-	for i := range p.seats {
-		if a := p.seats[i].asked; a != nil {
-			a.cancel() // somebody whom nobody woke
+	for i := range run.clients {
+		if a := run.clients[i].pending; a != nil {
+			a.cancel() // a waiter that missed its wake-up
 		}
 	}
 }
 
-// act lets a client do something.
-func (p *play) act(i int) {
-	s := &p.seats[i]
-	chance := p.random.IntN(10)
+// act starts one random operation of a client.
+func (run *stepRun) act(i int) {
+	s := &run.clients[i]
+	chance := run.random.IntN(10)
 	switch {
-	case s.asked != nil && chance < 4:
-		s.asked.cancel()
-	case s.asked != nil:
+	case s.pending != nil && chance < 4:
+		s.pending.cancel()
+	case s.pending != nil:
 	case s.held != nil:
-		p.unlock(i)
-	case chance < 2 && len(p.stale) > 0:
-		p.release(i, p.stale[p.random.IntN(len(p.stale))])
+		run.unlock(i)
+	case chance < 2 && len(run.stale) > 0:
+		run.release(i, run.stale[run.random.IntN(len(run.stale))])
 	case chance < 4:
-		p.try(i)
+		run.try(i)
 	default:
-		p.ask(i)
+		run.acquire(i)
 	}
 }
 
-func (p *play) newRequest() request {
-	r := p.contender.asks[p.random.IntN(len(p.contender.asks))]
-	p.requests++
-	r.ID = p.requests
+func (run *stepRun) newRequest() request {
+	r := run.contender.requests[run.random.IntN(len(run.contender.requests))]
+	run.requests++
+	r.ID = run.requests
 	return r
 }
 
-func (p *play) ask(i int) {
+func (run *stepRun) acquire(i int) {
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &asked{request: p.newRequest(), cancel: cancel}
-	p.seats[i].asked = a
+	a := &pending{request: run.newRequest(), cancel: cancel}
+	run.clients[i].pending = a
 	go func() {
 		defer cancel()
-		a.call = p.clock()
-		a.guard, a.err = p.subject.lock(ctx, p.name, a.request)
-		a.back = p.clock()
+		a.call = run.clock()
+		a.guard, a.err = run.subject.lock(ctx, run.name, a.request)
+		a.returned = run.clock()
 		a.ended = true
 	}()
 }
 
-func (p *play) try(i int) {
-	r := p.newRequest()
-	s := &p.seats[i]
+func (run *stepRun) try(i int) {
+	r := run.newRequest()
+	s := &run.clients[i]
 	go func() {
-		call := p.clock()
-		g, err := p.subject.try(p.name, r)
-		back := p.clock()
+		call := run.clock()
+		g, err := run.subject.try(run.name, r)
+		back := run.clock()
 		if err != nil {
-			p.record(i, outcome(err, refuse), r, call, back)
+			run.record(i, outcome(err, refuse), r, call, back)
 			return
 		}
-		p.record(i, enter, r, call, back)
-		s.held = &held{g, r, p.name}
+		run.record(i, enter, r, call, back)
+		s.held = &held{g, r, run.name}
 	}()
 }
 
-// outcome says what to record for an error: a refusal where that is the reason.
+// outcome returns the action to record for an error.
 func outcome(err error, refusal action) action {
 	switch {
 	case errors.Is(err, lockutils.ErrLocked):
@@ -178,79 +185,79 @@ func outcome(err error, refusal action) action {
 	panic(err)
 }
 
-func (p *play) unlock(i int) {
-	h := p.seats[i].held
-	p.seats[i].held = nil
-	p.stale = append(p.stale, h)
-	p.release(i, h)
+func (run *stepRun) unlock(i int) {
+	h := run.clients[i].held
+	run.clients[i].held = nil
+	run.stale = append(run.stale, h)
+	run.release(i, h)
 }
 
-func (p *play) release(i int, h *held) {
+func (run *stepRun) release(i int, h *held) {
 	go func() {
-		call := p.clock()
+		call := run.clock()
 		err := h.guard.Unlock()
 		done := leave
 		if err != nil {
 			done = outcome(err, refuse)
 		}
-		p.record(i, done, h.request, call, p.clock())
+		run.record(i, done, h.request, call, run.clock())
 	}()
 }
 
-// releaseAll makes all holders release, and reports whether there were any.
-func (p *play) releaseAll() (any bool) {
-	for i := range p.seats {
-		if p.seats[i].held != nil {
-			p.unlock(i)
+// releaseAll makes all holders release and reports whether there were any.
+func (run *stepRun) releaseAll() (any bool) {
+	for i := range run.clients {
+		if run.clients[i].held != nil {
+			run.unlock(i)
 			any = true
 		}
 	}
 	return any
 }
 
-// rest waits until nothing moves any more, and takes down what is known then.
-func (p *play) rest() {
+// settle waits until all goroutines are blocked and records what is known then.
+func (run *stepRun) settle() {
 	synctest.Wait()
-	for i := range p.seats {
-		s := &p.seats[i]
-		a := s.asked
+	for i := range run.clients {
+		s := &run.clients[i]
+		a := s.pending
 		switch {
 		case a == nil:
 		case a.ended:
-			p.conclude(i, a)
-			s.asked = nil
+			run.conclude(i, a)
+			s.pending = nil
 			if a.err == nil {
-				s.held = &held{a.guard, a.request, p.name}
+				s.held = &held{a.guard, a.request, run.name}
 			}
 		default:
-			now := p.clock()
-			if a.known == 0 {
-				a.known = now
-				p.record(i, arrive, a.request, a.call, now)
+			now := run.clock()
+			if a.waiting == 0 {
+				a.waiting = now
+				run.record(i, arrive, a.request, a.call, now)
 			}
-			p.record(i, wait, a.request, now, now)
+			run.record(i, wait, a.request, now, now)
 		}
 	}
 }
 
-// conclude records a request that has ended. If it was not seen waiting it has arrived and ended in one go.
-func (p *play) conclude(i int, a *asked) {
-	from := a.known
+// conclude records a request that has ended. If it never waited, arrival and end are one step.
+func (run *stepRun) conclude(i int, a *pending) {
+	from := a.waiting
 	if from == 0 {
 		from = a.call
-		p.record(i, arrive, a.request, a.call, a.back)
+		run.record(i, arrive, a.request, a.call, a.returned)
 	}
 	if a.err == nil {
-		p.record(i, enter, a.request, from, a.back)
+		run.record(i, enter, a.request, from, a.returned)
 		return
 	}
 	outcome(a.err, refuse)
-	// It may have left before it was cancelled: if it was granted just then, and gave the lock back when it saw that.
-	p.record(i, withdraw, a.request, from, a.back)
+	// It may have been granted before the cancellation and released at once.
+	run.record(i, withdraw, a.request, from, a.returned)
 }
 
-func (p *play) record(client int, done action, r request, call, back int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.events = append(p.events, event{p.name, client, done, r, call, back})
+func (run *stepRun) record(client int, done action, r request, call, back int64) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.events = append(run.events, event{run.name, client, done, r, call, back})
 }

@@ -7,14 +7,14 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// A subject is what the harness drives: locks with names, of this library or with a flaw. Its errors are those of the
-// library.
+// A subject is what the harness drives: named locks of this library, or mutants. Its errors are those
+// of the library.
 type subject interface {
 	lock(ctx context.Context, name string, r request) (guard, error)
 	try(name string, r request) (guard, error)
 }
 
-// A guard stands for one hold.
+// A guard represents one hold.
 type guard interface{ Unlock() error }
 
 // A remover is a subject whose locks have files.
@@ -23,50 +23,55 @@ type remover interface {
 	sweep() error
 }
 
-// A contender is a kind of lock with what the harness may ask of it.
+// A contender is a kind of lock with the requests that it supports.
 type contender struct {
-	name    string
-	permits int
-	asks    []request // modes and orders to choose from
-	open    func(dir string) subject
+	name     string
+	permits  int
+	requests []request // to choose from
+	open     func(dir string) subject
 }
 
 var (
-	plainAsk  = request{Mode: exclusive}
-	readAsk   = request{Mode: shared}
-	fairAsk   = request{Mode: exclusive, Fair: true}
-	fairRead  = request{Mode: shared, Fair: true}
-	allAsks   = []request{plainAsk, readAsk, fairAsk, fairRead}
-	plainAsks = []request{plainAsk, readAsk}
-	fairAsks  = []request{fairAsk, fairRead}
+	plain         = request{Mode: exclusive}
+	plainShared   = request{Mode: shared}
+	fair          = request{Mode: exclusive, Fair: true}
+	fairShared    = request{Mode: shared, Fair: true}
+	mixedRequests = []request{plain, plainShared, fair, fairShared}
+	plainRequests = []request{plain, plainShared}
+	fairRequests  = []request{fair, fairShared}
 )
 
 // goroutineContenders are the locks of one process.
 var goroutineContenders = []contender{
-	{"Lock", 1, []request{plainAsk}, options()},
-	{"Lock with Shared", 1, plainAsks, options()},
-	{"Lock with Fair", 1, []request{fairAsk}, options()},
-	{"Lock with Fair and Shared, mixed", 1, allAsks, options()},
-	{"Lock with WithSemaphores", 3, plainAsks, options(lockutils.WithSemaphores(lockutils.NewSemaphores(3)))},
-	{"Semaphore", 3, []request{plainAsk}, openSemaphores},
-	{"FairLock", 1, []request{fairAsk}, openFairLocks},
-	{"NamedReaderWriterLock", 1, fairAsks, openReaderWriterLocks},
-	{"ReaderWriterLock", 1, fairAsks, openReaderWriterLock},
+	{"Lock", 1, []request{plain}, options()},
+	{"Lock with Shared", 1, plainRequests, options()},
+	{"Lock with Fair", 1, []request{fair}, options()},
+	{"Lock with Fair and Shared, mixed", 1, mixedRequests, options()},
+	{
+		"Lock with WithSemaphores",
+		3,
+		plainRequests,
+		options(lockutils.WithSemaphores(lockutils.NewSemaphores(3))),
+	},
+	{"Semaphore", 3, []request{plain}, openSemaphores},
+	{"FairLock", 1, []request{fair}, openFairLocks},
+	{"NamedReaderWriterLock", 1, fairRequests, openReaderWriterLocks},
+	{"ReaderWriterLock", 1, fairRequests, openReaderWriterLock},
 }
 
 // fileContenders are the locks between processes.
 var (
-	sharedFiles = contender{"Lock with External and Shared", 1, plainAsks, fileOptions()}
+	sharedFiles = contender{"Lock with External and Shared", 1, plainRequests, fileOptions()}
 
 	fileContenders = []contender{
-		{"Lock with External", 1, []request{plainAsk}, fileOptions()},
+		{"Lock with External", 1, []request{plain}, fileOptions()},
 		sharedFiles,
-		{"ExternalLock", 1, plainAsks, openExternal},
-		{"InterProcessLock", 1, plainAsks, openInterProcess},
+		{"ExternalLock", 1, plainRequests, openExternal},
+		{"InterProcessLock", 1, plainRequests, openInterProcess},
 	}
 )
 
-// byOptions drives the functions of the package.
+// byOptions drives the package's functions with the options.
 type byOptions []lockutils.Option
 
 func options(opts ...lockutils.Option) func(dir string) subject {
@@ -96,7 +101,7 @@ func (o byOptions) try(name string, r request) (guard, error) {
 	return orNil(lockutils.TryLock(name, o.of(r)...))
 }
 
-// withFiles drives the functions of the package for locks that have files.
+// withFiles is byOptions for locks that have files.
 type withFiles struct{ byOptions }
 
 func fileOptions(opts ...lockutils.Option) func(dir string) subject {

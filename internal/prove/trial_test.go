@@ -18,11 +18,11 @@ var (
 	seedFlag     = flag.Uint64("prove.seed", 0, "start of the random choices; 0 chooses one")
 )
 
-// A trial tries one thing for a share of the time.
+// A trial tests one thing for a share of the time.
 type trial struct {
 	name  string
 	share int
-	run   func(t *testing.T, e *effort)
+	run   func(t *testing.T, st *stats)
 }
 
 // A family is the trials of one test.
@@ -31,17 +31,17 @@ type family struct {
 	trials []trial
 }
 
-// families is all trials there are.
+// families lists all trials.
 var families []*family
 
-// trials makes the trials known, so that each gets its share of the time.
+// trials registers a family, so that each trial gets its share of the time.
 func trials(title string, list ...trial) *family {
 	f := &family{title, list}
 	families = append(families, f)
 	return f
 }
 
-// totalShares is the sum of what share says of all trials.
+// totalShares returns the sum of the shares of all trials.
 func totalShares() (sum int) {
 	for _, f := range families {
 		for _, tr := range f.trials {
@@ -55,13 +55,13 @@ func totalShares() (sum int) {
 func (f *family) run(t *testing.T) {
 	for _, tr := range f.trials {
 		t.Run(tr.name, func(t *testing.T) {
-			e := newEffort(f.title, tr.name, *timeFlag*time.Duration(tr.share)/time.Duration(totalShares()))
-			tr.run(t, e)
+			st := newStats(f.title, tr.name, *timeFlag*time.Duration(tr.share)/time.Duration(totalShares()))
+			tr.run(t, st)
 		})
 	}
 }
 
-// What an effort counts of what it does.
+// Names of what was done.
 const (
 	histories  = "histories"
 	operations = "operations"
@@ -72,7 +72,7 @@ const (
 	refusals   = "refusals by the system"
 )
 
-// What it counts of what it finds.
+// Names of what was found.
 const (
 	violations = "violations"
 	overlaps   = "overlaps"
@@ -81,8 +81,8 @@ const (
 	leftovers  = "leftovers"
 )
 
-// An effort is what has been tried in a trial so far, and what was found.
-type effort struct {
+// stats counts what a trial has done so far and what it has found.
+type stats struct {
 	family, trial string
 	seed          uint64
 
@@ -90,63 +90,69 @@ type effort struct {
 	began  time.Time      // guarded by mu
 	end    time.Time      // guarded by mu
 	rounds int            // guarded by mu
-	took   time.Duration  // until something was counted last; guarded by mu
+	took   time.Duration  // until the last count; guarded by mu
 	counts map[string]int // guarded by mu
 }
 
-// efforts is what has been tried in this run.
-var efforts struct {
+// allStats holds the stats of each trial of this run.
+var allStats struct {
 	mu   sync.Mutex
-	list []*effort // guarded by mu
+	list []*stats // guarded by mu
 }
 
-func newEffort(family, trial string, budget time.Duration) *effort {
-	e := &effort{family: family, trial: trial, seed: *seedFlag, counts: map[string]int{}, began: time.Now()}
-	if e.seed == 0 {
-		e.seed = rand.Uint64()
+func newStats(family, trial string, budget time.Duration) *stats {
+	st := &stats{
+		family: family,
+		trial:  trial,
+		seed:   *seedFlag,
+		counts: map[string]int{},
+		began:  time.Now(),
 	}
-	e.end = e.began.Add(budget)
-	efforts.mu.Lock()
-	efforts.list = append(efforts.list, e)
-	efforts.mu.Unlock()
-	return e
+	if st.seed == 0 {
+		st.seed = rand.Uint64()
+	}
+	st.end = st.began.Add(budget)
+	allStats.mu.Lock()
+	allStats.list = append(allStats.list, st)
+	allStats.mu.Unlock()
+	return st
 }
 
-// goesOn reports whether there is time for another round. There always is for the first.
-func (e *effort) goesOn() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.rounds++
-	return e.rounds == 1 || time.Now().Before(e.end)
+// timeLeft reports whether there is time for another round. There always is for the first.
+func (st *stats) timeLeft() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.rounds++
+	return st.rounds == 1 || time.Now().Before(st.end)
 }
 
-func (e *effort) count(what string, n int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.counts[what] += n
-	e.took = time.Since(e.began)
+func (st *stats) count(what string, n int) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.counts[what] += n
+	st.took = time.Since(st.began)
 }
 
-// found counts a finding, which fails the test.
-func (e *effort) found(t testing.TB, what string, n int, format string, args ...any) {
+// found counts findings and fails the test if there are any.
+func (st *stats) found(t testing.TB, what string, n int, format string, args ...any) {
 	t.Helper()
 	if n == 0 {
 		return
 	}
-	e.count(what, n)
-	t.Errorf("%d %s (-prove.seed=%d): %s", n, what, e.seed, fmt.Sprintf(format, args...))
+	st.count(what, n)
+	t.Errorf("%d %s (-prove.seed=%d): %s", n, what, st.seed, fmt.Sprintf(format, args...))
 }
 
-// random returns a source of choices for round n of the effort.
-func (e *effort) random(n int) *rand.Rand { return rand.New(rand.NewPCG(e.seed, uint64(n))) }
+// random returns the random source of round n.
+func (st *stats) random(n int) *rand.Rand { return rand.New(rand.NewPCG(st.seed, uint64(n))) }
 
-// String tells what has been done so far.
-func (e *effort) String() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// String lists what has been done so far.
+func (st *stats) String() string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	var done []string
 	for _, what := range []string{histories, operations, updates, kills, stops, removals, refusals} {
-		if n := e.counts[what]; n > 0 {
+		if n := st.counts[what]; n > 0 {
 			done = append(done, fmt.Sprintf("%s %s", thousands(n), what))
 		}
 	}
@@ -154,13 +160,13 @@ func (e *effort) String() string {
 }
 
 // finding returns how often something was found.
-func (e *effort) finding(what string) int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.counts[what]
+func (st *stats) finding(what string) int {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.counts[what]
 }
 
-// thousands writes a number with a space after the thousands.
+// thousands formats a number with spaces between groups of three digits.
 func thousands(n int) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0; i -= 3 {

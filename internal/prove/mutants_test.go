@@ -10,17 +10,17 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// Broken locks. Each is the model made to work, with one decision replaced by a wrong one; the one without is the
-// control that shows that it is the flaw that is caught.
+// Mutants: locks with one flaw each. A mutant is the model turned into a lock, with one decision
+// replaced by a wrong one. The control has no flaw and must not be caught.
 
-// modelLocks is the model with a mutex around it. Its decisions can be replaced.
+// modelLocks is the model behind a mutex. Its decisions can be replaced.
 type modelLocks struct {
 	permits int
-	// admits reports whether a request that stands in the queue, or has just come, gets the lock.
+	// admits reports whether a queued or new request is granted.
 	admits func(s state, r request) bool
-	// withdrawn is called when somebody has left the queue or has given back what came too late.
+	// withdrawn is called after a cancelled request has left the lock.
 	withdrawn func(l *modelLock)
-	// stale is called when a guard is unlocked that has been unlocked before.
+	// stale is called when a guard is unlocked again.
 	stale func(l *modelLock) error
 	// refuses reports whether a try fails that could be granted.
 	refuses func(s state) bool
@@ -29,29 +29,29 @@ type modelLocks struct {
 	locks map[string]*modelLock
 }
 
-// modelLock is one lock, guarded by the mutex of all.
+// modelLock is one lock, guarded by the mutex of its modelLocks.
 type modelLock struct {
 	of      *modelLocks
 	state   state
 	waiting map[int]chan struct{} // closed when the request is granted
-	last    int                   // ID given
+	last    int                   // greatest ID in use
 }
 
 func newModelLocks(permits int) *modelLocks {
 	m := &modelLocks{permits: permits, locks: map[string]*modelLock{}}
-	m.admits = m.soundly
+	m.admits = m.admitsSoundly
 	m.withdrawn = (*modelLock).serve
 	m.stale = func(*modelLock) error { return lockutils.ErrNotHeld }
 	m.refuses = func(state) bool { return false }
 	return m
 }
 
-// soundly is how a sound lock admits.
-func (m *modelLocks) soundly(s state, r request) bool {
+// admitsSoundly is the correct decision.
+func (m *modelLocks) admitsSoundly(s state, r request) bool {
 	return s.room(r.Mode, m.permits) && r.mayPass(s.ahead(r))
 }
 
-// enter returns the lock of that name with the request numbered. The mutex stays locked.
+// enter returns the lock of that name and gives the request its ID. The mutex stays locked.
 func (m *modelLocks) enter(name string, r *request) *modelLock {
 	m.mu.Lock()
 	l := m.locks[name]
@@ -97,7 +97,7 @@ func (m *modelLocks) lock(ctx context.Context, name string, r request) (guard, e
 	return &modelGuard{l, r}, nil
 }
 
-// serve grants what can be granted.
+// serve grants each queued request that can be granted.
 func (l *modelLock) serve() {
 	for i := 0; i < len(l.state.queue); i++ {
 		r := l.state.queue[i]
@@ -128,69 +128,70 @@ func (g *modelGuard) Unlock() error {
 	return nil
 }
 
-// double returns a contender that is a model lock with a flaw.
-func double(name string, permits int, asks []request, flaw func(m *modelLocks)) contender {
-	return contender{name, permits, asks, func(string) subject {
+// mutant returns a contender that is a model lock with a flaw.
+func mutant(name string, permits int, requests []request, flaw func(m *modelLocks)) contender {
+	return contender{name, permits, requests, func(string) subject {
 		m := newModelLocks(permits)
 		flaw(m)
 		return m
 	}}
 }
 
-// allowance is how soon a flaw must be caught.
-const allowance = 10 * time.Second
+// catchLimit bounds the time until a mutant is caught.
+const catchLimit = 10 * time.Second
 
-// expectCaught plays with the double until it is caught.
+// expectCaught runs histories of the mutant until it is caught.
 func expectCaught(t *testing.T, c contender) {
 	t.Helper()
-	e := newEffort(brokenTitle, c.name, allowance)
-	for n := 0; e.goesOn(); n++ {
-		if v := e.playOnce(t, c, n, t.TempDir()); v != nil {
-			e.count(violations, 1)
+	st := newStats(mutantTitle, c.name, catchLimit)
+	for n := 0; st.timeLeft(); n++ {
+		if v := st.stepOnce(t, c, n, t.TempDir()); v != nil {
+			st.count(violations, 1)
 			v.expectClear(t)
 			return
 		}
 	}
-	t.Errorf("not caught in %v histories", e)
+	t.Errorf("not caught in %v histories", st)
 }
 
-const brokenTitle = "broken variants"
+const mutantTitle = "mutants"
 
-// enough is how many events may be needed: the life of one request of each client, and the one that it makes illegal.
-const enough = 3*playSeats + 1
+// maxViolation bounds the events of a minimal violation: the life cycle of one request of each
+// client, and the illegal event.
+const maxViolation = 3*stepClients + 1
 
-// expectClear checks that the violation is short and has its picture.
+// expectClear checks that the violation is short and has a visualisation.
 func (v *violation) expectClear(t *testing.T) {
 	t.Helper()
 	t.Log(v)
-	if len(v.history) > enough {
-		t.Errorf("it takes %d events to show the violation", len(v.history))
+	if len(v.history) > maxViolation {
+		t.Errorf("the minimal violation has %d events", len(v.history))
 	}
 	if !strings.HasSuffix(v.picture, ".html") {
-		t.Error("there is no picture")
+		t.Error("no visualisation")
 	}
 }
 
-func TestSoundDoubleIsNotCaught(t *testing.T) {
-	e := newEffort(brokenTitle, "none: the control", time.Second/2)
-	c := double("control", 1, allAsks, func(*modelLocks) {})
-	for n := 0; e.goesOn(); n++ {
-		if v := e.playOnce(t, c, n, t.TempDir()); v != nil {
+func TestControlIsNotCaught(t *testing.T) {
+	st := newStats(mutantTitle, "none: the control", time.Second/2)
+	c := mutant("control", 1, mixedRequests, func(*modelLocks) {})
+	for n := 0; st.timeLeft(); n++ {
+		if v := st.stepOnce(t, c, n, t.TempDir()); v != nil {
 			t.Fatal(v)
 		}
 	}
 }
 
 func TestReaderBesideWriterIsCaught(t *testing.T) {
-	expectCaught(t, double("a reader admitted beside a writer", 1, plainAsks, func(m *modelLocks) {
+	expectCaught(t, mutant("a reader admitted beside a writer", 1, plainRequests, func(m *modelLocks) {
 		m.admits = func(s state, r request) bool {
-			return r.Mode == shared && len(s.holders) == 1 || m.soundly(s, r)
+			return r.Mode == shared && len(s.holders) == 1 || m.admitsSoundly(s, r)
 		}
 	}))
 }
 
 func TestOverfullSemaphoreIsCaught(t *testing.T) {
-	expectCaught(t, double("an over-full semaphore", 3, []request{plainAsk}, func(m *modelLocks) {
+	expectCaught(t, mutant("an over-full semaphore", 3, []request{plain}, func(m *modelLocks) {
 		m.admits = func(s state, r request) bool {
 			return s.room(r.Mode, m.permits+1) && r.mayPass(s.ahead(r))
 		}
@@ -198,29 +199,35 @@ func TestOverfullSemaphoreIsCaught(t *testing.T) {
 }
 
 func TestUnfairFairLockIsCaught(t *testing.T) {
-	expectCaught(t, double("a fair lock that serves the last first", 1, []request{fairAsk}, func(m *modelLocks) {
-		m.admits = func(s state, r request) bool {
-			return s.room(r.Mode, m.permits) && (len(s.queue) == 0 || s.queue[len(s.queue)-1] == r)
-		}
-	}))
+	expectCaught(
+		t,
+		mutant("a fair lock that serves the last first", 1, []request{fair}, func(m *modelLocks) {
+			m.admits = func(s state, r request) bool {
+				return s.room(r.Mode, m.permits) && (len(s.queue) == 0 || s.queue[len(s.queue)-1] == r)
+			}
+		}),
+	)
 }
 
 func TestOvertakingInFairLockIsCaught(t *testing.T) {
-	expectCaught(t, double("a fair lock with a try that passes those who wait", 1, fairAsks, func(m *modelLocks) {
-		m.admits = func(s state, r request) bool {
-			return m.soundly(s, r) || s.find(s.queue, r.ID) < 0 && s.room(r.Mode, m.permits)
-		}
-	}))
+	expectCaught(
+		t,
+		mutant("a fair lock with a try that passes those who wait", 1, fairRequests, func(m *modelLocks) {
+			m.admits = func(s state, r request) bool {
+				return m.admitsSoundly(s, r) || s.find(s.queue, r.ID) < 0 && s.room(r.Mode, m.permits)
+			}
+		}),
+	)
 }
 
 func TestLostWakeUpIsCaught(t *testing.T) {
-	expectCaught(t, double("a wake-up lost when a waiter gives up", 1, allAsks, func(m *modelLocks) {
+	expectCaught(t, mutant("a wake-up lost when a waiter gives up", 1, mixedRequests, func(m *modelLocks) {
 		m.withdrawn = func(*modelLock) {}
 	}))
 }
 
 func TestStaleGuardThatUnlocksIsCaught(t *testing.T) {
-	expectCaught(t, double("a stale guard that unlocks", 1, []request{plainAsk}, func(m *modelLocks) {
+	expectCaught(t, mutant("a stale guard that unlocks", 1, []request{plain}, func(m *modelLocks) {
 		m.stale = func(l *modelLock) error {
 			if len(l.state.holders) == 0 {
 				return lockutils.ErrNotHeld
@@ -233,17 +240,23 @@ func TestStaleGuardThatUnlocksIsCaught(t *testing.T) {
 }
 
 func TestStaleGuardThatUnlocksInSecretIsCaught(t *testing.T) {
-	expectCaught(t, double("a stale guard that unlocks and denies it", 1, []request{plainAsk}, func(m *modelLocks) {
-		m.stale = func(l *modelLock) error {
-			l.state.holders = nil
-			l.serve()
-			return lockutils.ErrNotHeld
-		}
-	}))
+	expectCaught(
+		t,
+		mutant("a stale guard that unlocks and denies it", 1, []request{plain}, func(m *modelLocks) {
+			m.stale = func(l *modelLock) error {
+				l.state.holders = nil
+				l.serve()
+				return lockutils.ErrNotHeld
+			}
+		}),
+	)
 }
 
 func TestTryThatFailsForNothingIsCaught(t *testing.T) {
-	expectCaught(t, double("a try that fails though the lock is free", 1, []request{plainAsk}, func(m *modelLocks) {
-		m.refuses = func(s state) bool { return len(s.holders) == 0 }
-	}))
+	expectCaught(
+		t,
+		mutant("a try that fails though the lock is free", 1, []request{plain}, func(m *modelLocks) {
+			m.refuses = func(s state) bool { return len(s.holders) == 0 }
+		}),
+	)
 }

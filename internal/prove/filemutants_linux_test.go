@@ -13,18 +13,28 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// Broken lock files. They wait in flock(2) and ignore contexts.
+// Mutants of lock files. They wait in flock(2) and ignore contexts.
 
-var fileDoubles = []contender{
-	{"a removal without the lock", 1, []request{plainAsk}, fileDouble(bareFiles{checks: true})},
-	{"an acquisition without the inode check", 1, []request{plainAsk}, fileDouble(bareFiles{holds: true})},
-	{"a file that is not locked at all", 1, plainAsks, func(dir string) subject { return unlocked{} }},
-	{"a release that leaves the file open", 1, []request{plainAsk}, openLeaking},
-	{"a wait that never ends", 1, []request{plainAsk}, func(dir string) subject { return deaf{} }},
-	{"removal as it should be: the control", 1, []request{plainAsk}, fileDouble(bareFiles{checks: true, holds: true})},
+var fileMutants = []contender{
+	{"a removal without the lock", 1, []request{plain}, fileMutant(bareFiles{checks: true})},
+	{"an acquisition without the inode check", 1, []request{plain}, fileMutant(bareFiles{holds: true})},
+	{
+		"a file that is not locked at all",
+		1,
+		plainRequests,
+		func(dir string) subject { return unlockedFile{} },
+	},
+	{"a release that leaves the file open", 1, []request{plain}, openLeaking},
+	{"a wait that never ends", 1, []request{plain}, func(dir string) subject { return hung{} }},
+	{
+		"removal as it should be: the control",
+		1,
+		[]request{plain},
+		fileMutant(bareFiles{checks: true, holds: true}),
+	},
 }
 
-func fileDouble(f bareFiles) func(dir string) subject {
+func fileMutant(f bareFiles) func(dir string) subject {
 	return func(dir string) subject {
 		f.dir = dir
 		return f
@@ -34,8 +44,8 @@ func fileDouble(f bareFiles) func(dir string) subject {
 // bareFiles locks with flock(2) and nothing else.
 type bareFiles struct {
 	dir    string
-	checks bool // whoever gets a lock checks that the path still leads to its file
-	holds  bool // whoever removes a file holds its lock
+	checks bool // an acquisition checks that the path still names the locked file
+	holds  bool // a removal holds the lock of the file
 }
 
 func (b bareFiles) lock(_ context.Context, name string, _ request) (guard, error) {
@@ -61,7 +71,9 @@ func (b bareFiles) take(name string, how int) (guard, error) {
 			err = lockutils.ErrLocked
 		}
 		if err == nil && (!b.checks || leadsTo(path, file)) {
-			return &onceGuard{release: func() error { return errors.Join(flock(file, syscall.LOCK_UN), file.Close()) }}, nil
+			return &onceGuard{
+				release: func() error { return errors.Join(flock(file, syscall.LOCK_UN), file.Close()) },
+			}, nil
 		}
 		_ = file.Close()
 		if err != nil {
@@ -95,34 +107,34 @@ func flock(file *os.File, how int) error {
 	}
 }
 
-// leadsTo reports whether the path leads to the file.
+// leadsTo reports whether path names the file.
 func leadsTo(path string, file *os.File) bool {
 	now, err := os.Stat(path)
 	ours, err2 := file.Stat()
 	return err == nil && err2 == nil && os.SameFile(now, ours)
 }
 
-// unlocked lets everybody in.
-type unlocked struct{}
+// unlockedFile grants every request.
+type unlockedFile struct{}
 
-func (unlocked) lock(context.Context, string, request) (guard, error) { return unlocked{}, nil }
-func (unlocked) try(string, request) (guard, error)                   { return unlocked{}, nil }
-func (unlocked) Unlock() error                                        { return nil }
+func (unlockedFile) lock(context.Context, string, request) (guard, error) { return unlockedFile{}, nil }
+func (unlockedFile) try(string, request) (guard, error)                   { return unlockedFile{}, nil }
+func (unlockedFile) Unlock() error                                        { return nil }
 
-// deaf lets nobody in, and does not mind a context.
-type deaf struct{}
+// hung grants no request and ignores contexts.
+type hung struct{}
 
-func (deaf) lock(context.Context, string, request) (guard, error) { select {} }
-func (deaf) try(string, request) (guard, error)                   { return nil, lockutils.ErrLocked }
+func (hung) lock(context.Context, string, request) (guard, error) { select {} }
+func (hung) try(string, request) (guard, error)                   { return nil, lockutils.ErrLocked }
 
-// leaking opens the file once more than it closes it.
-type leaking struct{ subject }
+// leakingFile leaves one descriptor of the file open after each release.
+type leakingFile struct{ subject }
 
 func openLeaking(dir string) subject {
-	return leaking{bareFiles{dir: dir, checks: true, holds: true}}
+	return leakingFile{bareFiles{dir: dir, checks: true, holds: true}}
 }
 
-func (l leaking) lock(ctx context.Context, name string, r request) (guard, error) {
+func (l leakingFile) lock(ctx context.Context, name string, r request) (guard, error) {
 	g, err := l.subject.lock(ctx, name, r)
 	if err != nil {
 		return nil, err
@@ -133,23 +145,23 @@ func (l leaking) lock(ctx context.Context, name string, r request) (guard, error
 	}}, nil
 }
 
-// expectCaughtAmongProcesses lets processes loose on the double until it is caught.
+// expectCaughtAmongProcesses runs processes on the mutant until it is caught.
 func expectCaughtAmongProcesses(t *testing.T, name string) {
 	t.Helper()
 	c, err := contenderNamed(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newEffort(brokenTitle, name, allowance)
-	crowd := newCrowd(t, c)
-	for n := 0; e.goesOn(); n++ {
-		if v := crowd.once(e, n, t.TempDir()); v != nil {
-			e.count(violations, 1)
+	st := newStats(mutantTitle, name, catchLimit)
+	group := newProcessGroup(t, c)
+	for n := 0; st.timeLeft(); n++ {
+		if v := group.round(st, n, t.TempDir()); v != nil {
+			st.count(violations, 1)
 			v.expectClear(t)
 			return
 		}
 	}
-	t.Errorf("not caught in %v", e)
+	t.Errorf("not caught in %v", st)
 }
 
 func TestRemovalWithoutInodeCheckIsCaught(t *testing.T) {
@@ -165,34 +177,34 @@ func TestSoundRemovalIsNotCaught(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newEffort(brokenTitle, c.name, allowance/20)
-	crowd := newCrowd(t, c)
-	for n := 0; e.goesOn(); n++ {
-		if v := crowd.once(e, n, t.TempDir()); v != nil {
+	st := newStats(mutantTitle, c.name, catchLimit/20)
+	group := newProcessGroup(t, c)
+	for n := 0; st.timeLeft(); n++ {
+		if v := group.round(st, n, t.TempDir()); v != nil {
 			t.Fatal(v)
 		}
 	}
 }
 
-// expectLedgerWrong lets clerks keep a ledger under the double until it is wrong.
+// expectLedgerWrong runs workers on the mutant until the ledger is wrong.
 func expectLedgerWrong(t *testing.T, name string) {
 	t.Helper()
-	e := newEffort(brokenTitle, name+", seen in the ledger", allowance)
-	o := newOffice(t, e, charge{Contender: name, Removes: true})
-	for e.goesOn() {
-		o.wait(20 * time.Millisecond)
-		a, err := auditLedger(o.charge.Desk)
+	st := newStats(mutantTitle, name+", seen in the ledger", catchLimit)
+	pool := newWorkerPool(t, st, workerRequest{Contender: name, Removes: true})
+	for st.timeLeft() {
+		pool.wait(20 * time.Millisecond)
+		a, err := auditLedger(pool.request.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if a.overlaps > 0 {
 			t.Logf("%+v", a)
-			e.count(overlaps, a.overlaps)
-			e.count(updates, a.updates)
+			st.count(overlaps, a.overlaps)
+			st.count(updates, a.updates)
 			return
 		}
 	}
-	t.Errorf("not caught in %v", e)
+	t.Errorf("not caught in %v", st)
 }
 
 func TestUnlockedFileIsSeenInLedger(t *testing.T) {
@@ -216,7 +228,7 @@ func TestLostUpdateIsSeenInLedger(t *testing.T) {
 	}
 	defer other.file.Close()
 	defer other.account.Close()
-	// The second writes while the first is about to, and the witness looks the other way.
+	// The second process writes between the first one's read and write, without the witness.
 	err = l.write(func() {
 		err := errors.Join(flock(l.file, syscall.LOCK_UN), other.write(func() {}))
 		if err != nil {
@@ -232,14 +244,17 @@ func TestLostUpdateIsSeenInLedger(t *testing.T) {
 	}
 }
 
-// clerkOf starts a clerk with a double that lets it work for a moment.
-func clerkOf(t *testing.T, e *effort, name string) *peer {
+// startBrokenWorker starts a worker on the mutant and waits until it runs.
+func startBrokenWorker(t *testing.T, st *stats, name string) *peer {
 	t.Helper()
-	desk, locks := t.TempDir(), t.TempDir()
-	p := startPeer(t, "clerk")
-	p.order(t, charge{Contender: name, Desk: desk, Locks: locks, Account: "0", Seed: [2]uint64{e.seed}})
-	var ready tale
-	if err := p.answer(&ready, patience); err != nil {
+	dir, locks := t.TempDir(), t.TempDir()
+	p := startPeer(t, "worker")
+	p.send(
+		t,
+		workerRequest{Contender: name, Dir: dir, LockDir: locks, Account: "0", Seed: [2]uint64{st.seed}},
+	)
+	var ready reply
+	if err := p.receive(&ready, waitLimit); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -247,33 +262,33 @@ func clerkOf(t *testing.T, e *effort, name string) *peer {
 
 func TestHangIsNoticed(t *testing.T) {
 	const name = "a wait that never ends"
-	e := newEffort(brokenTitle, name, allowance)
-	p := clerkOf(t, e, name)
-	p.order(t, charge{Stop: true})
-	var last tale
-	err := p.answer(&last, 200*time.Millisecond)
+	st := newStats(mutantTitle, name, catchLimit)
+	p := startBrokenWorker(t, st, name)
+	p.send(t, workerRequest{Stop: true})
+	var last reply
+	err := p.receive(&last, 200*time.Millisecond)
 	if !errors.Is(err, errHung) {
 		t.Fatalf("%v, %+v", err, last)
 	}
-	e.count(hangs, 1)
-	if !strings.Contains(err.Error(), "deaf") {
-		t.Errorf("it is not said where it hangs: %v", err)
+	st.count(hangs, 1)
+	if !strings.Contains(err.Error(), "hung") {
+		t.Errorf("the error does not show the blocked function: %v", err)
 	}
 }
 
 func TestLeftOpenFileIsNoticed(t *testing.T) {
 	const name = "a release that leaves the file open"
-	for e := newEffort(brokenTitle, name, allowance); e.goesOn(); {
-		p := clerkOf(t, e, name)
-		p.order(t, charge{Stop: true, Grace: 100 * time.Millisecond})
-		var last tale
-		if err := p.answer(&last, patience); err != nil {
+	for st := newStats(mutantTitle, name, catchLimit); st.timeLeft(); {
+		p := startBrokenWorker(t, st, name)
+		p.send(t, workerRequest{Stop: true, Grace: 100 * time.Millisecond})
+		var last reply
+		if err := p.receive(&last, waitLimit); err != nil {
 			t.Fatal(err)
 		}
 		if last.Leftover != "" {
-			e.count(leftovers, 1)
+			st.count(leftovers, 1)
 			return
 		}
 	}
-	t.Error("not noticed")
+	t.Error("not caught")
 }

@@ -1,8 +1,8 @@
-"""Keep a ledger under a lock of another library, as the clerks of the Go tests do.
+"""Update a ledger under a lock of another library, as the workers of the Go tests do.
 
-Arguments: the library, the directory of the ledger, that of the lock file, the name of the lock, that of the account.
-Whoever started this process reads a line when it is ready and another when it has finished, which it does when its
-standard input ends or has a line.
+Arguments: the library, the directory of the ledger, that of the lock file, the name of the lock,
+the name of the account. The process writes one line when it is ready. A line on its standard
+input, or the end of it, makes the process finish and write another line.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ import time
 NUMBER_SIZE = 21
 BEGUN_AT, DONE_AT = 0, NUMBER_SIZE
 
-library, desk, locks, name, account_name = sys.argv[1:]
+library, directory, locks, name, account_name = sys.argv[1:]
 path = os.path.join(locks, name)
 
 
 def exclusive_and_shared():
-    """Return two functions that return a context manager each: the second may be None."""
+    """Return two functions that return context managers; the second may be None."""
     if library == "oslo.concurrency":
         from oslo_concurrency import lockutils
         return lambda: lockutils.lock(name, external=True, lock_path=locks, delay=0.002), None
@@ -44,13 +44,13 @@ def write_number(fd, at, number):
 
 
 def not_alone():
-    with open(os.path.join(desk, "overlaps"), "a") as overlaps:
+    with open(os.path.join(directory, "overlaps"), "a") as overlaps:
         overlaps.write("x")
 
 
 @contextlib.contextmanager
 def witness(how):
-    """Take the lock on the ledger itself, for which nobody waits, and tell if it was free."""
+    """Try the lock on the ledger itself and yield whether it was free."""
     try:
         fcntl.flock(ledger, how | fcntl.LOCK_NB)
     except OSError:
@@ -89,8 +89,8 @@ def read():
 
 stop = threading.Event()
 exclusive, shared = exclusive_and_shared()
-ledger = os.open(os.path.join(desk, "ledger"), os.O_RDWR | os.O_CREAT, 0o600)
-account = os.open(os.path.join(desk, "account-" + account_name), os.O_RDWR | os.O_CREAT, 0o600)
+ledger = os.open(os.path.join(directory, "ledger"), os.O_RDWR | os.O_CREAT, 0o600)
+account = os.open(os.path.join(directory, "account-" + account_name), os.O_RDWR | os.O_CREAT, 0o600)
 os.makedirs(locks, exist_ok=True)
 threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
 print("{}", flush=True)

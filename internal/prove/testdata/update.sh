@@ -1,4 +1,4 @@
-# Adds one to the ledger in the directory $1, as the clerks of the Go tests do. Run by flock(1), under its lock.
+# Increments the ledger in the directory $1, as the workers of the Go tests do. It runs under flock(1).
 set -e
 exec 8<>"$1/ledger"
 if ! flock -n 8; then

@@ -13,27 +13,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// possessions is what a process has.
-type possessions struct {
+// resources counts what a process holds.
+type resources struct {
 	goroutines  int
 	descriptors int
 	blocked     int // threads that wait in the kernel for a lock
 }
 
-func takeStock() possessions {
+func currentResources() resources {
 	filelock.CloseIdle()
-	blocked := blockedThreads(os.Getpid()) // the first file that is read costs the runtime some descriptors for good
-	return possessions{runtime.NumGoroutine(), len(names("/proc/self/fd")), blocked}
+	blocked := blockedThreads(
+		os.Getpid(),
+	) // first: reading a file opens descriptors that the runtime keeps
+	return resources{runtime.NumGoroutine(), len(names("/proc/self/fd")), blocked}
 }
 
-// grace is for what has only just been given up and takes a moment to go.
+// grace is the time that released resources have to go.
 const grace = 10 * time.Second
 
-// leftover returns what a process still has after a time that it did not have before, or "".
-func (before possessions) leftover(limit time.Duration) string {
+// leftover describes what the process holds beyond before once limit has passed. It returns "" as
+// soon as there is nothing.
+func (before resources) leftover(limit time.Duration) string {
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
-		now := takeStock()
-		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors && now.blocked <= before.blocked {
+		now := currentResources()
+		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors &&
+			now.blocked <= before.blocked {
 			return ""
 		}
 		if time.Since(start) > limit {
@@ -42,10 +46,10 @@ func (before possessions) leftover(limit time.Duration) string {
 	}
 }
 
-// fcntlCall is the number of the system call fcntl: of the one with wide offsets, where there are two.
+// fcntlCall is the number of the system call fcntl: the one with 64-bit offsets if there are two.
 var fcntlCall = cmp.Or(map[string]int{"386": 221, "arm": 221}[runtime.GOARCH], unix.SYS_FCNTL)
 
-// blockedThreads counts the threads of a process that wait in the kernel for a lock on a file.
+// blockedThreads counts the threads of a process that wait in the kernel for a file lock.
 func blockedThreads(pid int) (n int) {
 	tasks := fmt.Sprintf("/proc/%d/task", pid)
 	for _, task := range names(tasks) {
@@ -61,7 +65,7 @@ func blockedThreads(pid int) (n int) {
 	return n
 }
 
-// names returns the names in a directory, sorted; none if it cannot be read.
+// names returns the sorted names in a directory, or nil if it cannot be read.
 func names(dir string) (names []string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
