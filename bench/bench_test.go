@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestMain lets the test's own program serve as the worker that the scenarios start.
+// TestMain makes the test binary serve as the worker that the scenarios start.
 func TestMain(m *testing.M) {
 	if isWorker() {
 		serve(os.Stdin, os.Stdout)
@@ -20,9 +20,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// tiny is enough to run every line and far too little to measure anything.
+// tiny is enough to run each scenario, and too little to measure anything.
 var tiny = budget{
-	rounds: 1, slice: time.Millisecond, crowd: 2 * time.Millisecond, processes: 20 * time.Millisecond,
+	rounds: 1, slice: time.Millisecond, contended: 2 * time.Millisecond, processes: 20 * time.Millisecond,
 	names: 4096, held: 1000, cancels: 2, kills: 1,
 }
 
@@ -48,7 +48,7 @@ func TestEveryContenderOfEveryScenarioRuns(t *testing.T) {
 		})
 	}
 
-	t.Run("the report tells all of it", func(t *testing.T) {
+	t.Run("the report has a section and a chart for each", func(t *testing.T) {
 		dir := t.TempDir()
 		if err := writeReport(dir, report{results: results, budget: tiny, machine: describe(s)}); err != nil {
 			t.Fatal(err)
@@ -100,48 +100,49 @@ func TestMedianAndQuantile(t *testing.T) {
 		}
 	}
 	if !math.IsNaN(median(nil)) || !math.IsNaN(quantile(nil, 0.5)) {
-		t.Error("nothing has a middle")
+		t.Error("median and quantile of nothing are not NaN")
 	}
 	if got := quantile([]int64{1, 2, 3, 4}, 1); got != 4 {
-		t.Errorf("the last of four is %v", got)
+		t.Errorf("quantile 1 of four values is %v, want 4", got)
 	}
 }
 
-// TestLogOfARush checks what is computed from logs in which party 0 holds, party 1 waits for it, and both meet again.
-func TestLogOfARush(t *testing.T) {
-	r := merge([][]use{
+// TestLogOfAContest checks what is computed from two logs: process 1 waits for process 0, and later
+// process 0 for process 1.
+func TestLogOfAContest(t *testing.T) {
+	log := merge([][]use{
 		{
-			{Asked: 0, Acquired: 1, Released: 40}, // before the other has come
-			{Asked: 41, Acquired: 60, Released: 100},
-			{Asked: 120, Acquired: 330, Released: 400},   // lost the race at 200: 130 after it
-			{Asked: 401, Acquired: 1100, Released: 1101}, // after the end
+			{Requested: 0, Acquired: 1, Released: 40}, // before the other process began
+			{Requested: 41, Acquired: 60, Released: 100},
+			{Requested: 120, Acquired: 330, Released: 400},   // not woken by the release at 200
+			{Requested: 401, Acquired: 1100, Released: 1101}, // after the end
 		},
 		{
-			{Asked: 50, Acquired: 110, Released: 200}, // 10 after the release
-			{Asked: 210, Acquired: 211, Released: 300},
+			{Requested: 50, Acquired: 110, Released: 200}, // 10 after the release
+			{Requested: 210, Acquired: 211, Released: 300},
 		},
 	}, 0, 1000)
-	r.trim()
-	if r.start != 50 || len(r.uses) != 4 {
-		t.Errorf("%d uses from %d on, want 4 from 50 on", len(r.uses), r.start)
+	log.trim()
+	if log.start != 50 || len(log.uses) != 4 {
+		t.Errorf("%d uses from %d on, want 4 from 50 on", len(log.uses), log.start)
 	}
-	if got := r.handOvers(); len(got) != 2 || got[0] != 10 || got[1] != 130 {
+	if got := log.handOvers(); len(got) != 2 || got[0] != 10 || got[1] != 130 {
 		t.Errorf("hand-overs %v, want [10 130]", got)
 	}
-	if got := r.overlaps(); got != 0 {
+	if got := log.overlaps(); got != 0 {
 		t.Errorf("%d overlaps, want none", got)
 	}
-	if got := r.changes() * 950e-9; math.Round(got) != 2 {
+	if got := log.changes() * 950e-9; math.Round(got) != 2 {
 		t.Errorf("%v changes of holder, want 2", got)
 	}
-	if least, greatest := r.leastShare(), r.greatestShare(); least != 1 || greatest != 1 {
+	if least, greatest := log.leastShare(), log.greatestShare(); least != 1 || greatest != 1 {
 		t.Errorf("shares %v and %v, want 1 and 1", least, greatest)
 	}
-	if got := r.passes(1); got != 1 {
+	if got := log.passes(1); got != 1 {
 		t.Errorf("passed by %v, want by 1", got)
 	}
-	r.uses[1].Acquired = 99
-	if got := r.overlaps(); got != 1 {
+	log.uses[1].Acquired = 99
+	if got := log.overlaps(); got != 1 {
 		t.Errorf("%d overlaps, want 1", got)
 	}
 }

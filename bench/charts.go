@@ -16,10 +16,10 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// A chart is one panel, or several above each other, of horizontal bars with their values written at the end, so that no
-// axis is needed. A thin line shows the range of the rounds.
+// A chart has one panel or more, one above another. A panel has horizontal bars with their values at
+// the end, so that it needs no axis. A thin line shows the range of the rounds.
 
-// A panel is what one scenario draws.
+// A panel is the drawing of one scenario.
 type panel struct {
 	title, caption string
 	unit           unit
@@ -32,7 +32,8 @@ type bar struct {
 	mine               bool
 }
 
-// newPanel draws the first metric of the rows that have one, the best on top; of all the locks, or of those named.
+// newPanel returns the panel of the first metric, best row on top. Unless only is nil, it has only
+// the rows named there.
 func newPanel(r result, only []string) panel {
 	m := r.metrics[0]
 	p := panel{title: capital(r.title), caption: m.caption(), unit: m.unit}
@@ -51,7 +52,7 @@ func newPanel(r result, only []string) panel {
 	return p
 }
 
-// caption says what the bars are and which way is good.
+// caption says what the bars show and which direction is better.
 func (m metric) caption() string {
 	switch m.unit {
 	case perSecond:
@@ -67,10 +68,10 @@ func (m metric) caption() string {
 	return m.name + ", less is better"
 }
 
-// overviewName is the chart that sums up the others.
+// overviewName is the name of the chart that summarises the others.
 const overviewName = "overview"
 
-// overview picks, from scenarios that matter most, the locks that most people know.
+// overview returns panels of the best-known locks in the most important scenarios.
 func overview(results []result) []panel {
 	var panels []panel
 	for _, choice := range []struct {
@@ -78,7 +79,9 @@ func overview(results []result) []panel {
 		rows []string
 	}{
 		{"hot", []string{ourLock, "sync.Mutex", "moby Locker", "containerd kmutex", "sync.Map + Mutex"}},
-		{"new-parallel", []string{ourLock, "moby Locker", "containerd kmutex", "sync.Map + Mutex", "weak pointers"}},
+		{"new-parallel", []string{
+			ourLock, "moby Locker", "containerd kmutex", "sync.Map + Mutex", "weak pointers",
+		}},
 		{"waits", []string{ourLock, "sync.Mutex", "moby Locker", "containerd kmutex", "sync.Map + Mutex"}},
 		{"file-uncontended", []string{ourFile, "gofrs/flock", "lockedfile", "juju/mutex", "oslo.concurrency"}},
 		{"file-handover", []string{ourFile, blocking, polling, "lockedfile"}},
@@ -90,11 +93,11 @@ func overview(results []result) []panel {
 	return panels
 }
 
-// Sizes in points; the width is about that of a page on a code host.
+// Sizes in points. The width is about that of a page on a code host.
 const (
 	chartWidth  = 600
 	margin      = 14
-	nameWidth   = 192 // names begin at the left edge, so that a wider font than expected has room
+	nameWidth   = 192 // names begin at the left edge, which leaves room for a wider font
 	valueWidth  = 62
 	barHeight   = 11
 	barPitch    = 19
@@ -114,7 +117,7 @@ var (
 	whisker = color.NRGBA{0x7d, 0x89, 0x96, 0xff}
 )
 
-// writeChart draws the panels above each other into an SVG file.
+// writeChart draws the panels one above another into an SVG file.
 func writeChart(path string, panels []panel) error {
 	height := vg.Length(2*margin - panelGap)
 	for _, p := range panels {
@@ -122,7 +125,10 @@ func writeChart(path string, panels []panel) error {
 	}
 	canvas := vgsvg.New(chartWidth, height)
 	c := draw.New(canvas)
-	c.FillPolygon(paper, []vg.Point{{X: 0, Y: 0}, {X: chartWidth, Y: 0}, {X: chartWidth, Y: height}, {X: 0, Y: height}})
+	c.FillPolygon(
+		paper,
+		[]vg.Point{{X: 0, Y: 0}, {X: chartWidth, Y: 0}, {X: chartWidth, Y: height}, {X: 0, Y: height}},
+	)
 	top := height - margin
 	for _, p := range panels {
 		p.draw(c, top)
@@ -132,7 +138,7 @@ func writeChart(path string, panels []panel) error {
 	if _, err := canvas.WriteTo(&svg); err != nil {
 		return err
 	}
-	// A viewer without the font takes one of the same widths rather than its serif.
+	// A viewer without the font uses one of the same widths.
 	return os.WriteFile(path, bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans"),
 		[]byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif")), 0o644)
 }
@@ -141,9 +147,13 @@ func (p panel) height() vg.Length {
 	return headHeight + vg.Length(len(p.bars))*barPitch
 }
 
-// draw draws the panel below the given height.
+// draw draws the panel below top.
 func (p panel) draw(c draw.Canvas, top vg.Length) {
-	c.FillText(style(titleSize, ink, font.Font{Weight: xfont.WeightBold}), vg.Point{X: margin, Y: top - 14}, p.title)
+	c.FillText(
+		style(titleSize, ink, font.Font{Weight: xfont.WeightBold}),
+		vg.Point{X: margin, Y: top - 14},
+		p.title,
+	)
 	c.FillText(style(captionSize, faint, font.Font{}), vg.Point{X: margin, Y: top - 29}, p.caption)
 	for i, b := range p.bars {
 		middle := top - headHeight - vg.Length(i)*barPitch
@@ -169,7 +179,7 @@ func (p panel) draw(c draw.Canvas, top vg.Length) {
 	}
 }
 
-// length scales a value to the room for bars.
+// length scales a value to the width for bars.
 func (p panel) length(v float64) vg.Length {
 	const room = chartWidth - 2*margin - nameWidth - valueWidth
 	least, most := p.bounds()
@@ -180,13 +190,13 @@ func (p panel) length(v float64) vg.Length {
 	return vg.Length(math.Log(max(v, start)/start) / math.Log(most/start) * room)
 }
 
-// logarithmic reports whether the values are too far apart for a linear scale to show the small ones.
+// logarithmic reports whether a linear scale would hide the small values.
 func (p panel) logarithmic() bool {
 	least, most := p.bounds()
 	return most/least > 60
 }
 
-// bounds returns the least positive value and the greatest one.
+// bounds returns the least positive value and the greatest value.
 func (p panel) bounds() (least, most float64) {
 	least, most = math.Inf(1), 1e-9
 	for _, b := range p.bars {
@@ -200,7 +210,7 @@ func (p panel) bounds() (least, most float64) {
 
 var fonts = font.NewCache(liberation.Collection())
 
-// style is sans-serif text of one size.
+// style returns a sans-serif style of the given size.
 func style(size font.Length, c color.Color, f font.Font) draw.TextStyle {
 	f.Typeface, f.Variant, f.Size = "Liberation", "Sans", size
 	return draw.TextStyle{Color: c, Font: f, Handler: text.Plain{Fonts: fonts}}

@@ -6,16 +6,17 @@ import (
 	"weak"
 )
 
-// The designs that people write by hand, as plainly as each can be had.
+// Common hand-written designs, each in its simplest form.
 
-// apart keeps a lock on cache lines of its own, so that two bare locks do not disturb each other.
+// apart pads a lock, so that two bare locks do not share a cache line.
 type apart[L any] struct {
 	_  [128]byte
 	it L
 	_  [128]byte
 }
 
-// counted is a map of locks that counts who uses each and forgets it with its last user. The zero value is ready.
+// counted is a map of reference-counted locks. It drops a lock with its last user. The zero value is
+// ready to use.
 type counted[L any] struct {
 	mu      sync.Mutex
 	entries map[string]*countedEntry[L] // guarded by mu
@@ -24,10 +25,10 @@ type counted[L any] struct {
 
 type countedEntry[L any] struct {
 	lock  L
-	users int // guarded by counted.mu; those who hold the lock or are about to ask for it
+	users int // holders and waiters; guarded by counted.mu
 }
 
-// enter returns the name's entry, which stays until its users have left.
+// enter returns the entry of a name and counts a user.
 func (c *counted[L]) enter(name string) *countedEntry[L] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -45,7 +46,7 @@ func (c *counted[L]) enter(name string) *countedEntry[L] {
 	return e
 }
 
-// leave takes back one enter.
+// leave undoes one enter.
 func (c *counted[L]) leave(name string, e *countedEntry[L]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,14 +56,14 @@ func (c *counted[L]) leave(name string, e *countedEntry[L]) {
 	}
 }
 
-// weakly is a map of locks that does not keep them alive: the garbage collector finds out that a lock has no user, and its
-// cleanup drops the entry. The zero value is ready.
+// weakly is a map of locks that does not keep them alive: a cleanup drops the entry once the garbage
+// collector has freed the lock. The zero value is ready to use.
 type weakly[L any] struct {
 	mu      sync.Mutex
 	entries map[string]weak.Pointer[L] // guarded by mu
 }
 
-// get returns the name's lock, which lives as long as somebody refers to it.
+// get returns the lock of a name, which lives as long as it is reachable.
 func (w *weakly[L]) get(name string) *L {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,7 +79,7 @@ func (w *weakly[L]) get(name string) *L {
 	return lock
 }
 
-// forget drops the name's entry unless a new lock has taken its place.
+// forget drops the entry of a name unless it refers to a newer lock.
 func (w *weakly[L]) forget(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

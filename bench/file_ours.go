@@ -30,13 +30,16 @@ func ourFiles() []filePeer {
 					within(inside)
 					return l.Unlock()
 				}
-				return fileLock{wait: wait, pass: func(inside func()) error { return wait(context.Background(), inside) }}
+				return fileLock{
+					wait: wait,
+					pass: func(inside func()) error { return wait(context.Background(), inside) },
+				}
 			},
 		},
 	}
 }
 
-// external makes a peer of the public call with External and more options.
+// external returns the peer of the public call with External and more options.
 func external(name, note string, more ...lockutils.Option) filePeer {
 	return filePeer{
 		name: name, note: note, mine: true,
@@ -50,7 +53,10 @@ func external(name, note string, more ...lockutils.Option) filePeer {
 				within(inside)
 				return guard.Unlock()
 			}
-			return fileLock{wait: wait, pass: func(inside func()) error { return wait(context.Background(), inside) }}
+			return fileLock{
+				wait: wait,
+				pass: func(inside func()) error { return wait(context.Background(), inside) },
+			}
 		},
 	}
 }

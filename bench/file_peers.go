@@ -13,18 +13,20 @@ import (
 	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
-// A filePeer is one way to exclude other processes by a file.
+// A filePeer is one way to exclude other processes with a file.
 type filePeer struct {
 	name string
 	note string
-	mine bool                      // this library's
-	open func(dir string) fileLock // a lock file in that directory, which the same peer shares with other processes
+	mine bool                      // of this library
+	open func(dir string) fileLock // opens a lock file in the directory, shared with other processes
 }
 
 // A fileLock does the work of a scenario.
 type fileLock struct {
-	pass func(inside func()) error                      // waits as long as it takes, runs inside, releases
-	wait func(ctx context.Context, inside func()) error // the same until ctx ends; nil where a wait cannot be cancelled
+	// pass acquires, runs inside and releases.
+	pass func(inside func()) error
+	// wait is the same until ctx ends. It is nil if a wait cannot be cancelled.
+	wait func(ctx context.Context, inside func()) error
 }
 
 const (
@@ -32,7 +34,7 @@ const (
 	pollEvery = 10 * time.Millisecond
 )
 
-// filePeers lists everybody, the system calls first and this library last.
+// filePeers lists the lock files, the system calls first and this library last.
 func filePeers() []filePeer {
 	return slices.Concat(systemPeers(), []filePeer{
 		{
@@ -82,7 +84,10 @@ func filePeers() []filePeer {
 					within(inside)
 					return f.Unlock()
 				}
-				return fileLock{wait: wait, pass: func(inside func()) error { return wait(context.Background(), inside) }}
+				return fileLock{
+					wait: wait,
+					pass: func(inside func()) error { return wait(context.Background(), inside) },
+				}
 			},
 		},
 		{
@@ -103,11 +108,15 @@ func filePeers() []filePeer {
 		{
 			name: "juju/mutex", note: "a goroutine of its own in flock(2) for each wait",
 			open: func(dir string) fileLock {
-				spec := mutex.Spec{Name: filepath.Base(dir), Clock: wallClock{}, Delay: pollEvery} // in $TMPDIR, see newSite
+				spec := mutex.Spec{
+					Name:  filepath.Base(dir),
+					Clock: wallClock{},
+					Delay: pollEvery,
+				} // in $TMPDIR, see newSite
 				wait := func(ctx context.Context, inside func()) error {
-					asked := spec
-					asked.Cancel = ctx.Done()
-					held, err := mutex.Acquire(asked)
+					spec := spec
+					spec.Cancel = ctx.Done()
+					held, err := mutex.Acquire(spec)
 					if err != nil {
 						return err
 					}
@@ -115,7 +124,10 @@ func filePeers() []filePeer {
 					held.Release()
 					return nil
 				}
-				return fileLock{wait: wait, pass: func(inside func()) error { return wait(context.Background(), inside) }}
+				return fileLock{
+					wait: wait,
+					pass: func(inside func()) error { return wait(context.Background(), inside) },
+				}
 			},
 		},
 		{
@@ -140,7 +152,7 @@ func filePeers() []filePeer {
 
 const polling = "gofrs/flock, polling"
 
-// wallClock is what juju/mutex asks for.
+// wallClock is the clock for juju/mutex.
 type wallClock struct{}
 
 func (wallClock) After(d time.Duration) <-chan time.Time { return time.After(d) }

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// blocking is the floor of all that waits: the kernel wakes the waiter, and nobody can call it back.
+// blocking is the yardstick of waiting: the kernel wakes the waiter, and the wait cannot be cancelled.
 const blocking = "flock(2)"
 
-// systemPeers lists what the system itself offers.
+// systemPeers lists the locks of the operating system.
 func systemPeers() []filePeer {
 	return []filePeer{
 		{
@@ -71,7 +71,7 @@ func systemPeers() []filePeer {
 	}
 }
 
-// openLocked opens the file, making it if it is missing, and locks it.
+// openLocked opens the file, creating it if necessary, and locks it.
 func openLocked(path string) (fd int, err error) {
 	fd, err = unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -83,7 +83,7 @@ func openLocked(path string) (fd int, err error) {
 	return fd, nil
 }
 
-// flockWait locks exclusively, however often a signal interrupts it.
+// flockWait locks exclusively and repeats interrupted calls.
 func flockWait(fd int) error {
 	for {
 		if err := unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
@@ -92,7 +92,7 @@ func flockWait(fd int) error {
 	}
 }
 
-// unlockClose unlocks first: a child that is being started may share the descriptor for a moment.
+// unlockClose unlocks before it closes: a child being started may share the descriptor.
 func unlockClose(fd int) error {
 	return errors.Join(unix.Flock(fd, unix.LOCK_UN), unix.Close(fd))
 }

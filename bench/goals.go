@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// A goal is what this library sets out to reach in a scenario: one row's value of a metric, or its ratio to another
-// row's in the same round, within bounds.
+// A goal bounds one row's value of a metric in a scenario, or its ratio to another row's value in
+// the same round.
 type goal struct {
 	key     string  // the scenario's
 	metric  int     // its metric
@@ -18,7 +18,7 @@ type goal struct {
 
 var inf = math.Inf(1)
 
-// goals lists what is asked of this library.
+// goals lists the goals of this library.
 func goals() []goal {
 	return []goal{
 		{"hot", 0, ourLock, "sync.Mutex", 0, 2.2},
@@ -30,8 +30,8 @@ func goals() []goal {
 		{"own-parallel", 0, ourLock, "sync.Map + Mutex", 0, 1.05},
 		{"new-parallel", 0, "moby Locker", ourLock, 10, inf},
 		{"one-parallel", 0, ourLock, "sync.Mutex", 0, 0.8},
-		{"crowd", 0, ourLock, "sync.Mutex", 0, 1.25},
-		{"crowd", 0, ourLock + ", Fair", "x/sync semaphore", 0, 1},
+		{"contended", 0, ourLock, "sync.Mutex", 0, 1.25},
+		{"contended", 0, ourLock + ", Fair", "x/sync semaphore", 0, 1},
 		{"waits", 0, ourLock, "sync.Mutex", 0, 1},
 		{"readers", 0, ourReader, "sync.RWMutex", 0, 1.5},
 		{"memory-once", 0, ourLock, "", 0, 256 << 10},
@@ -56,10 +56,10 @@ func goals() []goal {
 	}
 }
 
-// A verdict is a goal beside what was measured.
-type verdict struct{ what, asked, measured, met string }
+// A verdict compares a goal with what was measured.
+type verdict struct{ what, target, measured, met string }
 
-// judge compares a result with a goal. It reports false when the result has nothing to compare.
+// judge compares a result with a goal. It reports false if the result has no values for it.
 func (g goal) judge(r result) (verdict, bool) {
 	row, ok := r.row(g.row)
 	if !ok || row.err != nil || len(row.rounds) == 0 {
@@ -84,11 +84,11 @@ func (g goal) judge(r result) (verdict, bool) {
 	}
 	v := verdict{what: what, measured: format(value), met: "yes"}
 	if g.atLeast > 0 {
-		v.asked = "at least " + format(g.atLeast)
+		v.target = "at least " + format(g.atLeast)
 	} else {
-		v.asked = "at most " + format(g.atMost)
+		v.target = "at most " + format(g.atMost)
 	}
-	// What is counted is compared as it is shown: a stray allocation of the runtime's is none of an operation's.
+	// Counts are compared as shown, so that an allocation of the runtime does not count.
 	if m.unit == count {
 		value = math.Round(value)
 	}

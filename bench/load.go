@@ -7,29 +7,29 @@ import (
 	"time"
 )
 
-// How the work of goroutines is timed.
+// Timing the work of goroutines.
 
-// A step does the operations from ... to-1 of a goroutine's work.
+// A step performs the operations from to to-1 of a goroutine.
 type step func(from, to int)
 
-// A load is the same kind of work done by several goroutines for a slice of time.
+// A load is work of one kind, done by several goroutines for a slice of time.
 type load struct {
 	goroutines int
 	slice      time.Duration
-	stride     int              // operations between two looks at the time
-	limit      int              // operations of each goroutine at most; 0: no limit
+	stride     int              // operations between two checks for the end
+	limit      int              // greatest number of operations of a goroutine; 0: no limit
 	worker     func(g int) step // called once for each goroutine
 }
 
-// A sample is what a load has cost.
+// A sample is the cost of a load.
 type sample struct {
 	time        float64 // wall-clock nanoseconds for each operation
 	allocations float64 // of each operation
 }
 
-// run starts the goroutines together and ends them together: when the slice is over, or when the first of them has come to its
-// limit, since the others would go on with fewer competitors. If they have a processor each, they begin when the last one has
-// got it, which takes up to a millisecond.
+// run starts the goroutines together and stops them together: at the end of the slice, or when the
+// first one reaches its limit, since the others would continue with less contention. If there is a
+// processor for each, they begin once the last one runs, which takes up to a millisecond.
 func (w load) run() sample {
 	var (
 		ready, ended sync.WaitGroup
@@ -75,7 +75,7 @@ func (w load) run() sample {
 		})
 	}
 	ready.Wait()
-	runtime.GC() // what others have left is not this one's burden
+	runtime.GC() // collects the garbage of earlier turns
 	runtime.ReadMemStats(&before)
 	if !gather {
 		begin()
@@ -92,8 +92,8 @@ func (w load) run() sample {
 	}
 }
 
-// again repeats what uses up its names sooner than its slice of time, and returns the mean. Whatever disturbs a turn of a few
-// milliseconds would otherwise count for more than it does in one that takes the whole slice.
+// again repeats a run that ends before its slice does, and returns the mean. Otherwise a disturbance
+// would weigh more in a short run than in one that takes the whole slice.
 func again(slice time.Duration, run func() sample) sample {
 	var mean sample
 	n := 0.0
@@ -108,7 +108,7 @@ func again(slice time.Duration, run func() sample) sample {
 // compute keeps the processor busy for about d without reading a clock.
 func compute(d time.Duration) { _ = churn(int(float64(d) * churnsPerNanosecond())) }
 
-// churnsPerNanosecond is found once, as the best of several tries, so that a disturbed try does not count.
+// churnsPerNanosecond is measured once, as the best of several tries.
 var churnsPerNanosecond = sync.OnceValue(func() float64 {
 	const n = 100_000
 	best := time.Duration(1<<63 - 1)

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// describe says what the measurements were taken on and with.
+// describe lists the machine and the versions.
 func describe(s *site) []fact {
 	facts := []fact{
 		{"processor", processor()},
@@ -23,7 +23,7 @@ func describe(s *site) []fact {
 	return append(append(facts, moduleVersions()...), pythonVersions(s)...)
 }
 
-// processor names the processor where the system tells it in the usual place.
+// processor returns the model of the processor, or "unknown" with the architecture.
 func processor() string {
 	info, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(info)) {
@@ -34,7 +34,7 @@ func processor() string {
 	return "unknown, " + runtime.GOARCH
 }
 
-// system names the operating system and its release.
+// system returns the operating system and its release.
 func system() string {
 	release, err := exec.Command("uname", "-sr").Output()
 	if err != nil {
@@ -43,7 +43,7 @@ func system() string {
 	return strings.TrimSpace(string(release))
 }
 
-// fileSystem names the type of file system that the directory is on: that of the longest mount point above it.
+// fileSystem returns the type of the file system of dir: that of the longest mount point above it.
 func fileSystem(dir string) string {
 	mounts, err := os.ReadFile("/proc/mounts")
 	if err != nil {
@@ -55,18 +55,22 @@ func fileSystem(dir string) string {
 		if len(fields) < 3 || len(fields[1]) < longest {
 			continue
 		}
-		if below, err := filepath.Rel(fields[1], dir); err == nil && below != ".." && !strings.HasPrefix(below, "../") {
+		if below, err := filepath.Rel(fields[1], dir); err == nil && below != ".." &&
+			!strings.HasPrefix(below, "../") {
 			kind, longest = fields[2], len(fields[1])
 		}
 	}
 	return kind
 }
 
-// moduleVersions lists the peers' versions as they were built in.
+// moduleVersions lists the versions of the peers in this binary.
 func moduleVersions() []fact {
 	measured := []string{
-		"github.com/alexflint/go-filemutex", "github.com/containerd/containerd", "github.com/gofrs/flock", "github.com/juju/mutex/v2",
-		"github.com/moby/locker", "github.com/puzpuzpuz/xsync/v4", "github.com/rogpeppe/go-internal", "golang.org/x/sync", "k8s.io/utils",
+		"github.com/alexflint/go-filemutex", "github.com/containerd/containerd", "github.com/gofrs/flock",
+		"github.com/juju/mutex/v2",
+		"github.com/moby/locker", "github.com/puzpuzpuz/xsync/v4", "github.com/rogpeppe/go-internal",
+		"golang.org/x/sync",
+		"k8s.io/utils",
 	}
 	var facts []fact
 	info, ok := debug.ReadBuildInfo()
@@ -81,14 +85,14 @@ func moduleVersions() []fact {
 	return facts
 }
 
-// pythonVersions lists those of the Python peers, or says that there are none.
+// pythonVersions lists the versions of the Python peers, or says that they are absent.
 func pythonVersions(s *site) []fact {
-	answer, err := s.ask(pythonProgram, order{Do: doVersions})
+	rep, err := s.call(pythonProgram, request{Do: doVersions})
 	if err != nil {
 		return []fact{{"Python", "absent"}}
 	}
 	var facts []fact
-	for name, version := range answer.Versions {
+	for name, version := range rep.Versions {
 		facts = append(facts, fact{name, version})
 	}
 	slices.SortFunc(facts, func(a, b fact) int { return strings.Compare(a.what, b.what) })

@@ -1,26 +1,30 @@
-// Command bench measures named locks beside their peers: the same work, in one process and one run, in turns.
+// Command bench compares named locks with their peers: the same work, in turns, in one run.
 //
-//	go run . -quick                      every scenario, two minutes, tables on standard output
+//	go run . -quick                      all scenarios, two minutes, tables on standard output
 //	go run . -only 'hot|parallel'        only the scenarios whose key matches
 //	go run . -out ../docs                the full run; writes benchmarks.md and charts/*.svg there
-//	go run . -list                       the scenarios and who takes part in each
+//	go run . -list                       the scenarios and their contenders
 //
-// What it measures: locks inside one process, how long their waiters wait and what memory they keep
-// (scenario_process.go), and locks that exclude other processes by a file (scenario_file.go).
+// It measures locks within one process, how long their waiters wait and what memory they keep
+// (scenario_process.go), and locks that exclude other processes with a file (scenario_file.go).
 //
-// How: a [scenario] asks one question of several contenders. A round asks each of them once, for a fixed slice of time,
-// and every round begins with another contender, so that whatever disturbs the machine disturbs all alike. The report
-// gives the median of the rounds, their range, and the median of the ratios taken within each round: to the
-// scenario's yardstick (a bare sync.Mutex, a blocking flock(2)) and to this library. Every acquisition and release inside
-// one process goes through one indirect call, the same for all, whose cost the row "nothing" shows. Allocations are the whole
-// process's divided by the operations. Where several processes take part, each is this program started anew or a Python
-// interpreter that speaks the same protocol (worker.go, python_worker.py); they log when they asked, acquired and released
-// on the host's clock, and every figure is computed from the merged log (rush.go), which also shows two holders at once.
+// A [scenario] compares several contenders. A round is one turn of each, for a fixed slice of time.
+// Each round begins with another contender, so that a disturbance of the machine affects all alike.
+// The report gives the median of the rounds, their range, and the median of the ratios within each
+// round: to the scenario's yardstick (a bare sync.Mutex, a blocking flock(2)) and to this library.
 //
-// To add a peer of one process, append it to [peers] or [readers] in peers.go; a lock file, to [filePeers] in
-// file_peers.go. A peer that keeps entries for ever, lets names collide or cannot be cancelled says so in its note, which the
-// tables show. To add a scenario, append it to [processScenarios] or [fileScenarios]; what this library sets out to reach in
-// it belongs in [goals].
+// Within one process, each acquisition and release goes through one indirect call, whose cost the
+// row "nothing" shows. Allocations are those of the whole process, divided by the operations.
+//
+// In scenarios of several processes, each is another instance of this program or a Python
+// interpreter that speaks the same protocol (worker.go, python_worker.py). They log the times of
+// request, acquisition and release by the host's clock. All figures are computed from the merged
+// log, which also shows two holders at once (contest.go).
+//
+// To add a peer within a process, append it to [peers] or [readers] in peers.go; to add a lock file,
+// append it to [filePeers] in file_peers.go. Its note must say if a peer keeps entries for ever, lets
+// names collide or cannot be cancelled. To add a scenario, append it to [processScenarios] or
+// [fileScenarios], and this library's goals in it to [goals].
 package main
 
 import (
@@ -35,26 +39,28 @@ import (
 	"time"
 )
 
-// A budget says how much of everything a run may take.
+// A budget bounds a run.
 type budget struct {
 	rounds    int           // rounds of each scenario
-	slice     time.Duration // one contender's turn where nobody sleeps
-	crowd     time.Duration // its turn where a crowd of goroutines queues
-	processes time.Duration // its turn where several processes compete
+	slice     time.Duration // a turn in which no goroutine sleeps
+	contended time.Duration // a turn in which many goroutines queue
+	processes time.Duration // a turn of several processes
 	names     int           // one-off names
 	held      int           // names held at once
-	cancels   int           // cancelled waits in one turn
-	kills     int           // killed holders in one turn
+	cancels   int           // cancelled waits in a turn
+	kills     int           // killed holders in a turn
 }
 
 var (
 	full = budget{
-		rounds: 7, slice: 80 * time.Millisecond, crowd: 400 * time.Millisecond, processes: time.Second,
-		names: 1_000_000, held: 200_000, cancels: 300, kills: 10,
+		rounds: 7, slice: 80 * time.Millisecond, contended: 400 * time.Millisecond,
+		processes: time.Second,
+		names:     1_000_000, held: 200_000, cancels: 300, kills: 10,
 	}
 	quick = budget{
-		rounds: 5, slice: 12 * time.Millisecond, crowd: 50 * time.Millisecond, processes: 120 * time.Millisecond,
-		names: 300_000, held: 200_000, cancels: 40, kills: 3,
+		rounds: 5, slice: 12 * time.Millisecond, contended: 50 * time.Millisecond,
+		processes: 120 * time.Millisecond,
+		names:     300_000, held: 200_000, cancels: 40, kills: 3,
 	}
 )
 
@@ -69,7 +75,7 @@ func main() {
 	}
 }
 
-// run measures what the arguments ask for, tells progress as it goes and writes the report.
+// run measures the scenarios that the arguments choose, reports progress and writes the report.
 func run(args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	var (
@@ -78,7 +84,11 @@ func run(args []string, out, progress io.Writer) error {
 		only   = flags.String("only", "", "measure only the scenarios whose key matches this `regexp`")
 		dir    = flags.String("out", "", "write benchmarks.md and charts/*.svg into this `directory`")
 		list   = flags.Bool("list", false, "list the scenarios and the contenders of each")
-		python = flags.String("python", "/usr/bin/python3", "the Python `interpreter` that has the Python peers")
+		python = flags.String(
+			"python",
+			"/usr/bin/python3",
+			"the Python `interpreter` that has the Python peers",
+		)
 	)
 	flags.SetOutput(progress)
 	switch err := flags.Parse(args); {
@@ -99,7 +109,7 @@ func run(args []string, out, progress io.Writer) error {
 		b.rounds = *rounds
 	}
 	if _, err := exec.LookPath(*python); err != nil {
-		fmt.Fprintf(progress, "no %s: the Python peers are left out\n", *python)
+		fmt.Fprintf(progress, "%s not found: the Python peers are left out\n", *python)
 	}
 
 	site, err := newSite(*python)
@@ -129,5 +139,8 @@ func run(args []string, out, progress io.Writer) error {
 	if *dir == "" {
 		return writeTables(out, results)
 	}
-	return writeReport(*dir, report{results: results, budget: b, elapsed: time.Since(begin), machine: describe(site)})
+	return writeReport(
+		*dir,
+		report{results: results, budget: b, elapsed: time.Since(begin), machine: describe(site)},
+	)
 }

@@ -7,39 +7,39 @@ import (
 	"time"
 )
 
-// What locks leave behind is measured in a process of its own for each, which has used no other before.
+// The memory that locks leave behind is measured in a new process for each peer.
 
-// kept makes a scenario of the memory that a process keeps after the order.
-func kept(key, title, about string, peers []peer, o order) scenario {
+// kept returns the scenario of the memory that a process keeps after the request.
+func kept(key, title, about string, peers []peer, req request) scenario {
 	s := scenario{
 		key: key, title: title, about: about, ours: ourLock,
 		metrics: []metric{{"memory kept", bytesKept}},
 	}
 	for _, p := range peers {
-		o := o
-		o.Lock = p.name
+		req := req
+		req.Lock = p.name
 		s.contenders = append(s.contenders, contender{
 			name: p.name, note: p.note, mine: p.mine,
 			turn: func() ([]float64, error) {
-				a, err := askOnce(o)
-				return []float64{a.Value}, err
+				rep, err := callOnce(req)
+				return []float64{rep.Value}, err
 			},
 		})
 	}
 	return s
 }
 
-// keptAfter carries out an order about memory and returns the bytes by which the heap has grown.
-func keptAfter(o order) (float64, error) {
-	i := slices.IndexFunc(peers(), func(p peer) bool { return p.name == o.Lock })
+// keptAfter handles a request about memory and returns the growth of the heap in bytes.
+func keptAfter(req request) (float64, error) {
+	i := slices.IndexFunc(peers(), func(p peer) bool { return p.name == req.Lock })
 	if i < 0 {
-		return 0, fmt.Errorf("no lock %q", o.Lock)
+		return 0, fmt.Errorf("unknown lock %q", req.Lock)
 	}
 	open := peers()[i].open
-	names := manyNames(o.Count)
+	names := manyNames(req.Count)
 	start := heap()
 	l := open("")
-	if o.Do == doMemoryHeld {
+	if req.Do == doMemoryHeld {
 		releases := make([]func(), len(names))
 		for i, name := range names {
 			releases[i] = l.hold(name)
@@ -58,7 +58,7 @@ func keptAfter(o order) (float64, error) {
 	return grown, nil
 }
 
-// heap returns the bytes in use after two collections, the second of which empties the pools and follows the first's cleanups.
+// heap returns the bytes in use after two collections: the second empties pools and follows cleanups.
 func heap() float64 {
 	runtime.GC()
 	time.Sleep(10 * time.Millisecond) // lets cleanups run

@@ -6,13 +6,13 @@ import (
 	"slices"
 )
 
-// A metric is one of the values that a scenario measures.
+// A metric is a value that a scenario measures.
 type metric struct {
 	name string
 	unit unit
 }
 
-// A unit says how a value reads.
+// A unit says how to format a value.
 type unit int
 
 const (
@@ -23,13 +23,13 @@ const (
 	share                   // a part of a fair share, 1 being exact
 )
 
-// allocations is the metric that the scenarios of one process have in common.
+// allocations is the second metric of each timed scenario.
 var allocations = metric{"allocations", count}
 
-// moreIsBetter reports which way is good.
+// moreIsBetter reports whether greater values are better.
 func (u unit) moreIsBetter() bool { return u == perSecond || u == share }
 
-// format renders a value with three significant digits or so.
+// format formats a value with two or three significant digits.
 func (u unit) format(v float64) string {
 	if !finite(v) {
 		return "–"
@@ -64,7 +64,7 @@ func (u unit) format(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-// significant keeps two digits below 10 and whole numbers from there on.
+// significant formats a value with two digits below 10 and as a whole number from there on.
 func significant(v float64) string {
 	if math.Abs(v) < 9.95 && v != math.Trunc(v) {
 		return fmt.Sprintf("%.1f", v)
@@ -72,7 +72,7 @@ func significant(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// formatRatio renders how many times one value is another.
+// formatRatio formats a ratio.
 func formatRatio(r float64) string {
 	switch {
 	case !finite(r):
@@ -83,7 +83,7 @@ func formatRatio(r float64) string {
 	return fmt.Sprintf("%.0f×", r)
 }
 
-// median returns the middle of the values that there are, NaN of none.
+// median returns the median of the values, or NaN if there are none.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(slices.DeleteFunc(slices.Clone(values), math.IsNaN)))
 	n := len(sorted)
@@ -96,7 +96,7 @@ func median(values []float64) float64 {
 	return (sorted[n/2-1] + sorted[n/2]) / 2
 }
 
-// quantile returns the value below which the part q of the sorted values lies.
+// quantile returns the q-quantile of sorted values.
 func quantile(sorted []int64, q float64) float64 {
 	if len(sorted) == 0 {
 		return math.NaN()
@@ -104,5 +104,5 @@ func quantile(sorted []int64, q float64) float64 {
 	return float64(sorted[min(len(sorted)-1, int(q*float64(len(sorted))))])
 }
 
-// finite reports whether there is a value to show.
+// finite reports whether v is neither infinite nor NaN.
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

@@ -6,7 +6,7 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// ours lists this library's exclusive locks of one process.
+// ours lists this library's exclusive locks within a process.
 func ours() []peer {
 	return []peer{
 		{
@@ -27,9 +27,13 @@ func ours() []peer {
 				}
 			},
 		},
-		guarded("lockutils.Lock, Fair", "with Fair(): first come first served", func(name string) (lockutils.Guard, error) {
-			return lockutils.Lock(name, lockutils.Fair())
-		}),
+		guarded(
+			"lockutils.Lock, Fair",
+			"with Fair(): first come first served",
+			func(name string) (lockutils.Guard, error) {
+				return lockutils.Lock(name, lockutils.Fair())
+			},
+		),
 		guarded("lockutils.Lock, prefix", "with WithPrefix()", func(name string) (lockutils.Guard, error) {
 			return lockutils.Lock(name, lockutils.WithPrefix("bench"))
 		}),
@@ -97,7 +101,8 @@ func ours() []peer {
 			},
 		},
 		{
-			name: "ReaderWriterLock", note: "unnamed, its writer side, first come first served", mine: true, names: oneName,
+			name: "ReaderWriterLock", note: "unnamed, its writer side, first come first served",
+			mine: true, names: oneName,
 			open: func(string) locks {
 				var rw lockutils.ReaderWriterLock
 				return locks{pass: func(_ string, inside func()) {
@@ -112,7 +117,7 @@ func ours() []peer {
 
 const ourLock = "lockutils.Lock"
 
-// guarded makes a peer of a call with options.
+// guarded returns the peer of a call with options.
 func guarded(name, note string, lock func(name string) (lockutils.Guard, error)) peer {
 	return peer{
 		name: name, note: note, mine: true, names: anyName,
@@ -136,7 +141,7 @@ func guarded(name, note string, lock func(name string) (lockutils.Guard, error))
 
 const ourReader = "lockutils.Lock, Shared"
 
-// ourReaders lists this library's reader-writer locks of one process.
+// ourReaders lists this library's reader-writer locks within a process.
 func ourReaders() []peer {
 	return []peer{
 		{
@@ -172,7 +177,7 @@ func ourReaders() []peer {
 	}
 }
 
-// A readWriteLock is what Go programmers expect of one.
+// A readWriteLock has the methods of sync.RWMutex.
 type readWriteLock interface {
 	Lock()
 	Unlock()

@@ -11,51 +11,51 @@ import (
 	"k8s.io/utils/keymutex"
 )
 
-// A peer is one way to lock names inside a process.
+// A peer is one way to lock names within a process.
 type peer struct {
 	name  string
 	note  string
-	mine  bool // this library's
+	mine  bool // of this library
 	names naming
 
-	// open returns fresh locks without any entry. Only a peer of one name looks at the name.
+	// open returns new locks without entries. Only a peer for one name uses the name.
 	open func(name string) locks
 }
 
-// naming says what a peer makes of a name, and so which scenarios it fits.
+// naming says how a peer treats names, and so which scenarios it fits.
 type naming int
 
 const (
-	anyName  naming = iota // takes every name as it comes
-	oneName                // a handle made once for a name
-	noName                 // a bare lock: where goroutines use different names each gets its own
-	hashName               // different names may share a lock: cannot hold several at once
-	wrapped                // a function wrapped once for a name, which does nothing while it holds the lock
-	noLock                 // nothing at all, to show what the loop costs
+	anyName  naming = iota // takes any name in each call
+	oneName                // has a handle for one name
+	noName                 // has one bare lock for each goroutine with a name of its own
+	hashName               // may map different names to one lock, so that it cannot hold several
+	wrapped                // wraps a function for one name, which does nothing
+	noLock                 // takes no lock, to show the cost of the loop
 )
 
-// locks do the work of a scenario. A nil inside holds the lock for no time at all.
+// locks does the work of a scenario. A nil inside releases the lock at once.
 type locks struct {
 	pass func(name string, inside func())   // acquires exclusively, runs inside, releases
-	read func(name string, inside func())   // the same with a shared hold; nil where there is none
-	hold func(name string) (release func()) // acquires and stays; nil where many cannot be held at once
+	read func(name string, inside func())   // the same with a shared hold; nil if there is none
+	hold func(name string) (release func()) // acquires; nil if many names cannot be held at once
 }
 
-// within runs what is done while a lock is held.
+// within runs inside, if it is not nil.
 func within(inside func()) {
 	if inside != nil {
 		inside()
 	}
 }
 
-// must stops the program: no lock of a benchmark has a reason to fail.
+// must panics on an error, which no lock of a benchmark should return.
 func must(err error) {
 	if err != nil {
 		panic(err)
 	}
 }
 
-// exclusive makes locks of a way to find a name's mutex.
+// exclusive returns the locks for a function that finds the mutex of a name.
 func exclusive(find func(name string) *sync.Mutex) locks {
 	return locks{
 		pass: func(name string, inside func()) {
@@ -72,7 +72,7 @@ func exclusive(find func(name string) *sync.Mutex) locks {
 	}
 }
 
-// readWrite makes locks of a way to find a name's reader-writer mutex.
+// readWrite returns the locks for a function that finds the reader-writer mutex of a name.
 func readWrite(find func(name string) *sync.RWMutex) locks {
 	return locks{
 		pass: func(name string, inside func()) {
@@ -139,7 +139,8 @@ func peers() []peer {
 			},
 		},
 		{
-			name: "containerd kmutex", note: "a reference-counted map of x/sync semaphores, first come first served", names: anyName,
+			name: "containerd kmutex", note: "a reference-counted map of x/sync semaphores, first come first served",
+			names: anyName,
 			open: func(string) locks {
 				k, ctx := kmutex.New(), context.Background()
 				return locks{
@@ -156,7 +157,9 @@ func peers() []peer {
 			},
 		},
 		{
-			name: "counted map + Mutex", note: "a reference-counted map of pooled mutexes, the design of moby's newer MutexMap", names: anyName,
+			name:  "counted map + Mutex",
+			note:  "a reference-counted map of pooled mutexes, the design of moby's newer MutexMap",
+			names: anyName,
 			open: func(string) locks {
 				var c counted[sync.Mutex]
 				return locks{
@@ -198,7 +201,9 @@ func peers() []peer {
 			open: func(string) locks { return exclusive(inSyncMap[sync.Mutex]()) },
 		},
 		{
-			name: "weak pointers", note: "a map of weak.Pointer to mutexes with runtime.AddCleanup: the collector cleans", names: anyName,
+			name:  "weak pointers",
+			note:  "a map of weak.Pointer to mutexes with runtime.AddCleanup: the collector cleans",
+			names: anyName,
 			open: func(string) locks {
 				var w weakly[sync.Mutex]
 				return exclusive(w.get)
@@ -218,7 +223,9 @@ func readers() []peer {
 			},
 		},
 		{
-			name: "counted map + RWMutex", note: "a reference-counted map of pooled mutexes, the design of moby's newer RWMutexMap", names: anyName,
+			name:  "counted map + RWMutex",
+			note:  "a reference-counted map of pooled mutexes, the design of moby's newer RWMutexMap",
+			names: anyName,
 			open: func(string) locks {
 				var c counted[sync.RWMutex]
 				return locks{
@@ -248,7 +255,9 @@ func readers() []peer {
 			open: func(string) locks { return readWrite(inSyncMap[sync.RWMutex]()) },
 		},
 		{
-			name: "weak pointers", note: "a map of weak.Pointer to mutexes with runtime.AddCleanup: the collector cleans", names: anyName,
+			name:  "weak pointers",
+			note:  "a map of weak.Pointer to mutexes with runtime.AddCleanup: the collector cleans",
+			names: anyName,
 			open: func(string) locks {
 				var w weakly[sync.RWMutex]
 				return readWrite(w.get)
@@ -257,7 +266,7 @@ func readers() []peer {
 	}, ourReaders()...)
 }
 
-// inXsyncMap finds locks in an xsync.Map, which it makes.
+// inXsyncMap returns a function that finds locks in a new xsync.Map.
 func inXsyncMap[L any]() func(name string) *L {
 	m := xsync.NewMap[string, *L]()
 	fresh := func() (*L, bool) { return new(L), false }
@@ -267,7 +276,7 @@ func inXsyncMap[L any]() func(name string) *L {
 	}
 }
 
-// inSyncMap finds locks in a sync.Map, which it makes.
+// inSyncMap returns a function that finds locks in a new sync.Map.
 func inSyncMap[L any]() func(name string) *L {
 	var m sync.Map
 	return func(name string) *L {

@@ -1,4 +1,4 @@
-"""A worker of the benchmark for Python's locks: orders come in and answers go out as lines of JSON."""
+"""A worker of the benchmark for Python's locks. Requests and replies are lines of JSON."""
 import array
 import contextlib
 import importlib.metadata
@@ -28,13 +28,13 @@ def use_filelock(directory):
 LOCKS = {"fasteners": use_fasteners, "oslo.concurrency": use_oslo, "filelock": use_filelock}
 
 
-def use(order):
-    """Acquires and releases alone for a slice of time."""
-    lock = LOCKS[order["lock"]](order["dir"])
+def use(request):
+    """Acquire and release without contention for a slice of time."""
+    lock = LOCKS[request["lock"]](request["dir"])
     with lock():
         pass
     uses, start = 0, time.perf_counter_ns()
-    while time.perf_counter_ns() - start < order["slice"]:
+    while time.perf_counter_ns() - start < request["slice"]:
         for _ in range(10):
             with lock():
                 pass
@@ -48,24 +48,24 @@ def spin(nanoseconds):
         pass
 
 
-def rush(order):
-    """Competes for a lock file and logs asked, acquired and released for each use."""
-    lock = LOCKS[order["lock"]](order["dir"])
+def contest(request):
+    """Compete for a lock file and log the times of request, acquisition and release."""
+    lock = LOCKS[request["lock"]](request["dir"])
     log = array.array("q")
-    time.sleep(max(0, order["start"] - time.time_ns()) / 1e9)
-    while (asked := time.time_ns()) < order["end"]:
+    time.sleep(max(0, request["start"] - time.time_ns()) / 1e9)
+    while (requested := time.time_ns()) < request["end"]:
         with lock():
             acquired = time.time_ns()
-            spin(order["hold"])
-            log.extend((asked, acquired, time.time_ns()))
-        spin(order["think"])
-    with open(order["log"], "wb") as file:
+            spin(request["hold"])
+            log.extend((requested, acquired, time.time_ns()))
+        spin(request["think"])
+    with open(request["log"], "wb") as file:
         log.tofile(file)
     return {}
 
 
-def versions(order):
-    """Loads everything there is and tells the versions."""
+def versions(request):
+    """Load all peers and return their versions."""
     found = {"Python": ".".join(map(str, sys.version_info[:3]))}
     for name, make in LOCKS.items():
         with contextlib.suppress(ImportError):
@@ -74,14 +74,14 @@ def versions(order):
     return {"versions": found}
 
 
-WORK = {"use": use, "rush": rush, "versions": versions}
+WORK = {"use": use, "contest": contest, "versions": versions}
 
 for line in sys.stdin:
-    order = json.loads(line)
+    request = json.loads(line)
     try:
-        answer = WORK[order["do"]](order)
+        reply = WORK[request["do"]](request)
     except ImportError as error:
-        answer = {"absent": str(error)}
+        reply = {"absent": str(error)}
     except Exception as error:
-        answer = {"err": repr(error)}
-    print(json.dumps(answer), flush=True)
+        reply = {"err": repr(error)}
+    print(json.dumps(reply), flush=True)

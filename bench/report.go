@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A report is everything that docs/benchmarks.md tells.
+// A report is the content of docs/benchmarks.md.
 type report struct {
 	results []result
 	budget  budget
@@ -23,7 +23,7 @@ type report struct {
 // A fact is one line about the machine or the versions.
 type fact struct{ what, value string }
 
-// writeReport writes benchmarks.md and the charts it shows into the directory.
+// writeReport writes benchmarks.md and its charts into dir.
 func writeReport(dir string, r report) error {
 	charts := filepath.Join(dir, "charts")
 	if err := os.MkdirAll(charts, 0o755); err != nil {
@@ -46,23 +46,24 @@ func writeReport(dir string, r report) error {
 
 const opening = `# Benchmarks
 
-This library beside its peers: the same work, in one run on one machine. The program that measured and wrote this is in
-[bench](../bench); %s runs it.
+This library compared with its peers: the same work, in one run on one machine. The program in
+[bench](../bench) measured and wrote this page; %s runs it.
 
-Every scenario asks one question of several locks. In each of the %d rounds every lock has one turn, and each round begins with
-another one, so that whatever disturbs the machine disturbs all alike. The tables give the median of the rounds, the range from the least to
-the greatest, and medians of the ratios taken within each round: to the scenario's yardstick and to this library, whose
-rows are in bold. Where more is better the heading says "a second". An operation is one acquisition and its release;
-each goes through one indirect call, whose cost the row "nothing" shows. Absolute figures depend on the machine; ratios
-travel better.
+A scenario compares several locks in one respect. In each of the %d rounds each lock has one turn. Each
+round begins with another lock, so that a disturbance of the machine affects all alike. The tables
+give the median of the rounds, their range, and medians of the ratios within each round: to the
+scenario's yardstick and to this library, whose rows are in bold. Rates have "a second" in the
+heading; for them, more is better. An operation is one acquisition and its release. It goes through
+one indirect call, whose cost the row "nothing" shows. Absolute figures depend on the machine;
+ratios depend on it less.
 
 `
 
-// write writes the whole document.
+// write writes the document.
 func (r report) write(out io.Writer) {
 	fmt.Fprintf(out, opening, "`make bench`", r.budget.rounds)
 	if len(overview(r.results)) > 0 {
-		fmt.Fprintf(out, "![This library beside its peers](charts/%s.svg)\n\n", overviewName)
+		fmt.Fprintf(out, "![This library and its peers](charts/%s.svg)\n\n", overviewName)
 	}
 
 	fmt.Fprint(out, "## Machine and versions\n\n| | |\n| --- | --- |\n")
@@ -72,27 +73,38 @@ func (r report) write(out io.Writer) {
 	fmt.Fprintf(out, "| the run | %d rounds, %v in all |\n\n", r.budget.rounds, r.elapsed.Round(time.Second))
 	fmt.Fprintln(out, absentPeers)
 
-	fmt.Fprint(out, "\n## Goals\n\nWhat this library sets out to reach; ratios are medians of those within each round.\n\n"+
-		"| goal | asked | measured | met |\n| --- | --- | --- | --- |\n")
+	fmt.Fprint(
+		out,
+		"\n## Goals\n\nThe goals of this library. Ratios are medians of the ratios within each round.\n\n"+
+			"| goal | target | measured | met |\n| --- | --- | --- | --- |\n",
+	)
 	for _, g := range goals() {
 		i := slices.IndexFunc(r.results, func(r result) bool { return r.key == g.key })
 		if i < 0 {
 			continue
 		}
 		if v, ok := g.judge(r.results[i]); ok {
-			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", v.what, v.asked, v.measured, v.met)
+			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", v.what, v.target, v.measured, v.met)
 		}
 	}
 	for _, result := range r.results {
-		fmt.Fprintf(out, "\n## %s\n\n%s\n\n![%s](charts/%s.svg)\n\n", capital(result.title), result.about, capital(result.title), result.key)
+		fmt.Fprintf(
+			out,
+			"\n## %s\n\n%s\n\n![%s](charts/%s.svg)\n\n",
+			capital(result.title),
+			result.about,
+			capital(result.title),
+			result.key,
+		)
 		result.writeTable(out)
 	}
 }
 
-const absentPeers = "Not measured, because no release with it can be had from the Go module proxy: moby/locker's `MutexMap` and `RWMutexMap` (its " +
-	"second version, whose design the rows \"counted map\" follow) and im7mortal/kmutex (containerd's `kmutex` is the same idea)."
+const absentPeers = "Not measured, because the Go module proxy has no release of it: `MutexMap` and " +
+	"`RWMutexMap` of moby/locker (its second version, whose design the rows \"counted map\" follow) " +
+	"and im7mortal/kmutex (containerd's `kmutex` has the same design)."
 
-// capital returns the text with a capital first letter.
+// capital returns text with its first letter in upper case.
 func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 // writeTables writes the tables alone, for a terminal.
@@ -107,7 +119,7 @@ func writeTables(out io.Writer, results []result) error {
 	return nil
 }
 
-// writeTable writes the rows, the best first.
+// writeTable writes the rows, best first.
 func (r result) writeTable(out io.Writer) {
 	yardstick, measured := r.row(r.yardstick)
 	measured = measured && yardstick.err == nil
@@ -118,7 +130,7 @@ func (r result) writeTable(out io.Writer) {
 	if measured {
 		heads = append(heads, "to "+r.yardstick)
 	}
-	related := first.unit != bytesKept // nothing is next to nothing by any factor
+	related := first.unit != bytesKept // no ratio of two values near zero means anything
 	if related {
 		heads = append(heads, "to "+r.ours)
 	}
@@ -133,11 +145,18 @@ func (r result) writeTable(out io.Writer) {
 			name = "**" + name + "**"
 		}
 		if row.err != nil {
-			lines = append(lines, append([]string{name}, append(slices.Repeat([]string{"–"}, len(heads)-2), reason(row.err))...))
+			lines = append(
+				lines,
+				append([]string{name}, append(slices.Repeat([]string{"–"}, len(heads)-2), reason(row.err))...),
+			)
 			continue
 		}
 		values := row.values(0)
-		line := []string{name, first.unit.format(median(values)), first.unit.format(slices.Min(values)) + " … " + first.unit.format(slices.Max(values))}
+		line := []string{
+			name,
+			first.unit.format(median(values)),
+			first.unit.format(slices.Min(values)) + " … " + first.unit.format(slices.Max(values)),
+		}
 		if measured {
 			line = append(line, row.formatRatio(yardstick))
 		}
@@ -152,7 +171,7 @@ func (r result) writeTable(out io.Writer) {
 	writeMarkdown(out, lines)
 }
 
-// formatRatio renders the first metric's ratio to another row.
+// formatRatio formats the ratio of the first metric to that of another row.
 func (r row) formatRatio(other row) string {
 	ratio, ok := r.ratio(other, 0)
 	if !ok {
@@ -161,7 +180,7 @@ func (r row) formatRatio(other row) string {
 	return formatRatio(ratio)
 }
 
-// heading names the metric, and tells a rate from a time.
+// heading returns the column heading of the metric.
 func (m metric) heading() string {
 	if m.unit == perSecond {
 		return m.name + " a second"
@@ -169,7 +188,7 @@ func (m metric) heading() string {
 	return m.name
 }
 
-// ranking returns the rows, the best first and those without values last.
+// ranking returns the rows, best first and those without values last.
 func (r result) ranking() []row {
 	more := r.metrics[0].unit.moreIsBetter()
 	rows := slices.Clone(r.rows)
@@ -200,7 +219,8 @@ func reason(err error) string {
 	return "failed: " + err.Error()
 }
 
-// writeMarkdown writes a table whose first line is the head, numbers to the right.
+// writeMarkdown writes a table whose first line is the heading. All columns but the outer ones are
+// right-aligned.
 func writeMarkdown(out io.Writer, lines [][]string) {
 	widths := make([]int, len(lines[0]))
 	for _, line := range lines {

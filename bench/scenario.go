@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// A scenario asks one question of several contenders.
+// A scenario compares several contenders in one respect.
 type scenario struct {
 	key        string   // what -only matches; names the chart's file too
 	title      string   // a heading
 	about      string   // what is done, for the report
-	metrics    []metric // what a round yields for each contender; the first is compared and drawn
-	yardstick  string   // the contender by which the others are divided
+	metrics    []metric // the values of each round; the first is compared and drawn
+	yardstick  string   // the contender that the others are compared with
 	ours       string   // the contender that stands for this library
 	contenders []contender
 }
@@ -23,30 +23,31 @@ type scenario struct {
 // A contender is one way to do a scenario's work.
 type contender struct {
 	name string
-	note string // what the reader has to know to judge the figure
+	note string // what the reader must know to judge the value
 	mine bool   // belongs to this library
 
-	// turn does the work for one slice of time and returns one value for each metric.
+	// turn works for one slice of time and returns one value for each metric.
 	turn func() ([]float64, error)
 }
 
-// errAbsent is wrapped by the error of a turn that cannot be had on this machine, which a report says without alarm.
+// errAbsent is wrapped by the error of a turn that is impossible on this machine. A report does not
+// call it a failure.
 var errAbsent = errors.New("absent")
 
-// A result is what a scenario found.
+// A result is the outcome of a scenario.
 type result struct {
 	scenario
 	rows []row // in the order of the contenders
 }
 
-// A row has one contender's values.
+// A row has the values of one contender.
 type row struct {
 	contender
-	rounds [][]float64 // rounds[i][m] is metric m in round i; every row of a result has as many, or err is set
+	rounds [][]float64 // rounds[i][m] is metric m in round i; all rows without err have as many
 	err    error       // why there are no values
 }
 
-// values returns what the rounds gave for one metric.
+// values returns the values of one metric.
 func (r row) values(metric int) []float64 {
 	values := make([]float64, len(r.rounds))
 	for i, round := range r.rounds {
@@ -55,7 +56,8 @@ func (r row) values(metric int) []float64 {
 	return values
 }
 
-// ratio returns the median over the rounds of this row's value divided by the other's of the same round.
+// ratio returns the median of the ratios of this row's value to the other's in each round. It
+// reports false if there is no ratio.
 func (r row) ratio(other row, metric int) (float64, bool) {
 	if r.err != nil || other.err != nil {
 		return 0, false
@@ -70,7 +72,7 @@ func (r row) ratio(other row, metric int) (float64, bool) {
 	return median(ratios), true
 }
 
-// row returns the named contender's row.
+// row returns the row of the named contender.
 func (r result) row(name string) (row, bool) {
 	i := slices.IndexFunc(r.rows, func(row row) bool { return row.name == name })
 	if i < 0 {
@@ -79,10 +81,10 @@ func (r result) row(name string) (row, bool) {
 	return r.rows[i], true
 }
 
-// patience bounds one turn: none takes a tenth of it, so that one that does has hung.
-const patience = time.Minute
+// turnLimit bounds one turn, which normally takes less than a tenth of it.
+const turnLimit = time.Minute
 
-// measure runs the scenarios one after the other and reports progress.
+// measure runs the scenarios one after another and reports progress.
 func measure(scenarios []scenario, rounds int, progress io.Writer) []result {
 	results := make([]result, 0, len(scenarios))
 	for i, s := range scenarios {
@@ -100,7 +102,8 @@ func measure(scenarios []scenario, rounds int, progress io.Writer) []result {
 	return results
 }
 
-// measure lets the contenders take turns: a round is one turn of each, and each round begins with the next contender.
+// measure runs the rounds. A round is one turn of each contender; each round begins with another
+// one.
 func (s scenario) measure(rounds int, progress io.Writer) result {
 	r := result{scenario: s}
 	for _, c := range s.contenders {
@@ -115,7 +118,7 @@ func (s scenario) measure(rounds int, progress io.Writer) result {
 	return r
 }
 
-// takeTurn has the contender do its work once, unless it has failed before.
+// takeTurn runs one turn of the contender, unless an earlier one failed.
 func (r *row) takeTurn() {
 	if r.err != nil {
 		return
@@ -132,13 +135,13 @@ func (r *row) takeTurn() {
 	select {
 	case o := <-done:
 		r.rounds, r.err = append(r.rounds, o.values), o.err
-	case <-time.After(patience):
-		// The goroutine is lost; the figures of the others that follow would suffer if it still ran, so the report says it.
-		r.err = fmt.Errorf("did not end within %v", patience)
+	case <-time.After(turnLimit):
+		// The goroutine is leaked and may disturb later turns, so the report says so.
+		r.err = fmt.Errorf("did not end within %v", turnLimit)
 	}
 }
 
-// headline says in one line how this library did.
+// headline returns this library's value and its ratio to the yardstick.
 func (r result) headline() string {
 	ours, ok := r.row(r.ours)
 	if !ok || ours.err != nil {
@@ -154,7 +157,7 @@ func (r result) headline() string {
 	return line.String()
 }
 
-// printList writes which scenarios there are and who takes part.
+// printList lists the scenarios and their contenders.
 func printList(out io.Writer, scenarios []scenario) error {
 	for _, s := range scenarios {
 		names := make([]string, len(s.contenders))
@@ -168,7 +171,7 @@ func printList(out io.Writer, scenarios []scenario) error {
 	return nil
 }
 
-// scenarios lists everything that can be measured.
+// scenarios lists all scenarios.
 func scenarios(s *site, b budget) []scenario {
 	return append(processScenarios(b), fileScenarios(s, b)...)
 }

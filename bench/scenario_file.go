@@ -21,11 +21,13 @@ func fileScenarios(s *site, b budget) []scenario {
 		handOver(s, b),
 	}
 	for _, n := range []int{2, 4} {
-		list = append(list, competition(s, b, rivalry{
+		list = append(list, contestScenario(s, b, contestSetup{
 			scenario: scenario{
-				key: fmt.Sprintf("file-throughput-%d", n), title: fmt.Sprintf("lock files: throughput, %d processes", n),
-				about: fmt.Sprintf("%d processes hold one lock file for 50 µs and think for 50 µs, computing both times.", n),
-				ours:  ourFile,
+				key:   fmt.Sprintf("file-throughput-%d", n),
+				title: fmt.Sprintf("lock files: throughput, %d processes", n),
+				about: fmt.Sprintf("%d processes hold one lock file for 50 µs and think for 50 µs, "+
+					"computing both times.", n),
+				ours: ourFile,
 			},
 			processes: n, hold: 50 * time.Microsecond, think: 50 * time.Microsecond,
 			figures: []figure{acquisitions, changes, leastShare, greatestShare, longWait},
@@ -33,12 +35,13 @@ func fileScenarios(s *site, b budget) []scenario {
 	}
 	list = append(list, cancellation(s, b), takeOver(s, b))
 	for _, n := range []int{2, 4, 16} {
-		list = append(list, competition(s, b, rivalry{
+		list = append(list, contestScenario(s, b, contestSetup{
 			scenario: scenario{
 				key: fmt.Sprintf("file-fair-%d", n), title: fmt.Sprintf("lock files: order, %d processes", n),
-				about: fmt.Sprintf("%d processes acquire and release one lock file as fast as they can, with no time held and none to "+
-					"think. Without order, most acquisitions are of the process that has just released: what matters is how often the "+
-					"lock gets to another process, how evenly they are served, how long one waits, and by how many acquisitions that were asked for later one is passed.", n),
+				about: fmt.Sprintf("%d processes acquire and release one lock file as fast as they can. "+
+					"Without order, the process that has just released the lock usually acquires it again. "+
+					"So the figures are how often the lock passes to another process, the shares of the "+
+					"processes, how long one waits, and how many later requests pass one.", n),
 				ours: ourFair,
 			},
 			processes: n,
@@ -48,12 +51,12 @@ func fileScenarios(s *site, b budget) []scenario {
 	return append(list, mixed(s, b))
 }
 
-// uncontended makes the scenario of a lock file that nobody else uses.
+// uncontended returns the scenario of a lock file without contention.
 func uncontended(s *site, b budget) scenario {
 	sc := scenario{
 		key: "file-uncontended", title: "lock files: uncontended",
-		about: "Acquire and release one lock file that nobody else uses. This library's figures include the check that the path still " +
-			"leads to the locked file.",
+		about: "Acquire and release one lock file that no other process uses. This library's figures include the " +
+			"check that the path still names the locked file.",
 		metrics:   []metric{{"time", nanoseconds}, allocations},
 		yardstick: "gofrs/flock", ours: ourFile,
 	}
@@ -61,7 +64,7 @@ func uncontended(s *site, b budget) scenario {
 		sc.contenders = append(sc.contenders, contender{
 			name: p.name, note: p.note, mine: p.mine,
 			turn: func() ([]float64, error) {
-				dir, err := s.fresh()
+				dir, err := s.newDir()
 				if err != nil {
 					return nil, err
 				}
@@ -88,30 +91,30 @@ func uncontended(s *site, b budget) scenario {
 		sc.contenders = append(sc.contenders, contender{
 			name: p.name, note: p.note,
 			turn: func() ([]float64, error) {
-				dir, err := s.fresh()
+				dir, err := s.newDir()
 				if err != nil {
 					return nil, err
 				}
-				a, err := s.ask(pythonProgram, order{Do: doUse, Lock: p.name, Dir: dir, Slice: b.slice})
-				return []float64{a.Value, math.NaN()}, err
+				rep, err := s.call(pythonProgram, request{Do: doUse, Lock: p.name, Dir: dir, Slice: b.slice})
+				return []float64{rep.Value, math.NaN()}, err
 			},
 		})
 	}
 	return sc
 }
 
-// waiting picks, from the lock files, those whose way to wait is their own.
+// waiting returns the lock files that differ in how they wait.
 func waiting() []filePeer {
 	names := []string{blocking, polling, "lockedfile", "juju/mutex", ourFile, ourFair, ourFcntl}
 	return slices.DeleteFunc(filePeers(), func(p filePeer) bool { return !slices.Contains(names, p.name) })
 }
 
-// handOver makes the scenario of how soon a sleeping waiter has the lock.
+// handOver returns the scenario of how soon a sleeping waiter acquires the lock.
 func handOver(s *site, b budget) scenario {
 	sc := scenario{
 		key: "file-handover", title: "lock files: hand-over to a sleeper",
-		about: "Two processes hold one lock file for 300 µs and think for 100 µs. How long the process that found it held waits from " +
-			"the moment the other lets it go.",
+		about: "Two processes hold one lock file for 300 µs and think for 100 µs. Time from a release to the " +
+			"acquisition by the process that waits.",
 		metrics:   []metric{{"median", nanoseconds}, {"p99", nanoseconds}, {"acquisitions", perSecond}},
 		yardstick: blocking, ours: ourFile,
 	}
@@ -119,48 +122,59 @@ func handOver(s *site, b budget) scenario {
 		sc.contenders = append(sc.contenders, contender{
 			name: p.name, note: p.note, mine: p.mine,
 			turn: func() ([]float64, error) {
-				r, err := s.rush(alike(2, p.name), 300*time.Microsecond, 100*time.Microsecond, 2*b.processes)
+				log, err := s.contest(
+					goProcesses(2, p.name),
+					300*time.Microsecond,
+					100*time.Microsecond,
+					2*b.processes,
+				)
 				if err != nil {
 					return nil, err
 				}
-				delays := r.handOvers()
-				return []float64{quantile(delays, 0.5), quantile(delays, 0.99), r.rate()}, nil
+				delays := log.handOvers()
+				return []float64{quantile(delays, 0.5), quantile(delays, 0.99), log.rate()}, nil
 			},
 		})
 	}
 	return sc
 }
 
-// alike returns n parties that use the same lock.
-func alike(n int, lock string) []party {
-	return slices.Repeat([]party{{goProgram, lock}}, n)
+// goProcesses returns n processes that use the same lock.
+func goProcesses(n int, lock string) []process {
+	return slices.Repeat([]process{{goProgram, lock}}, n)
 }
 
-// A rivalry is a scenario of several processes at one lock file, without the contenders.
-type rivalry struct {
+// A contestSetup describes a scenario of several processes that use one lock file.
+type contestSetup struct {
 	scenario
 	processes   int
 	hold, think time.Duration
 	figures     []figure
 }
 
-// A figure is a metric computed from the log of a rush.
+// A figure is a metric computed from the log of a contest.
 type figure struct {
 	metric
-	of func(rushed) float64
+	of func(contestLog) float64
 }
 
 var (
-	acquisitions  = figure{metric{"acquisitions", perSecond}, rushed.rate}
-	changes       = figure{metric{"changes of holder", perSecond}, rushed.changes}
-	leastShare    = figure{metric{"least share", share}, rushed.leastShare}
-	greatestShare = figure{metric{"greatest share", share}, rushed.greatestShare}
-	longWait      = figure{metric{"p99.9 wait", nanoseconds}, func(r rushed) float64 { return r.wait(0.999) }}
-	passedBy      = figure{metric{"p99.9 passed by", count}, func(r rushed) float64 { return r.passes(0.999) }}
+	acquisitions  = figure{metric{"acquisitions", perSecond}, contestLog.rate}
+	changes       = figure{metric{"changes of holder", perSecond}, contestLog.changes}
+	leastShare    = figure{metric{"least share", share}, contestLog.leastShare}
+	greatestShare = figure{metric{"greatest share", share}, contestLog.greatestShare}
+	longWait      = figure{
+		metric{"p99.9 wait", nanoseconds},
+		func(log contestLog) float64 { return log.wait(0.999) },
+	}
+	passedBy = figure{
+		metric{"p99.9 passed by", count},
+		func(log contestLog) float64 { return log.passes(0.999) },
+	}
 )
 
-// competition completes the scenario of a rivalry.
-func competition(s *site, b budget, r rivalry) scenario {
+// contestScenario returns the scenario of a setup.
+func contestScenario(s *site, b budget, r contestSetup) scenario {
 	sc := r.scenario
 	sc.yardstick = blocking
 	for _, f := range r.figures {
@@ -170,7 +184,7 @@ func competition(s *site, b budget, r rivalry) scenario {
 		sc.contenders = append(sc.contenders, contender{
 			name: p.name, note: p.note, mine: p.mine,
 			turn: func() ([]float64, error) {
-				log, err := s.rush(alike(r.processes, p.name), r.hold, r.think, b.processes)
+				log, err := s.contest(goProcesses(r.processes, p.name), r.hold, r.think, b.processes)
 				if err != nil {
 					return nil, err
 				}
@@ -185,12 +199,15 @@ func competition(s *site, b budget, r rivalry) scenario {
 	return sc
 }
 
-// cancellation makes the scenario of how soon a cancelled wait returns.
+// cancellation returns the scenario of how soon a cancelled wait returns.
 func cancellation(s *site, b budget) scenario {
 	sc := scenario{
 		key: "file-cancel", title: "lock files: cancel to return",
-		about: fmt.Sprintf("Another process holds the lock file; a wait of about 1 ms is cancelled. Time from the cancellation to the return "+
-			"of the call, %d times in each round.", b.cancels),
+		about: fmt.Sprintf(
+			"Another process holds the lock file; a wait is cancelled after about 1 ms. Time from the "+
+				"cancellation to the return of the call, %d times in each round.",
+			b.cancels,
+		),
 		metrics: []metric{{"p99", nanoseconds}, {"p50", nanoseconds}},
 		ours:    ourFile,
 	}
@@ -203,9 +220,9 @@ func cancellation(s *site, b budget) scenario {
 	return sc
 }
 
-// cancel waits n times in vain for a lock that a worker holds.
+// cancel cancels n waits for a lock that a worker holds.
 func (s *site) cancel(p filePeer, n int) ([]float64, error) {
-	dir, err := s.fresh()
+	dir, err := s.newDir()
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +244,7 @@ func (s *site) cancel(p filePeer, n int) ([]float64, error) {
 		start := time.Now()
 		cancel()
 		if err := <-returned; err == nil {
-			return nil, fmt.Errorf("got a lock that another process holds")
+			return nil, fmt.Errorf("acquired a lock that another process holds")
 		}
 		delays[i] = int64(time.Since(start))
 	}
@@ -235,25 +252,25 @@ func (s *site) cancel(p filePeer, n int) ([]float64, error) {
 	return []float64{quantile(delays, 0.99), quantile(delays, 0.5)}, nil
 }
 
-// holder returns a worker that holds the peer's lock for good.
+// holder returns a worker that holds the lock until it is killed.
 func (s *site) holder(p filePeer, dir string) (*worker, error) {
-	w, err := s.hire(goProgram)
+	w, err := s.get(goProgram)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := w.ask(order{Do: doHold, Lock: p.name, Dir: dir}); err != nil {
+	if _, err := w.call(request{Do: doHold, Lock: p.name, Dir: dir}); err != nil {
 		w.kill()
 		return nil, err
 	}
 	return w, nil
 }
 
-// takeOver makes the scenario of how soon a waiter has the lock of a process that is killed.
+// takeOver returns the scenario of how soon a waiter acquires the lock of a killed process.
 func takeOver(s *site, b budget) scenario {
 	sc := scenario{
 		key: "file-takeover", title: "lock files: take-over from the killed",
-		about: fmt.Sprintf("A process that holds the lock file is killed (SIGKILL) while another waits for it. Time from the kill to the "+
-			"acquisition, %d times in each round.", b.kills),
+		about: fmt.Sprintf("A process that holds the lock file is killed (SIGKILL) while another waits for "+
+			"it. Time from the kill to the acquisition, %d times in each round.", b.kills),
 		metrics:   []metric{{"median", nanoseconds}, {"worst", nanoseconds}},
 		yardstick: blocking, ours: ourFile,
 	}
@@ -266,9 +283,9 @@ func takeOver(s *site, b budget) scenario {
 	return sc
 }
 
-// takeOver has n holders killed.
+// takeOver kills n holders.
 func (s *site) takeOver(p filePeer, n int) ([]float64, error) {
-	dir, err := s.fresh()
+	dir, err := s.newDir()
 	if err != nil {
 		return nil, err
 	}
@@ -294,40 +311,49 @@ func (s *site) takeOver(p filePeer, n int) ([]float64, error) {
 	return []float64{quantile(delays, 0.5), float64(delays[n-1])}, nil
 }
 
-// mixed makes the scenario of Go and Python processes at one lock file.
+// mixed returns the scenario of Go and Python processes that use one lock file.
 func mixed(s *site, b budget) scenario {
 	sc := scenario{
 		key: "file-python", title: "lock files: Go and Python together",
-		about: "Two processes of this library with WithFcntl() and two of Python, whose waiters poll, hold one lock file for 200 µs and think for 200 µs. " +
-			"The acquisitions of the least served process as a part of the busiest one's, and how many there are.",
-		metrics: []metric{{"least of busiest", share}, {"acquisitions", perSecond}, {"of these, Python's", perSecond}},
-		ours:    "lockutils + oslo.concurrency",
+		about: "Two processes of this library with WithFcntl() and two Python processes, whose waiters " +
+			"poll, hold one lock file for 200 µs and think for 200 µs. The fewest acquisitions of a " +
+			"process divided by the most, and how many acquisitions there are.",
+		metrics: []metric{
+			{"least of busiest", share},
+			{"acquisitions", perSecond},
+			{"of these, Python's", perSecond},
+		},
+		ours: "lockutils + oslo.concurrency",
 	}
-	add := func(name, note string, mine bool, parties []party) {
+	add := func(name, note string, mine bool, processes []process) {
 		sc.contenders = append(sc.contenders, contender{
 			name: name, note: note, mine: mine,
 			turn: func() ([]float64, error) {
-				r, err := s.rush(parties, 200*time.Microsecond, 200*time.Microsecond, 2*b.processes)
+				log, err := s.contest(processes, 200*time.Microsecond, 200*time.Microsecond, 2*b.processes)
 				if err != nil {
 					return nil, err
 				}
-				counts, python := r.counts(), 0
-				for i, p := range parties {
+				counts, python := log.counts(), 0
+				for i, p := range processes {
 					if p.program == pythonProgram {
 						python += counts[i]
 					}
 				}
-				rate := r.rate()
+				rate := log.rate()
 				return []float64{
-					float64(slices.Min(counts)) / float64(slices.Max(counts)), rate, rate * float64(python) / float64(len(r.uses)),
+					float64(
+						slices.Min(counts),
+					) / float64(
+						slices.Max(counts),
+					), rate, rate * float64(python) / float64(len(log.uses)),
 				}, nil
 			},
 		})
 	}
 	for _, lock := range []string{"oslo.concurrency", "fasteners"} {
-		python := slices.Repeat([]party{{pythonProgram, lock}}, 2)
+		python := slices.Repeat([]process{{pythonProgram, lock}}, 2)
 		add(lock+" alone", "four Python processes", false, slices.Concat(python, python))
-		add("lockutils + "+lock, "two processes of each", true, slices.Concat(alike(2, ourFcntl), python))
+		add("lockutils + "+lock, "two processes of each", true, slices.Concat(goProcesses(2, ourFcntl), python))
 	}
 	return sc
 }

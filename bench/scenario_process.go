@@ -10,24 +10,24 @@ import (
 )
 
 const (
-	hotName    = "instance-4711"
-	microHold  = time.Microsecond
-	crowdShare = 64 // goroutines for each processor in a crowd
+	hotName                = "instance-4711"
+	microHold              = time.Microsecond
+	goroutinesPerProcessor = 64 // in the contended scenarios
 )
 
-// processScenarios lists the scenarios inside one process.
+// processScenarios lists the scenarios within one process.
 func processScenarios(b budget) []scenario {
 	procs := runtime.GOMAXPROCS(0)
-	crowd := crowdShare * procs
+	goroutines := goroutinesPerProcessor * procs
 	names := sync.OnceValue(func() []string { return manyNames(b.names) })
 
-	everybody := contest(peers(), anyName, oneName, noName, hashName, wrapped, noLock)
-	manyNamed := contest(peers(), anyName, noName, hashName, noLock)
-	queueing := contest(peers(), anyName, oneName, noName, hashName)
-	reading := contest(readers(), anyName, oneName, noName)
+	everybody := peersTaking(peers(), anyName, oneName, noName, hashName, wrapped, noLock)
+	manyNamed := peersTaking(peers(), anyName, noName, hashName, noLock)
+	queueing := peersTaking(peers(), anyName, oneName, noName, hashName)
+	reading := peersTaking(readers(), anyName, oneName, noName)
 
 	return []scenario{
-		timed("hot", "one hot name", "One goroutine locks and unlocks the same name over and over, with nothing held.",
+		timed("hot", "one hot name", "One goroutine locks and unlocks one name repeatedly.",
 			"sync.Mutex", ourLock, everybody, func(p peer) sample {
 				l := p.open(hotName)
 				return load{goroutines: 1, slice: b.slice, stride: 64, worker: func(int) step {
@@ -38,9 +38,15 @@ func processScenarios(b budget) []scenario {
 					}
 				}}.run()
 			}),
-		timed("new", "a new name each time", fmt.Sprintf("One goroutine, a new name for each lock, out of %d made beforehand. "+
-			"A turn that has used up its names begins anew, with new locks.", b.names),
-			"sync.Mutex", ourLock, manyNamed, func(p peer) sample {
+		timed(
+			"new",
+			"a new name each time",
+			fmt.Sprintf("One goroutine locks and unlocks a new name each time, out of %d made beforehand. "+
+				"A turn that has used all its names starts over with new locks.", b.names),
+			"sync.Mutex",
+			ourLock,
+			manyNamed,
+			func(p peer) sample {
 				names := names()
 				return again(b.slice, func() sample {
 					l := p.open("")
@@ -52,10 +58,17 @@ func processScenarios(b budget) []scenario {
 						}
 					}}.run()
 				})
-			}),
-		timed("own-parallel", "own names in parallel", fmt.Sprintf("%d goroutines, each over and over its own name. Wall-clock "+
-			"time divided by all operations; bare locks are one for each goroutine.", procs),
-			"sync.Mutex", ourLock, manyNamed, func(p peer) sample {
+			},
+		),
+		timed(
+			"own-parallel",
+			"own names in parallel",
+			fmt.Sprintf("%d goroutines, each with one name of its own. Wall-clock "+
+				"time divided by all operations; each goroutine has a bare lock of its own.", procs),
+			"sync.Mutex",
+			ourLock,
+			manyNamed,
+			func(p peer) sample {
 				each := p.forEach(procs)
 				return load{goroutines: procs, slice: b.slice, stride: 64, worker: func(g int) step {
 					l, name := each[g], fmt.Sprintf("%s-%d", hotName, g)
@@ -65,10 +78,18 @@ func processScenarios(b budget) []scenario {
 						}
 					}
 				}}.run()
-			}),
-		timed("new-parallel", "new names in parallel", fmt.Sprintf("%d goroutines, each with a new name for each lock, out of names of its own made beforehand. Wall-clock "+
-			"time divided by all operations; bare locks are one for each goroutine.", procs),
-			"sync.Mutex", ourLock, manyNamed, func(p peer) sample {
+			},
+		),
+		timed(
+			"new-parallel",
+			"new names in parallel",
+			fmt.Sprintf("%d goroutines, each with a new name each time, out of names of its own "+
+				"made beforehand. Wall-clock time divided by all operations; each goroutine has a bare "+
+				"lock of its own.", procs),
+			"sync.Mutex",
+			ourLock,
+			manyNamed,
+			func(p peer) sample {
 				names := names()
 				part := len(names) / procs
 				return again(b.slice, func() sample {
@@ -82,21 +103,43 @@ func processScenarios(b budget) []scenario {
 						}
 					}}.run()
 				})
-			}),
-		timed("one-parallel", "one name in parallel, nothing held", fmt.Sprintf("%d goroutines compete for one name and hold it "+
-			"for no time. Wall-clock time divided by all operations.", procs),
-			"sync.Mutex", ourLock, contest(peers(), anyName, oneName, noName, hashName, wrapped), func(p peer) sample {
+			},
+		),
+		timed(
+			"one-parallel",
+			"one name in parallel, nothing held",
+			fmt.Sprintf("%d goroutines compete for one name and release it "+
+				"at once. Wall-clock time divided by all operations.", procs),
+			"sync.Mutex",
+			ourLock,
+			peersTaking(peers(), anyName, oneName, noName, hashName, wrapped),
+			func(p peer) sample {
 				return contend(p.open(hotName), procs, 64, b.slice, nil)
-			}),
-		timed("crowd", "one name, a crowd, 1 µs held", fmt.Sprintf("%d goroutines, %d for each processor, compete for one name and "+
-			"hold it for 1 µs of computing. Wall-clock time divided by all operations, the hold included.", crowd, crowdShare),
-			"sync.Mutex", ourLock, queueing, func(p peer) sample {
-				return contend(p.open(hotName), crowd, 1, b.crowd, func() { compute(microHold) })
-			}),
-		waits(crowd, b, queueing),
-		timed("readers", "readers only", fmt.Sprintf("%d goroutines take shared holds of one name, held for no time. Wall-clock time "+
-			"divided by all operations.", procs),
-			"sync.RWMutex", ourReader, reading, func(p peer) sample {
+			},
+		),
+		timed(
+			"contended",
+			"one contended name, 1 µs held",
+			fmt.Sprintf("%d goroutines, %d for each processor, compete for one "+
+				"name and hold it for 1 µs of computing. Wall-clock time divided by all operations, "+
+				"including the hold.", goroutines, goroutinesPerProcessor),
+			"sync.Mutex",
+			ourLock,
+			queueing,
+			func(p peer) sample {
+				return contend(p.open(hotName), goroutines, 1, b.contended, func() { compute(microHold) })
+			},
+		),
+		waits(goroutines, b, queueing),
+		timed(
+			"readers",
+			"readers only",
+			fmt.Sprintf("%d goroutines take shared holds of one name and release them at once. "+
+				"Wall-clock time divided by all operations.", procs),
+			"sync.RWMutex",
+			ourReader,
+			reading,
+			func(p peer) sample {
 				l := p.open(hotName)
 				return load{goroutines: procs, slice: b.slice, stride: 64, worker: func(int) step {
 					return func(from, to int) {
@@ -105,10 +148,17 @@ func processScenarios(b budget) []scenario {
 						}
 					}
 				}}.run()
-			}),
-		timed("mostly-readers", "95 % readers", fmt.Sprintf("%d goroutines take one name, 19 times shared and once exclusively in "+
-			"turn, held for no time. Wall-clock time divided by all operations.", procs),
-			"sync.RWMutex", ourReader, reading, func(p peer) sample {
+			},
+		),
+		timed(
+			"mostly-readers",
+			"95 % readers",
+			fmt.Sprintf("%d goroutines take one name, 19 times shared and once "+
+				"exclusively, and release it at once. Wall-clock time divided by all operations.", procs),
+			"sync.RWMutex",
+			ourReader,
+			reading,
+			func(p peer) sample {
 				l := p.open(hotName)
 				return load{goroutines: procs, slice: b.slice, stride: 20, worker: func(int) step {
 					return func(from, to int) {
@@ -118,27 +168,40 @@ func processScenarios(b budget) []scenario {
 						}
 					}
 				}}.run()
-			}),
-		kept("memory-once", "memory kept after one-off names", fmt.Sprintf("What the heap has grown by after %d different names have "+
-			"been locked and unlocked once, one after the other, after two garbage collections, in a process of its own.", b.names),
-			contest(peers(), anyName, hashName), order{Do: doMemoryOnce, Count: b.names}),
-		kept("memory-held", "memory kept after many holds at once", fmt.Sprintf("What the heap has grown by after %d different "+
-			"names have been held at once and released, after two garbage collections, in a process of its own.", b.held),
-			holding(contest(peers(), anyName)), order{Do: doMemoryHeld, Count: b.held}),
+			},
+		),
+		kept(
+			"memory-once",
+			"memory kept after one-off names",
+			fmt.Sprintf("Growth of the heap after %d different names have been "+
+				"locked and unlocked once, one after another, and after two garbage collections, "+
+				"in a new process.", b.names),
+			peersTaking(peers(), anyName, hashName),
+			request{Do: doMemoryOnce, Count: b.names},
+		),
+		kept(
+			"memory-held",
+			"memory kept after many holds at once",
+			fmt.Sprintf("Growth of the heap after %d different names have been "+
+				"held at once and released, and after two garbage collections, in a new process.", b.held),
+			holding(peersTaking(peers(), anyName)),
+			request{Do: doMemoryHeld, Count: b.held},
+		),
 	}
 }
 
-// contest picks the peers that take names in one of the given ways.
-func contest(peers []peer, ways ...naming) []peer {
+// peersTaking returns the peers that treat names in one of the given ways.
+func peersTaking(peers []peer, ways ...naming) []peer {
 	return slices.DeleteFunc(peers, func(p peer) bool { return !slices.Contains(ways, p.names) })
 }
 
-// holding picks the peers that can hold many names at once.
+// holding returns the peers that can hold many names at once.
 func holding(peers []peer) []peer {
 	return slices.DeleteFunc(peers, func(p peer) bool { return p.open("").hold == nil })
 }
 
-// forEach returns the locks of n goroutines that use different names: the same ones for all unless they have no names.
+// forEach returns the locks of n goroutines that use different names. They are shared unless the
+// peer has no names.
 func (p peer) forEach(n int) []locks {
 	if p.names != noName {
 		return slices.Repeat([]locks{p.open("")}, n)
@@ -150,7 +213,8 @@ func (p peer) forEach(n int) []locks {
 	return each
 }
 
-// manyNames returns n different names as views of one string, so that they hardly burden the garbage collector.
+// manyNames returns n different names as parts of one string, so that the garbage collector has
+// little to scan.
 func manyNames(n int) []string {
 	const prefix = "instance-"
 	const width = len(prefix) + 9
@@ -166,7 +230,7 @@ func manyNames(n int) []string {
 	return names
 }
 
-// contend has goroutines take one name over and over.
+// contend makes goroutines lock one name repeatedly.
 func contend(l locks, goroutines, stride int, slice time.Duration, inside func()) sample {
 	return load{goroutines: goroutines, slice: slice, stride: stride, worker: func(int) step {
 		return func(from, to int) {
@@ -177,7 +241,7 @@ func contend(l locks, goroutines, stride int, slice time.Duration, inside func()
 	}}.run()
 }
 
-// timed makes a scenario of what one operation costs each peer.
+// timed returns the scenario of what one operation costs each peer.
 func timed(key, title, about, yardstick, ours string, peers []peer, run func(peer) sample) scenario {
 	s := scenario{
 		key: key, title: title, about: about, yardstick: yardstick, ours: ours,
@@ -195,12 +259,15 @@ func timed(key, title, about, yardstick, ours string, peers []peer, run func(pee
 	return s
 }
 
-// waits makes the scenario of how long the goroutines of a crowd wait and how evenly they are served.
-func waits(crowd int, b budget, peers []peer) scenario {
+// waits returns the scenario of how long many goroutines wait and how even their shares are.
+func waits(goroutines int, b budget, peers []peer) scenario {
 	s := scenario{
-		key: "waits", title: "waits in a crowd",
-		about: fmt.Sprintf("As before, %d goroutines that hold one name for 1 µs each; how long they wait for it, and the acquisitions of "+
-			"the least and the most served goroutine as parts of a fair share. The clock is read twice for each acquisition.", crowd),
+		key: "waits", title: "waits under contention",
+		about: fmt.Sprintf(
+			"As before, %d goroutines hold one name for 1 µs each: how long they wait, and the fewest and "+
+				"the most acquisitions of a goroutine, divided by the mean. Each acquisition reads the clock twice.",
+			goroutines,
+		),
 		metrics: []metric{
 			{"p99.9", nanoseconds}, {"p50", nanoseconds}, {"p99", nanoseconds}, {"worst", nanoseconds},
 			{"least share", share}, {"greatest share", share},
@@ -210,25 +277,25 @@ func waits(crowd int, b budget, peers []peer) scenario {
 	for _, p := range peers {
 		s.contenders = append(s.contenders, contender{
 			name: p.name, note: p.note, mine: p.mine,
-			turn: func() ([]float64, error) { return takeWaits(p.open(hotName), crowd, b.crowd), nil },
+			turn: func() ([]float64, error) { return takeWaits(p.open(hotName), goroutines, b.contended), nil },
 		})
 	}
 	return s
 }
 
-// takeWaits runs a crowd for a while and returns the values of the waits scenario.
-func takeWaits(l locks, crowd int, slice time.Duration) []float64 {
-	waits := make([]*[]int64, crowd)
-	load{goroutines: crowd, slice: slice, stride: 1, worker: func(g int) step {
+// takeWaits runs many goroutines for a slice and returns the values of the waits scenario.
+func takeWaits(l locks, goroutines int, slice time.Duration) []float64 {
+	waits := make([]*[]int64, goroutines)
+	load{goroutines: goroutines, slice: slice, stride: 1, worker: func(g int) step {
 		mine := slices.Grow([]int64(nil), 1024)
 		waits[g] = &mine
-		var asked time.Time
+		var requested time.Time
 		inside := func() {
-			mine = append(mine, int64(time.Since(asked)))
+			mine = append(mine, int64(time.Since(requested)))
 			compute(microHold)
 		}
 		return func(from, to int) {
-			asked = time.Now()
+			requested = time.Now()
 			l.pass(hotName, inside)
 		}
 	}}.run()
@@ -242,7 +309,7 @@ func takeWaits(l locks, crowd int, slice time.Duration) []float64 {
 	for _, mine := range waits {
 		least, greatest = min(least, len(*mine)), max(greatest, len(*mine))
 	}
-	fair := float64(len(all)) / float64(crowd)
+	fair := float64(len(all)) / float64(goroutines)
 	return []float64{
 		quantile(all, 0.999), quantile(all, 0.5), quantile(all, 0.99), float64(all[len(all)-1]),
 		float64(least) / fair, float64(greatest) / fair,

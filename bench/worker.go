@@ -11,47 +11,48 @@ import (
 	"time"
 )
 
-// A worker is a process that carries out orders: this program started anew, or a Python interpreter. Orders go to its
-// standard input and answers come from its standard output, both as lines of JSON. It ends when its input does.
+// A worker is a process that handles requests: another instance of this program, or a Python
+// interpreter. Requests go to its standard input and replies come from its standard output, both as
+// lines of JSON. It exits when its input ends.
 
-// isWorker reports whether this process has been started as a worker.
+// isWorker reports whether this process was started as a worker.
 func isWorker() bool { return os.Getenv(workerMark) != "" }
 
 const workerMark = "LOCKUTILS_BENCH_WORKER"
 
-// What a worker can be told to do.
+// The requests that a worker handles.
 const (
-	doUse        = "use"         // acquire and release alone for a slice of time: answers with nanoseconds for each
-	doRush       = "rush"        // acquire, hold, release, think, again and again until the end, and log it
-	doHold       = "hold"        // acquire, answer, and hold for good
-	doMemoryOnce = "memory once" // lock one name after the other: answers with bytes kept
-	doMemoryHeld = "memory held" // hold many names at once, release them: answers with bytes kept
-	doVersions   = "versions"    // of a Python worker's peers
+	doUse        = "use"         // acquire and release without contention: replies with nanoseconds for each
+	doContest    = "contest"     // acquire, hold, release and think until the end, and log each use
+	doHold       = "hold"        // acquire, reply, and hold until killed
+	doMemoryOnce = "memory once" // lock one name after another: replies with bytes kept
+	doMemoryHeld = "memory held" // hold many names at once, release them: replies with bytes kept
+	doVersions   = "versions"    // of the Python peers
 )
 
-// An order is one line to a worker. Times of day are nanoseconds since 1970 on the host's clock.
-type order struct {
+// A request is one line to a worker. Start and End are nanoseconds since 1970 on the host's clock.
+type request struct {
 	Do    string        `json:"do"`
-	Lock  string        `json:"lock"`  // the peer's name
-	Dir   string        `json:"dir"`   // where its lock file is
+	Lock  string        `json:"lock"`  // name of the peer
+	Dir   string        `json:"dir"`   // directory of the lock file
 	Count int           `json:"count"` // of names
 	Slice time.Duration `json:"slice"`
 	Hold  time.Duration `json:"hold"`
 	Think time.Duration `json:"think"`
 	Start int64         `json:"start"`
 	End   int64         `json:"end"`
-	Log   string        `json:"log"` // the file that takes the uses
+	Log   string        `json:"log"` // file for the uses
 }
 
-// An answer is one line from a worker.
-type answer struct {
+// A reply is one line from a worker.
+type reply struct {
 	Value    float64           `json:"value"`
 	Versions map[string]string `json:"versions"`
-	Absent   string            `json:"absent"` // why the peer is not to be had here
+	Absent   string            `json:"absent"` // why the peer is not available here
 	Err      string            `json:"err"`
 }
 
-// A worker is the other end of such a process.
+// A worker is this side of such a process.
 type worker struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -59,7 +60,7 @@ type worker struct {
 	out *json.Decoder
 }
 
-// startWorker starts this program anew as a worker.
+// startWorker starts this program as a worker.
 func startWorker() (*worker, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -70,7 +71,7 @@ func startWorker() (*worker, error) {
 	return start(cmd)
 }
 
-// start starts any worker.
+// start starts cmd as a worker.
 func start(cmd *exec.Cmd) (*worker, error) {
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -87,52 +88,52 @@ func start(cmd *exec.Cmd) (*worker, error) {
 	return &worker{cmd: cmd, in: in, to: json.NewEncoder(in), out: json.NewDecoder(out)}, nil
 }
 
-// ask gives an order and waits for the answer. A worker that takes too long is killed.
-func (w *worker) ask(o order) (answer, error) {
-	late := time.AfterFunc(patience/2, func() { _ = w.cmd.Process.Kill() })
+// call sends a request and waits for the reply. It kills a worker that takes too long.
+func (w *worker) call(req request) (reply, error) {
+	late := time.AfterFunc(turnLimit/2, func() { _ = w.cmd.Process.Kill() })
 	defer late.Stop()
-	var a answer
-	if err := w.to.Encode(o); err != nil {
-		return a, fmt.Errorf("worker, %s: %w", o.Do, err)
+	var rep reply
+	if err := w.to.Encode(req); err != nil {
+		return rep, fmt.Errorf("worker, %s: %w", req.Do, err)
 	}
-	if err := w.out.Decode(&a); err != nil {
-		return a, fmt.Errorf("worker, %s: %w", o.Do, err)
+	if err := w.out.Decode(&rep); err != nil {
+		return rep, fmt.Errorf("worker, %s: %w", req.Do, err)
 	}
 	switch {
-	case a.Absent != "":
-		return a, fmt.Errorf("%w: %s", errAbsent, a.Absent)
-	case a.Err != "":
-		return a, fmt.Errorf("worker, %s: %s", o.Do, a.Err)
+	case rep.Absent != "":
+		return rep, fmt.Errorf("%w: %s", errAbsent, rep.Absent)
+	case rep.Err != "":
+		return rep, fmt.Errorf("worker, %s: %s", req.Do, rep.Err)
 	}
-	return a, nil
+	return rep, nil
 }
 
-// kill ends the worker whatever it does.
+// kill kills the worker and waits for it.
 func (w *worker) kill() {
 	_ = w.cmd.Process.Kill()
 	_ = w.cmd.Wait()
 }
 
-// askOnce has a fresh worker carry out one order.
-func askOnce(o order) (answer, error) {
+// callOnce sends one request to a new worker.
+func callOnce(req request) (reply, error) {
 	w, err := startWorker()
 	if err != nil {
-		return answer{}, err
+		return reply{}, err
 	}
 	defer w.kill()
-	return w.ask(o)
+	return w.call(req)
 }
 
-// A site is where the processes meet: a directory for the lock files and logs, and the workers that are between two orders.
+// A site is the shared ground of the processes: a directory for lock files and logs, and idle workers.
 type site struct {
 	dir    string
 	python string // the interpreter
-	tmp    string // $TMPDIR as it was
+	tmp    string // $TMPDIR before newSite
 
 	// Guarded by mu.
 	mu   sync.Mutex
 	idle map[program][]*worker
-	all  []*worker // ever hired
+	all  []*worker
 }
 
 // A program is what a worker runs.
@@ -143,8 +144,8 @@ const (
 	pythonProgram
 )
 
-// newSite makes the directory and, for peers that know no other place for their files, makes it that of temporary files, of the
-// workers too.
+// newSite creates the directory. It sets $TMPDIR to it, also for the workers, because some peers
+// create their lock files nowhere else.
 func newSite(python string) (*site, error) {
 	dir, err := os.MkdirTemp("", "lockutils-bench-")
 	if err != nil {
@@ -154,7 +155,7 @@ func newSite(python string) (*site, error) {
 	return s, os.Setenv("TMPDIR", dir)
 }
 
-// close ends the workers and removes the directory.
+// close kills the workers and removes the directory.
 func (s *site) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,11 +166,11 @@ func (s *site) close() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// fresh returns a directory without lock files.
-func (s *site) fresh() (string, error) { return os.MkdirTemp(s.dir, "turn-") }
+// newDir returns a new directory for lock files.
+func (s *site) newDir() (string, error) { return os.MkdirTemp(s.dir, "locks-") }
 
-// hire returns a worker, an idle one if there is one.
-func (s *site) hire(p program) (*worker, error) {
+// get returns an idle worker of the program, or starts one.
+func (s *site) get(p program) (*worker, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.idle[p]); n > 0 {
@@ -184,7 +185,7 @@ func (s *site) hire(p program) (*worker, error) {
 	return w, err
 }
 
-// start starts a worker.
+// start starts a worker of the program.
 func (s *site) start(p program) (*worker, error) {
 	if p == goProgram {
 		return startWorker()
@@ -195,65 +196,65 @@ func (s *site) start(p program) (*worker, error) {
 	return start(exec.Command(s.python, "-c", pythonWorker))
 }
 
-// release takes a worker back for the next order.
-func (s *site) release(p program, w *worker) {
+// put returns an idle worker.
+func (s *site) put(p program, w *worker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.idle[p] = append(s.idle[p], w)
 }
 
-// ask has one worker of the program carry out an order.
-func (s *site) ask(p program, o order) (answer, error) {
-	w, err := s.hire(p)
+// call sends a request to a worker of the program.
+func (s *site) call(p program, req request) (reply, error) {
+	w, err := s.get(p)
 	if err != nil {
-		return answer{}, err
+		return reply{}, err
 	}
-	a, err := w.ask(o)
+	rep, err := w.call(req)
 	if err != nil && !errors.Is(err, errAbsent) {
 		w.kill()
-		return a, err
+		return rep, err
 	}
-	s.release(p, w)
-	return a, err
+	s.put(p, w)
+	return rep, err
 }
 
-// serve carries out orders until the input ends.
+// serve handles requests until the input ends.
 func serve(in io.Reader, out io.Writer) {
-	orders, answers := json.NewDecoder(in), json.NewEncoder(out)
+	requests, replies := json.NewDecoder(in), json.NewEncoder(out)
 	for {
-		var o order
-		if orders.Decode(&o) != nil {
+		var req request
+		if requests.Decode(&req) != nil {
 			return
 		}
-		var a answer
-		if value, err := carryOut(o, answers); err != nil {
-			a.Err = err.Error()
+		var rep reply
+		if value, err := handle(req, replies); err != nil {
+			rep.Err = err.Error()
 		} else {
-			a.Value = value
+			rep.Value = value
 		}
-		if answers.Encode(a) != nil {
+		if replies.Encode(rep) != nil {
 			return
 		}
 	}
 }
 
-// carryOut does what an order says.
-func carryOut(o order, answers *json.Encoder) (float64, error) {
-	switch o.Do {
+// handle handles one request.
+func handle(req request, replies *json.Encoder) (float64, error) {
+	switch req.Do {
 	case doMemoryOnce, doMemoryHeld:
-		return keptAfter(o)
-	case doRush:
-		return 0, rush(o)
+		return keptAfter(req)
+	case doContest:
+		return 0, runContest(req)
 	case doHold:
-		l, err := openFile(o.Lock, o.Dir)
+		l, err := openFile(req.Lock, req.Dir)
 		if err != nil {
 			return 0, err
 		}
 		return 0, l.pass(func() {
-			must(answers.Encode(answer{}))
-			_, _ = io.Copy(io.Discard, os.Stdin) // until the process that gave the order has gone
+			must(replies.Encode(reply{}))
+			_, _ = io.Copy(io.Discard, os.Stdin) // until the requesting process has exited
 			os.Exit(0)
 		})
 	}
-	return 0, fmt.Errorf("no order %q", o.Do)
+	return 0, fmt.Errorf("unknown request %q", req.Do)
 }
