@@ -6,7 +6,14 @@ LOCKS   ?= on
 TIME    ?= 2m
 TARGETS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 windows/amd64 windows/arm64
 
-.PHONY: help demo test peers stress lint cross matrix bench bench-quick prove
+# The lock services, by the name of the server, and the module of each.
+DRIVERS         := etcd
+MODULE_etcd     := etcdlock
+MODULE_postgres := pglock
+MODULE_redis    := redislock
+DRIVER_MODULES  := $(foreach driver,$(DRIVERS),drivers/$(MODULE_$(driver)))
+
+.PHONY: help demo test test-drivers $(DRIVERS:%=test-%) peers stress lint cross matrix bench bench-quick prove
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -14,8 +21,15 @@ help: ## what there is to make
 demo: ## the image cache: worker processes build each file once (DIR=input LOCKS=off)
 	$(GO) run ./examples/imagecache -locks=$(LOCKS) $(DIR)
 
-test: peers ## all tests, with the race detector, beside real peers
+test: peers ## all tests, with the race detector, beside real peers and servers
 	GO="$(GO)" scripts/test.sh
+	@$(MAKE) --no-print-directory test-drivers
+
+test-drivers: $(DRIVERS:%=test-%) ## the tests of the lock services, which start servers of their own
+
+$(DRIVERS:%=test-%): test-%:
+	@scripts/servers.sh $*
+	GO="$(GO)" scripts/test.sh drivers/$(MODULE_$*)
 
 peers: ## install what the tests run beside, where that is possible
 	@scripts/peers.sh
@@ -28,6 +42,10 @@ lint: ## gofmt, go vet, staticcheck, and that go.mod is tidy
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
+	@for module in $(DRIVER_MODULES); do \
+		echo "lint $$module"; \
+		(cd $$module && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./... && $(GO) mod tidy -diff) || exit 1; \
+	done
 
 cross: ## build and vet for every supported system
 	@for target in $(TARGETS); do \
@@ -35,6 +53,10 @@ cross: ## build and vet for every supported system
 		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) build ./... && \
 		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./... || exit 1; \
 	done
+	@for target in darwin/arm64 freebsd/amd64 windows/amd64; do for module in $(DRIVER_MODULES); do \
+		echo "vet $$target $$module"; \
+		(cd $$module && GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./...) || exit 1; \
+	done; done
 
 matrix: ## the tests again: portable engine, one processor, 32 bits; and those of bench/
 	LOCKUTILS_ENGINE=portable $(GO) test -count=1 ./...

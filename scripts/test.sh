@@ -1,23 +1,28 @@
 #!/bin/sh
-# Runs all tests with the race detector, prints a line for each package, whatever fails, and which tests were skipped. The names
-# of the skipped ones are left in build/skipped.
+# Runs all tests of a module, in the directory $1 or here, with the race detector. Prints a line for each package, whatever
+# fails, and which tests were skipped. The names of the skipped ones of all modules are left in build/skipped.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-mkdir -p build
+module=${1:-.}
+name=test
+[ "$module" = . ] || name=test-$(basename "$module")
+mkdir -p build/skips
 
-${GO:-go} test -race -v ./... >build/test.log 2>&1
+log=$PWD/build/$name.log
+(cd "$module" && ${GO:-go} test -race -v ./...) >"$log" 2>&1
 status=$?
 if [ $status != 0 ]; then
 	# Only what belongs to a failure: passing and skipped tests fill the rest of the log.
-	grep -vE '^ *(=== (RUN|PAUSE|CONT)|--- PASS|PASS$)' build/test.log
-	echo "the whole log is in build/test.log"
+	grep -vE '^ *(=== (RUN|PAUSE|CONT)|--- PASS|PASS$)' "$log"
+	echo "the whole log is in build/$name.log"
 else
-	grep -E '^(ok|\?)' build/test.log
+	grep -E '^(ok|\?)' "$log"
 fi
 
-sed -n 's/^ *--- SKIP: \([^ ]*\).*/\1/p' build/test.log >build/skipped
-if [ -s build/skipped ]; then
+sed -n 's/^ *--- SKIP: \([^ ]*\).*/\1/p' "$log" >build/skips/$name
+cat build/skips/* >build/skipped
+if [ -s build/skips/$name ]; then
 	echo "skipped:"
-	sed 's/^/  /' build/skipped
+	sed 's/^/  /' build/skips/$name
 fi
 exit $status

@@ -1,0 +1,100 @@
+package etcdlock
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/lockutils/lockutils/driver"
+)
+
+// A hold is a request that was granted.
+type hold struct {
+	*request
+	lost chan struct{}
+
+	mu       sync.Mutex
+	done     chan struct{} // closed when the release has an outcome; nil before Release
+	outcome  error         // set before done is closed
+	troubled error         // the last error of the release as long as it has no outcome
+}
+
+// Token returns the create revision of the request's key.
+func (h *hold) Token() uint64 { return uint64(h.revision) }
+
+// Lost implements driver.Hold.
+func (h *hold) Lost() <-chan struct{} { return h.lost }
+
+// Deadline implements driver.Hold.
+func (h *hold) Deadline() time.Duration { return time.Duration(h.session.deadline.Load()) }
+
+// lose closes Lost. The session's mutex is held, and h is one of its holds.
+func (h *hold) lose() {
+	delete(h.session.holds, h)
+	close(h.lost)
+}
+
+// Release implements driver.Hold. When ctx ends, the release goes on in the background until it is
+// confirmed or the session ends.
+func (h *hold) Release(ctx context.Context) error {
+	h.mu.Lock()
+	if h.done == nil {
+		h.done = make(chan struct{})
+		if !h.session.service.goBackground(h.release) {
+			h.outcome = driver.ErrLost
+			close(h.done)
+		}
+	}
+	h.mu.Unlock()
+	select {
+	case <-h.done:
+		return h.outcome
+	case <-ctx.Done():
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	err := fmt.Errorf("release is not confirmed: %w", context.Cause(ctx))
+	if h.troubled != nil {
+		err = fmt.Errorf("%w; %w", err, h.troubled)
+	}
+	return h.session.service.failed(err)
+}
+
+// release removes the key, if it is still that of this hold, and gives the release its outcome.
+func (h *hold) release() {
+	removed, tries := false, 0
+	err := h.session.service.insist(h.session.ctx, func(ctx context.Context) error {
+		tries++
+		reply, err := h.session.service.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.CreateRevision(h.key), "=", h.revision)).
+			Then(h.remove()...).Commit()
+		if err == nil {
+			removed = reply.Succeeded
+		}
+		return err
+	}, h.trouble)
+
+	n := h.session
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, held := n.holds[h]
+	switch {
+	case !held || err != nil:
+		h.outcome = driver.ErrLost
+	case !removed && tries == 1: // somebody else has removed it
+		h.lose()
+		h.outcome = driver.ErrLost
+	default:
+		delete(n.holds, h)
+	}
+	close(h.done)
+}
+
+func (h *hold) trouble(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.troubled = err
+}

@@ -1,0 +1,111 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/lockutils/lockutils/driver"
+)
+
+// tryTime is how long a try waits for its answer before the next one begins, at another endpoint.
+const tryTime = time.Second
+
+// errNoAnswer is the cause when the Service itself has set the time for an answer.
+var errNoAnswer = errors.New("no answer in time")
+
+// repeat calls do until it succeeds or fails for good. What do sends must have the same effect if it
+// is sent several times.
+func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error) error {
+	var last error
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, tryTime) {
+		try, cancel := context.WithTimeout(ctx, tryTime)
+		err := do(try)
+		timedOut := try.Err() != nil
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return s.interrupted(ctx, last)
+		case s.client.Ctx().Err() != nil:
+			return s.failed(errClientClosed)
+		case errors.Is(err, driver.ErrLocked), errors.Is(err, errSessionEnded):
+			return err
+		case permanent(err):
+			return s.failed(err)
+		}
+		last = err
+		if timedOut {
+			continue
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return s.interrupted(ctx, last)
+		}
+	}
+}
+
+// insist is repeat for what must not be left: it goes on also after an error that is not likely to
+// go away, and reports it. It returns ctx's cause or nil.
+func (s *Service) insist(ctx context.Context, do func(ctx context.Context) error, report func(error)) error {
+	for {
+		err := s.repeat(ctx, do)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		report(err)
+		select {
+		case <-time.After(tryTime):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// interrupted returns the error for a request whose ctx has ended, with the last error of etcd.
+func (s *Service) interrupted(ctx context.Context, last error) error {
+	cause := context.Cause(ctx)
+	if cause == errSessionEnded {
+		return cause
+	}
+	if last != nil {
+		return s.failed(fmt.Errorf("%w; the last try: %w", cause, last))
+	}
+	return s.failed(cause)
+}
+
+// permanent reports whether a further try will most likely fail in the same way.
+func permanent(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	if errors.Is(err, rpctypes.ErrTooManyRequests) || errors.Is(err, rpctypes.ErrAuthOldRevision) {
+		return false
+	}
+	switch code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.Internal, codes.Unknown:
+		return false
+	default:
+		return true
+	}
+}
+
+// refused reports whether etcd has answered, and has done nothing.
+func refused(err error) bool {
+	var answer rpctypes.EtcdError
+	return errors.As(err, &answer) && permanent(err)
+}
+
+func code(err error) codes.Code {
+	var answer rpctypes.EtcdError
+	if errors.As(err, &answer) {
+		return answer.Code()
+	}
+	return status.Code(err)
+}

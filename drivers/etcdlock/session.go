@@ -1,0 +1,242 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/driver/boottime"
+)
+
+// errSessionEnded is why a request of a session fails that has to be made again in the next one.
+var errSessionEnded = errors.New("session has ended")
+
+// A session is the life of one lease.
+//
+// The rule of the lease: a renewal that was sent at t and confirmed makes the deadline t + TTL less
+// the margin. When the deadline passes, the holds are lost, which is before etcd can end the lease.
+//
+// # The gate
+//
+// A transaction whose answer is lost may still be on its way, and reach etcd after the request was
+// withdrawn: the key would then stay as long as the lease. So each transaction that creates a key
+// compares the revision of the session's gate, a key of the lease. A request that withdraws a
+// transaction of unknown fate deletes the gate in the same transaction as the key, and nothing that
+// was sent before can create a key any more. Other requests of the session that were on their way
+// fail and are repeated with a new gate. Deleting works also when etcd has no space left.
+type session struct {
+	service *Service
+	id      clientv3.LeaseID
+	ttl     time.Duration
+	ctx     context.Context // ends with the session
+	cancel  context.CancelCauseFunc
+
+	deadline atomic.Int64 // a boottime.Now
+	requests atomic.Int64 // numbers the keys
+	gate     atomic.Int64 // mod revision of the gate key; 0 if it has to be made
+	lapse    *time.Timer  // checks the deadline
+
+	mu    sync.Mutex // guards holds, and lets each be lost or released, not both
+	ended bool
+	holds map[*hold]struct{}
+}
+
+// openSession obtains a lease.
+func (s *Service) openSession(ctx context.Context) (*session, error) {
+	n := &session{service: s, holds: map[*hold]struct{}{}}
+	var sent time.Duration
+	err := s.repeat(ctx, func(ctx context.Context) error {
+		sent = boottime.Now()
+		lease, err := s.client.Grant(ctx, int64(math.Ceil(s.ttl.Seconds())))
+		if err != nil {
+			return err
+		}
+		n.id, n.ttl = lease.ID, min(s.ttl, time.Duration(lease.TTL)*time.Second)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open a session with TTL %v: %w", s.ttl, err)
+	}
+	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	n.lapse = time.AfterFunc(time.Hour, n.checkDeadline)
+	n.extend(sent)
+	if err := s.repeat(ctx, n.openGate); err != nil {
+		n.end(err)
+		return nil, fmt.Errorf("open a session with TTL %v: %w", s.ttl, err)
+	}
+	s.goBackground(n.keepAlive)
+	return n, nil
+}
+
+// openGate makes the gate if there is none.
+func (n *session) openGate(ctx context.Context) error {
+	if n.gate.Load() != 0 {
+		return nil
+	}
+	put, err := n.service.client.Put(ctx, n.gateKey(), n.service.owner, clientv3.WithLease(n.id))
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		n.end(errSessionEnded)
+		return errSessionEnded
+	}
+	if err == nil {
+		n.gate.Store(put.Header.Revision)
+	}
+	return err
+}
+
+// margin is how long before the end of a lease its holds are lost.
+func margin(ttl time.Duration) time.Duration { return max(ttl/10, 500*time.Millisecond) }
+
+// extend moves the deadline on, after a renewal that was sent then.
+func (n *session) extend(sent time.Duration) {
+	n.deadline.Store(int64(sent + n.ttl - margin(n.ttl)))
+	n.watchDeadline()
+}
+
+func (n *session) left() time.Duration {
+	return time.Duration(n.deadline.Load()) - boottime.Now()
+}
+
+// watchDeadline arranges for the next check. A timer stands still while the machine is suspended, so
+// it never runs for more than a second.
+func (n *session) watchDeadline() { n.lapse.Reset(min(n.left(), time.Second)) }
+
+func (n *session) checkDeadline() {
+	switch {
+	case n.ctx.Err() != nil:
+	case n.left() <= 0:
+		n.end(errSessionEnded)
+	default:
+		n.watchDeadline()
+	}
+}
+
+// keepAlive renews the lease until the session ends. Each try goes to the next endpoint.
+func (n *session) keepAlive() {
+	lease := clientv3.RetryLeaseClient(n.service.client)
+	timer := time.NewTimer(n.ttl / 3)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-n.ctx.Done():
+			return
+		}
+		sent := boottime.Now()
+		err := n.renew(lease)
+		switch {
+		case err == nil:
+			n.extend(sent)
+			timer.Reset(sent + n.ttl/3 - boottime.Now())
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			n.end(errSessionEnded)
+		default:
+			timer.Reset(n.ttl / 30)
+		}
+	}
+}
+
+// renew renews the lease once. The client's own KeepAliveOnce repeats failed tries without a pause.
+func (n *session) renew(lease pb.LeaseClient) error {
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(n.ctx), n.ttl/6)
+	defer cancel()
+	stream, err := lease.LeaseKeepAlive(ctx)
+	if err != nil {
+		return rpctypes.Error(err)
+	}
+	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(n.id)}); err != nil {
+		return err
+	}
+	reply, err := stream.Recv()
+	if err != nil {
+		return rpctypes.Error(err)
+	}
+	if reply.TTL <= 0 {
+		return rpctypes.ErrLeaseNotFound
+	}
+	return nil
+}
+
+// end ends the session: all holds are lost, and all requests fail with the cause.
+func (n *session) end(cause error) {
+	s := n.service
+	n.mu.Lock()
+	was := n.ended
+	n.ended = true
+	for h := range n.holds {
+		h.lose()
+	}
+	n.mu.Unlock()
+	if was {
+		return
+	}
+	n.cancel(cause)
+	n.lapse.Stop()
+	s.mu.Lock()
+	if s.session == n {
+		s.session = nil
+	}
+	s.mu.Unlock()
+	// The holders know. Others need not wait for the lease to end by itself.
+	s.goBackground(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), n.ttl/3)
+		defer cancel()
+		n.revoke(ctx)
+	})
+}
+
+// revoke ends the lease at etcd, with all its keys.
+func (n *session) revoke(ctx context.Context) error {
+	err := n.service.repeat(ctx, func(ctx context.Context) error {
+		_, err := n.service.client.Revoke(ctx, n.id)
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("end the session, which ends by itself within %v: %w", n.ttl, err)
+	}
+	return nil
+}
+
+// add makes h a hold of the session.
+func (n *session) add(h *hold) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended || n.left() <= 0 {
+		return errSessionEnded
+	}
+	n.holds[h] = struct{}{}
+	return nil
+}
+
+// acquire makes a request and waits until it is granted.
+func (n *session) acquire(caller context.Context, r driver.Request) (driver.Hold, error) {
+	ctx, cancel := context.WithCancelCause(caller)
+	defer cancel(nil)
+	defer context.AfterFunc(n.ctx, func() { cancel(context.Cause(n.ctx)) })()
+
+	q := n.newRequest(r)
+	err := q.enqueue(ctx)
+	for err == nil && q.ahead.key != "" {
+		err = q.await(ctx)
+	}
+	if err == nil {
+		h := &hold{request: q, lost: make(chan struct{})}
+		if err = n.add(h); err == nil {
+			return h, nil
+		}
+	}
+	q.withdraw()
+	return nil, err
+}
