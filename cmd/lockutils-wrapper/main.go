@@ -28,15 +28,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"slices"
+
+	"github.com/lockutils/lockutils/internal/child"
 )
 
 const usage = `usage: lockutils-wrapper [--] command [argument ...]
@@ -45,12 +43,10 @@ Runs the command with OSLO_LOCK_PATH set to a temporary directory, which is
 removed when the command has ended, and exits with the command's status.
 `
 
-// Statuses of the wrapper's own failures, as env(1), nohup(1) and timeout(1) have them.
+// Statuses of the wrapper's own failures.
 const (
-	statusUsage         = 2
-	statusFailure       = 125
-	statusNotExecutable = 126
-	statusNotFound      = 127
+	statusUsage   = 2
+	statusFailure = 125
 )
 
 func main() {
@@ -81,10 +77,8 @@ func parse(args []string, stdout, stderr io.Writer) (command []string, status in
 
 // run runs the command with a lock directory of its own and returns the status to exit with.
 func run(command []string) int {
-	// From here on no signal that can be caught ends the wrapper, so the deferred removal always comes to run. The
-	// buffer keeps those that arrive before there is a command to pass them to.
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, passedOn()...)
+	// From here on no signal that can be caught ends the wrapper, so the deferred removal always runs.
+	signals := child.CatchSignals()
 
 	dir, err := makeLockDir()
 	if err != nil {
@@ -100,19 +94,17 @@ func run(command []string) int {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), "OSLO_LOCK_PATH="+dir)
-	if err := cmd.Start(); err != nil {
+	status, err := child.Start(cmd)
+	if err != nil {
 		complain(err)
-		return startFailureStatus(command[0], err)
+		return status
 	}
-	ended := make(chan struct{})
-	go passSignals(signals, cmd.Process, ended)
-	err = cmd.Wait() // a status other than 0 is an error here, and none of ours
-	close(ended)
-	if cmd.ProcessState == nil {
+	status, err = child.Wait(cmd, signals, nil, 0)
+	if err != nil {
 		complain(err)
 		return statusFailure
 	}
-	return exitStatus(cmd.ProcessState)
+	return status
 }
 
 // makeLockDir makes the temporary directory. Its path is absolute, because the command may change its directory.
@@ -122,52 +114,6 @@ func makeLockDir() (string, error) {
 		return "", err
 	}
 	return os.MkdirTemp(parent, "lockutils-")
-}
-
-// passSignals hands what arrives to the process until the process has ended.
-func passSignals(signals <-chan os.Signal, process *os.Process, ended <-chan struct{}) {
-	// What has arrived by now may have come before the process existed. It is passed on even if a terminal sent it: a
-	// signal that comes twice here is better than one that is lost.
-	for range len(signals) {
-		_ = process.Signal(<-signals)
-	}
-	for {
-		select {
-		case s := <-signals:
-			if !terminalSends(s) {
-				// The only failure is that the process has ended, and then there is nobody to tell.
-				_ = process.Signal(s)
-			}
-		case <-ended:
-			return
-		}
-	}
-}
-
-// startFailureStatus tells a command that is not there from one that is but cannot be run.
-func startFailureStatus(name string, err error) int {
-	missing := errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
-	if name == "" || missing && !exists(name) {
-		return statusNotFound
-	}
-	return statusNotExecutable
-}
-
-// exists reports whether there is a file to which the command's name leads, executable or not. The errors of package
-// exec do not tell: it passes over files of PATH without execute permission, and a script whose interpreter is missing
-// is reported as missing itself.
-func exists(name string) bool {
-	if filepath.Base(name) != name {
-		return isFile(name)
-	}
-	return slices.ContainsFunc(filepath.SplitList(os.Getenv("PATH")), func(dir string) bool {
-		return isFile(filepath.Join(dir, name))
-	})
-}
-
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
 }
 
 func complain(err error) {

@@ -12,13 +12,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/lockutils/lockutils/internal/child"
 )
 
 func init() {
 	// watch names each signal that it gets on a line of its own and exits with 7 on SIGTERM.
 	actors["watch"] = func([]string) int {
-		arrived := make(chan os.Signal, 64)
-		signal.Notify(arrived, passedOn()...)
+		arrived := child.CatchSignals()
 		fmt.Println("ready")
 		for s := range arrived {
 			fmt.Println(s)

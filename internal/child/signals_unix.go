@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package child
 
 import (
 	"os"
@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passedOn lists the signals that the wrapper catches. Those that it was told to ignore, as nohup(1) does with SIGHUP,
-// stay ignored, and the command inherits that. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT are absent: a shell sends them to
-// the whole process group, and their default action stops and continues the wrapper along with its command.
+// passedOn lists the signals that are caught. Those that the program was told to ignore, as nohup(1)
+// does with SIGHUP, stay ignored, and the command inherits that. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT
+// are absent: a shell sends them to the whole process group, and their default action stops and
+// continues the program along with its command.
 func passedOn() []os.Signal {
 	return slices.DeleteFunc([]os.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
@@ -21,9 +22,10 @@ func passedOn() []os.Signal {
 	}, signal.Ignored)
 }
 
-// terminalSends reports whether s is one of the signals that a terminal sends to its foreground process group while
-// the wrapper, and hence the command, is in that group. The command then has the signal already. A SIGINT that somebody
-// sends to a wrapper in the foreground by kill(1) looks the same and is not passed on.
+// terminalSends reports whether s is one of the signals that a terminal sends to its foreground process
+// group while the program, and hence the command, is in that group. The command then has the signal
+// already. A SIGINT that kill(1) sends to a program in the foreground looks the same and is not passed
+// on.
 func terminalSends(s os.Signal) bool {
 	switch s {
 	case syscall.SIGINT, syscall.SIGQUIT, syscall.SIGWINCH:
@@ -32,7 +34,7 @@ func terminalSends(s os.Signal) bool {
 	return false
 }
 
-// inForeground reports whether the wrapper's process group has the controlling terminal.
+// inForeground reports whether the program's process group has the controlling terminal.
 func inForeground() bool {
 	terminal, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -42,6 +44,8 @@ func inForeground() bool {
 	group, err := unix.IoctlGetInt(terminal, unix.TIOCGPGRP)
 	return err == nil && group == unix.Getpgrp()
 }
+
+func terminate(p *os.Process) { _ = p.Signal(syscall.SIGTERM) }
 
 // exitStatus returns the command's status, as a shell would give it.
 func exitStatus(state *os.ProcessState) int {

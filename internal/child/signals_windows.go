@@ -1,0 +1,27 @@
+package child
+
+import (
+	"os"
+	"syscall"
+)
+
+// passedOn lists what the program outlives: Ctrl-C and Ctrl-Break, which arrive as os.Interrupt, and
+// the closing of the console, which arrives as SIGTERM.
+func passedOn() []os.Signal {
+	return []os.Signal{os.Interrupt, syscall.SIGTERM}
+}
+
+// terminalSends reports true: every process of a console gets its events directly, and no others can
+// be caught.
+func terminalSends(os.Signal) bool {
+	return true
+}
+
+// terminate ends the process, which Windows cannot ask to end.
+func terminate(p *os.Process) { _ = p.Kill() }
+
+// exitStatus returns the command's status. A process that was terminated has the status that its
+// terminator chose.
+func exitStatus(state *os.ProcessState) int {
+	return state.ExitCode()
+}
