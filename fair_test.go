@@ -3,13 +3,80 @@ package lockutils_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/lockutils/lockutils"
 )
+
+// In each round a queue of fair waiters of both modes, some of whom leave it: the rest is served in the order in which it
+// came, neighbouring readers together.
+func TestFairWaitersAreServedInOrderThoughOthersLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for seed := range uint64(300) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			var mu sync.Mutex
+			var batches [][]int // who was served at the same moment; guarded by mu
+			var moment time.Time
+			var want [][]int
+			var leave []context.CancelFunc
+			g := mustLock(t, "x")
+			readers := false // the last of want are
+			for i := range 2 + random.IntN(12) {
+				ctx, cancel := context.WithCancel(t.Context())
+				opts := []lockutils.Option{lockutils.Fair()}
+				reader := random.IntN(2) == 0
+				if reader {
+					opts = append(opts, lockutils.Shared())
+				}
+				go func() {
+					defer cancel()
+					g, err := lockutils.LockContext(ctx, "x", opts...)
+					if err != nil {
+						wantError(t, err, context.Canceled)
+						return
+					}
+					mu.Lock()
+					if now := time.Now(); now != moment {
+						batches, moment = append(batches, nil), now
+					}
+					last := len(batches) - 1
+					batches[last] = append(batches[last], i)
+					mu.Unlock()
+					time.Sleep(time.Second)
+					mustUnlock(t, g)
+				}()
+				synctest.Wait()
+				switch {
+				case random.IntN(3) == 0:
+					leave = append(leave, cancel)
+				case reader && readers:
+					want[len(want)-1] = append(want[len(want)-1], i)
+				default:
+					want = append(want, []int{i})
+					readers = reader
+				}
+			}
+			for _, i := range random.Perm(len(leave)) {
+				leave[i]()
+			}
+			time.Sleep(time.Second)
+			mustUnlock(t, g)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			for _, batch := range batches {
+				slices.Sort(batch)
+			}
+			if !slices.EqualFunc(batches, want, slices.Equal) {
+				t.Fatalf("seed %d: served %v, want %v", seed, batches, want)
+			}
+		}
+	})
+}
 
 var (
 	_ sync.Locker = lockutils.FairLock{}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,18 @@ import (
 
 	"github.com/lockutils/lockutils"
 )
+
+func init() {
+	specialFiles["a pipe"] = func(path string) error { return syscall.Mkfifo(path, 0o600) }
+	specialFiles["a socket"] = func(path string) error {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			return err
+		}
+		l.SetUnlinkOnClose(false)
+		return l.Close()
+	}
+}
 
 // unprivileged makes a peer run as a user without any rights, as this process already does unless it is root's.
 func unprivileged(t testing.TB) func(*exec.Cmd) {

@@ -1,227 +1,481 @@
 package lockutils_test
 
 import (
-	"context"
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"sync"
+	"strconv"
+	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/lockutils/lockutils"
 )
 
-func TestInterProcessLockExcludesOtherProcesses(t *testing.T) {
-	dir := lockDir(t)
-	l := lockutils.NewInterProcessLock(filepath.Join(dir, "x"))
-	if l.Path() != filepath.Join(dir, "x") || l.Exists() {
-		t.Errorf("path %q, exists %v", l.Path(), l.Exists())
-	}
-	other := startPeer(t)
-	refused := func(options ...string) bool { return other.do("try", "x", dir, append(options, "external")...).Locked }
-	if err := l.Lock(); err != nil {
-		t.Fatal(err)
-	}
-	if !l.Exists() || !refused() || !refused("shared") {
-		t.Error("the lock is not in force")
-	}
-	mustUnlock(t, l)
-	if err := l.RLock(); err != nil {
-		t.Fatal(err)
-	}
-	if !refused() || refused("shared") {
-		t.Error("a reader excludes writers, not readers")
-	}
-	if err := l.RUnlock(); err != nil {
-		t.Fatal(err)
-	}
-	other.must("lock", "x", dir, "external", "shared")
-	if got, err := l.TryLock(); got || err != nil {
-		t.Errorf("TryLock: %v, %v", got, err)
-	}
-	if got, err := l.TryRLock(); !got || err != nil {
-		t.Errorf("TryRLock: %v, %v", got, err)
-	}
-	if err := l.RUnlock(); err != nil {
-		t.Fatal(err)
-	}
-	other.must("unlock", "x", dir)
-	other.must("lock", "x", dir, "external")
-	for name, try := range map[string]func() (bool, error){"TryLock": l.TryLock, "TryRLock": l.TryRLock} {
-		if got, err := try(); got || err != nil {
-			t.Errorf("%s: %v, %v", name, got, err)
-		}
-	}
-	other.kill()
-	if err := l.Lock(); err != nil { // the dead hold nothing
-		t.Fatal(err)
-	}
-	mustUnlock(t, l)
+// peerVariable makes the test binary serve as a peer.
+const peerVariable = "LOCKUTILS_TEST_PEER"
+
+// A peer is another process, which does what it is told one order after the other. It ends with the test.
+type peer struct {
+	t      testing.TB
+	cmd    *exec.Cmd
+	orders io.WriteCloser
+	lines  *bufio.Scanner
 }
 
-func TestInterProcessLockWithinTheProcess(t *testing.T) {
-	dir := setLockPath(t)
-	path := filepath.Join(dir, "x")
-	a, b := lockutils.NewInterProcessLock(path), lockutils.NewInterProcessLock(dir+"/./x")
-	if err := a.Lock(); err != nil {
+// An order is what a peer is to do, and with which lock.
+type order struct {
+	Do      string
+	Name    string
+	Dir     string
+	Options []string // keys of spelled
+}
+
+// An answer is what came of an order.
+type answer struct {
+	Error       string
+	Acquire     bool // the error is an *AcquireError ...
+	Name, Path  string
+	FileSystem  bool // ... that wraps an *fs.PathError
+	Locked      bool
+	Unsupported bool
+	Errno       syscall.Errno
+	Swept       int // files, for "sweep"
+}
+
+// spelled are the options that an order can name.
+var spelled = map[string]lockutils.Option{
+	"external":    lockutils.External(),
+	"shared":      lockutils.Shared(),
+	"fair":        lockutils.Fair(),
+	"fcntl":       lockutils.WithFcntl(),
+	"nonblocking": lockutils.NonBlocking(),
+	"test-":       lockutils.WithPrefix("test-"),
+}
+
+// startPeer starts a peer; adjust may change the command, to run it as another user for example.
+func startPeer(t testing.TB, adjust ...func(*exec.Cmd)) *peer {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), peerVariable+"=1")
+	for _, a := range adjust {
+		a(cmd)
+	}
+	return startCommand(t, cmd)
+}
+
+func startCommand(t testing.TB, cmd *exec.Cmd) *peer {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := b.TryLock(); got || err != nil {
-		t.Errorf("TryLock of the same file: %v, %v", got, err)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
-	wantTaken(t, "x", lockutils.External())
-	wantFree(t, "x")
-	wantError(t, b.Unlock(), lockutils.ErrNotHeld)
-	wantError(t, a.RUnlock(), lockutils.ErrNotHeld)
-	mustUnlock(t, a)
-	wantError(t, a.Unlock(), lockutils.ErrNotHeld)
-
-	g := mustLock(t, "x", lockutils.External())
-	if got, err := a.TryRLock(); got || err != nil {
-		t.Errorf("TryRLock of what Lock holds: %v, %v", got, err)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	mustUnlock(t, g)
+	p := &peer{t, cmd, in, bufio.NewScanner(out)}
+	t.Cleanup(p.kill)
+	return p
+}
 
-	for range 3 {
-		if err := a.RLock(); err != nil {
+// kill ends the process as SIGKILL does, and waits until it is gone.
+func (p *peer) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.orders.Close()
+	_ = p.cmd.Wait()
+}
+
+// send gives an order without waiting for the answer.
+func (p *peer) send(do, name, dir string, options ...string) {
+	p.t.Helper()
+	line, err := json.Marshal(order{do, name, dir, options})
+	if err == nil {
+		_, err = fmt.Fprintf(p.orders, "%s\n", line)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// line returns the next line that the process prints.
+func (p *peer) line() string {
+	p.t.Helper()
+	if !p.lines.Scan() {
+		p.t.Fatalf("the peer has ended: %v", p.lines.Err())
+	}
+	return p.lines.Text()
+}
+
+// answer returns what came of the oldest order without an answer.
+func (p *peer) answer() answer {
+	p.t.Helper()
+	var a answer
+	if err := json.Unmarshal([]byte(p.line()), &a); err != nil {
+		p.t.Fatal(err)
+	}
+	return a
+}
+
+func (p *peer) do(do, name, dir string, options ...string) answer {
+	p.t.Helper()
+	p.send(do, name, dir, options...)
+	return p.answer()
+}
+
+// must is do for what has to succeed.
+func (p *peer) must(do, name, dir string, options ...string) {
+	p.t.Helper()
+	if a := p.do(do, name, dir, options...); a.Error != "" {
+		p.t.Fatalf("%s of %q in another process: %s", do, name, a.Error)
+	}
+}
+
+// servePeer is the whole program of a peer.
+func servePeer() error {
+	held := map[string]lockutils.Guard{}
+	var hoard []*os.File // of "exhaust"
+	orders := bufio.NewScanner(os.Stdin)
+	for orders.Scan() {
+		var o order
+		if err := json.Unmarshal(orders.Bytes(), &o); err != nil {
+			return err
+		}
+		opts := []lockutils.Option{lockutils.WithLockPath(o.Dir)}
+		for _, name := range o.Options {
+			opts = append(opts, spelled[name])
+		}
+		var a answer
+		var err error
+		switch o.Do {
+		case "lock":
+			held[o.Name], err = lockutils.Lock(o.Name, opts...)
+		case "try":
+			var g lockutils.Guard
+			if g, err = lockutils.TryLock(o.Name, opts...); err == nil {
+				err = g.Unlock()
+			}
+		case "unlock":
+			err = held[o.Name].Unlock()
+		case "remove":
+			err = lockutils.RemoveExternalLockFile(o.Name, append(opts, lockutils.WithLogging(false))...)
+		case "sweep":
+			a.Swept, err = lockutils.RemoveExternalLockFiles(0, append(opts, lockutils.WithLogging(false))...)
+		case "work":
+			var g lockutils.Guard
+			if g, err = lockutils.Lock(o.Name, opts...); err == nil {
+				err = errors.Join(work(filepath.Join(o.Dir, "work")), g.Unlock())
+			}
+		case "exhaust":
+			hoard, err = exhaust()
+		case "relieve":
+			for _, f := range hoard {
+				_ = f.Close()
+			}
+		default:
+			return fmt.Errorf("no such order: %q", o.Do)
+		}
+		if err != nil {
+			a.describe(err)
+		}
+		line, err := json.Marshal(a)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s\n", line)
+	}
+	return orders.Err()
+}
+
+// describe tells what is known of an error.
+func (a *answer) describe(err error) {
+	a.Error = err.Error()
+	a.Locked, a.Unsupported = errors.Is(err, lockutils.ErrLocked), errors.Is(err, errors.ErrUnsupported)
+	var failed *lockutils.AcquireError
+	if a.Acquire = errors.As(err, &failed); a.Acquire {
+		a.Name, a.Path = failed.Name, failed.Path
+	}
+	var file *fs.PathError
+	a.FileSystem = errors.As(err, &file)
+	errors.As(err, &a.Errno)
+}
+
+// exhaust opens files until the system gives no more.
+func exhaust() (hoard []*os.File, err error) {
+	for {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			return hoard, nil
+		}
+		hoard = append(hoard, f)
+	}
+}
+
+// work is what oslo.concurrency's test does in the lock: it makes 50 files that nobody else may have there, and removes
+// them. It also counts up a number in a file, in a way that loses counts when two work at once.
+func work(dir string) error {
+	counter := filepath.Join(dir, "counter")
+	before, err := os.ReadFile(counter)
+	if err != nil {
+		return err
+	}
+	count, err := strconv.Atoi(string(before))
+	if err != nil {
+		return err
+	}
+	for n := range 50 {
+		path := filepath.Join(dir, fmt.Sprintf("file-%d", n))
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		defer os.Remove(path)
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(counter, []byte(strconv.Itoa(count+1)), 0o600)
+}
+
+// workplace makes what work needs in a lock path and returns how to read the count.
+func workplace(t testing.TB, dir string) (count func() string) {
+	t.Helper()
+	counter := filepath.Join(dir, "work", "counter")
+	if err := os.Mkdir(filepath.Dir(counter), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(counter, []byte("0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func() string {
+		data, err := os.ReadFile(counter)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if got, err := b.TryRLock(); !got || err != nil {
-		t.Errorf("TryRLock beside readers: %v, %v", got, err)
-	}
-	wantError(t, a.Unlock(), lockutils.ErrNotHeld)
-	if err := b.RUnlock(); err != nil {
-		t.Error(err)
-	}
-	for range 3 {
-		wantTaken(t, "x", lockutils.External())
-		if err := a.RUnlock(); err != nil {
-			t.Error(err)
-		}
-	}
-	wantError(t, a.RUnlock(), lockutils.ErrNotHeld)
-	wantFree(t, "x", lockutils.External())
-}
-
-func TestInterProcessLockUnderStress(t *testing.T) {
-	l := lockutils.NewInterProcessLock(filepath.Join(lockDir(t), "x"))
-	value := 0
-	var all sync.WaitGroup
-	for i := range 6 {
-		all.Go(func() {
-			for range 100 {
-				lock, unlock := l.Lock, l.Unlock
-				if i%2 == 0 {
-					lock, unlock = l.RLock, l.RUnlock
-				}
-				if err := lock(); err != nil {
-					t.Error(err)
-					return
-				}
-				if i%2 == 1 {
-					value++
-				}
-				if err := unlock(); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	all.Wait()
-	if value != 300 {
-		t.Errorf("%d of 300 counted", value)
+		return string(data)
 	}
 }
 
-func TestInterProcessLockWaitEnds(t *testing.T) {
-	path := filepath.Join(lockDir(t), "x")
-	holder := lockutils.NewInterProcessLock(path)
-	if err := holder.Lock(); err != nil {
-		t.Fatal(err)
+// python is the interpreter that sees the distribution's packages.
+const python = "/usr/bin/python3"
+
+// needPython skips the test unless the interpreter has these modules.
+func needPython(t testing.TB, suite string, modules ...string) {
+	t.Helper()
+	for _, module := range modules {
+		if exec.Command(python, "-c", "import "+module).Run() != nil {
+			skip(t, suite, python+" has no module "+module)
+		}
 	}
-	synctest.Test(t, func(t *testing.T) {
-		l := lockutils.NewInterProcessLock(path, lockutils.WithTimeout(time.Minute))
-		start := time.Now()
-		wantAcquireError(t, l.Lock(), "", path, context.DeadlineExceeded)
-		wantAcquireError(t, l.RLock(), "", path, context.DeadlineExceeded)
-		if took := time.Since(start); took != 2*time.Minute {
-			t.Errorf("two timeouts of a minute took %v", took)
-		}
-		if got, err := l.TryLock(); got || err != nil {
-			t.Errorf("TryLock: %v, %v", got, err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		wantAcquireError(t, l.LockContext(ctx), "", path, context.DeadlineExceeded)
-	})
-	mustUnlock(t, holder)
 }
 
-func TestInterProcessLockOptions(t *testing.T) {
-	path := filepath.Join(lockDir(t), "x")
-	for name, opt := range map[string]lockutils.Option{
-		"Shared":           lockutils.Shared(),
-		"NonBlocking":      lockutils.NonBlocking(),
-		"WithSemaphores":   lockutils.WithSemaphores(new(lockutils.Semaphores)),
-		"WithPrefix":       lockutils.WithPrefix("p"),
-		"WithLockPath":     lockutils.WithLockPath("p"),
-		"negative timeout": lockutils.WithTimeout(-1),
-		"negative delay":   lockutils.WithDelay(-1),
-		"file mode":        lockutils.WithFileMode(0),
-	} {
-		l := lockutils.NewInterProcessLock(path, opt)
-		for _, lock := range []func() error{
-			l.Lock, l.RLock,
-			func() error { _, err := l.TryLock(); return err },
-			func() error { _, err := l.TryRLock(); return err },
-		} {
-			if err := lock(); err == nil {
-				t.Errorf("%s is accepted", name)
-			} else {
-				wantAcquireError(t, err, "", path, lockutils.ErrOptions)
-			}
-		}
-		if l.Exists() {
-			t.Fatalf("%s: a file has been made", name)
-		}
+// pythonPeer starts a Python program that reads lines and answers each with one.
+func pythonPeer(t testing.TB, program string, arguments ...string) *peer {
+	t.Helper()
+	return startCommand(t, exec.Command(python, append([]string{"-u", "-c", program}, arguments...)...))
+}
+
+// osloPeer holds an external lock of oslo.concurrency on demand.
+const osloPeer = `
+import sys
+from oslo_concurrency import lockutils
+held = None
+for line in sys.stdin:
+    order, name, path = line.split()
+    if order == "lock":
+        held = lockutils.lock(name, "p", external=True, lock_path=path)
+        held.__enter__()
+        print("ok")
+    elif order == "unlock":
+        held.__exit__(None, None, None)
+        print("ok")
+    elif order == "try":
+        try:
+            with lockutils.lock(name, "p", external=True, lock_path=path, blocking=False):
+                print("ok")
+        except lockutils.AcquireLockFailedException:
+            print("locked")
+`
+
+// ask sends a line to a peer that is no test binary, and returns its answer.
+func (p *peer) ask(words ...any) string {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.orders, words...); err != nil {
+		p.t.Fatal(err)
 	}
-	for _, opt := range []lockutils.Option{{}, lockutils.Fair(), lockutils.WithFcntl(), lockutils.WithDelay(1), lockutils.WithTimeout(0), lockutils.External()} {
-		l := lockutils.NewInterProcessLock(path, opt)
-		err := l.Lock()
+	return p.line()
+}
+
+func TestInteropWithFcntlExcludesOsloConcurrency(t *testing.T) {
+	needPython(t, "interop", "oslo_concurrency")
+	dir := setLockPath(t)
+	oslo := pythonPeer(t, osloPeer)
+	opts := []lockutils.Option{lockutils.External(), lockutils.WithFcntl(), lockutils.WithPrefix("p")}
+	for _, extra := range [][]lockutils.Option{nil, {lockutils.Fair()}, {lockutils.Shared()}} {
+		opts := append(opts, extra...)
+		g, err := lockutils.Lock("x", opts...)
 		if err != nil && unsupported(t, err) {
-			continue
+			return
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		mustUnlock(t, l)
-		if err := l.RLock(); err != nil {
-			t.Fatal(err)
+		if got := oslo.ask("try", "x", dir); got != "locked" {
+			t.Errorf("oslo.concurrency, while it is held here: %s", got)
 		}
-		if err := l.RUnlock(); err != nil {
-			t.Fatal(err)
+		mustUnlock(t, g)
+		if got := oslo.ask("lock", "x", dir); got != "ok" {
+			t.Errorf("oslo.concurrency, when it is free again: %s", got)
 		}
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	l := lockutils.NewInterProcessLock(path, lockutils.WithFileMode(0o640))
-	if err := l.Lock(); err != nil {
-		t.Fatal(err)
-	}
-	mustUnlock(t, l)
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 == 0 && os.PathSeparator == '/' {
-		t.Errorf("%v, %v", info.Mode(), err)
+		wantTaken(t, "x", opts...)
+		l := lockutils.NewInterProcessLock(filepath.Join(dir, "p-x"), lockutils.WithFcntl())
+		if got, err := l.TryLock(); got || err != nil {
+			t.Errorf("TryLock: %v, %v", got, err)
+		}
+		oslo.ask("unlock", "x", dir)
+		wantFree(t, "x", opts...)
 	}
 }
 
-func TestInterProcessLockRefusesTheQueueOfAnother(t *testing.T) {
-	path := filepath.Join(lockDir(t), "x.lockutils-queue")
-	l := lockutils.NewInterProcessLock(path)
-	wantAcquireError(t, l.Lock(), "", path, lockutils.ErrName)
-	if l.Exists() {
-		t.Error("a file has been made")
+// mixed is the Python half of fifty processes: it forks twenty, which wait for the lock and do the same work as ours.
+const mixed = `
+import os, sys
+from oslo_concurrency import lockutils
+
+def work(directory):
+    counter = os.path.join(directory, "counter")
+    with open(counter) as f:
+        count = int(f.read())
+    for n in range(50):
+        path = os.path.join(directory, "file-%d" % n)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with open(counter, "w") as f:
+        f.write(str(count + 1))
+    for n in range(50):
+        os.remove(os.path.join(directory, "file-%d" % n))
+
+def child(path):
+    with lockutils.lock("external", "test-", external=True, lock_path=path):
+        work(os.path.join(path, "work"))
+
+path = sys.stdin.readline().strip()
+children = []
+for n in range(20):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child(path)
+            os._exit(0)
+        except BaseException as e:
+            print(e, file=sys.stderr, flush=True)
+            os._exit(1)
+    children.append(pid)
+failed = sum(os.waitpid(pid, 0)[1] != 0 for pid in children)
+print("%d failed" % failed)
+`
+
+func TestInteropRemovalLeavesWhatOsloConcurrencyHolds(t *testing.T) {
+	needPython(t, "interop", "oslo_concurrency")
+	dir := setLockPath(t)
+	oslo := pythonPeer(t, osloPeer)
+	if g, err := lockutils.Lock("y", lockutils.External(), lockutils.WithFcntl()); err != nil && unsupported(t, err) {
+		return // it sees no record locks
+	} else if err != nil {
+		t.Fatal(err)
+	} else {
+		mustUnlock(t, g)
+		if err := lockutils.RemoveExternalLockFile("y"); err != nil {
+			t.Fatal(err)
+		}
 	}
+	if a := oslo.ask("lock", "x", dir); a != "ok" {
+		t.Fatal(a)
+	}
+	wantError(t, lockutils.RemoveExternalLockFile("x", lockutils.WithPrefix("p")), lockutils.ErrLocked)
+	if n, err := lockutils.RemoveExternalLockFiles(0); n != 0 || err != nil {
+		t.Errorf("swept %d files, error %v", n, err)
+	}
+	if a := oslo.ask("unlock", "x", dir); a != "ok" {
+		t.Fatal(a)
+	}
+	if n, err := lockutils.RemoveExternalLockFiles(0); n != 1 || err != nil {
+		t.Errorf("swept %d files that nobody holds, error %v", n, err)
+	}
+}
+
+func TestInteropFiftyProcessesOfGoAndPythonNeverOverlap(t *testing.T) {
+	needPython(t, "interop", "oslo_concurrency")
+	dir := lockDir(t)
+	g, err := lockutils.Lock("supported", lockutils.External(), lockutils.WithFcntl(), lockutils.WithLockPath(dir))
+	if err != nil && unsupported(t, err) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustUnlock(t, g)
+	count := workplace(t, dir)
+	theirs := pythonPeer(t, mixed)
+	var ours []*peer
+	for range 30 {
+		ours = append(ours, startPeer(t))
+	}
+	if _, err := fmt.Fprintln(theirs.orders, dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range ours {
+		p.send("work", "external", dir, "external", "fcntl", "test-")
+	}
+	for _, p := range ours {
+		if a := p.answer(); a.Error != "" {
+			t.Error(a.Error)
+		}
+	}
+	if got := theirs.line(); got != "0 failed" {
+		t.Errorf("of the Python processes %s", got)
+	}
+	if count() != "50" {
+		t.Errorf("%s of 50 counted", count())
+	}
+}
+
+// Programs that use flock(1) are excluded by every external lock.
+func TestInteropFlockCommand(t *testing.T) {
+	flock, err := exec.LookPath("flock")
+	if err != nil {
+		skip(t, "interop", "no flock(1)")
+	}
+	dir := setLockPath(t)
+	try := func(mode string) bool {
+		return exec.Command(flock, mode, "-n", filepath.Join(dir, "x"), "true").Run() == nil
+	}
+	g := mustLock(t, "x", lockutils.External())
+	if try("-x") || try("-s") {
+		t.Error("flock(1) has got a lock held here")
+	}
+	mustUnlock(t, g)
+	g = mustLock(t, "x", lockutils.External(), lockutils.Shared())
+	if try("-x") || !try("-s") {
+		t.Error("a reader here excludes writers, not readers")
+	}
+	mustUnlock(t, g)
+
+	holder := startCommand(t, exec.Command(flock, filepath.Join(dir, "x"), "sh", "-c", "echo held; read line; echo"))
+	if holder.line() != "held" {
+		t.Fatal("flock(1) does not run")
+	}
+	wantTaken(t, "x", lockutils.External())
+	wantTaken(t, "x", lockutils.External(), lockutils.Shared())
+	wantFree(t, "x") // nothing stays held of the internal layer
+	holder.ask("go")
+	mustUnlock(t, mustLock(t, "x", lockutils.External()))
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +16,18 @@ import (
 	"github.com/lockutils/lockutils"
 	"github.com/lockutils/lockutils/internal/filelock"
 )
+
+// finish fails the test if the goroutines are not done in time: a wake-up has been lost.
+func finish(t testing.TB, all *sync.WaitGroup) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("somebody still waits for a lock that is free")
+	}
+}
 
 // The test binary is also each other process that a test needs, see peer.
 func TestMain(m *testing.M) {

@@ -3,6 +3,7 @@ package lockutils_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -484,4 +485,96 @@ func TestLayersCanBeTakenAlone(t *testing.T) {
 		}
 	}
 	wantFree(t, "x", lockutils.External())
+}
+
+// Waiters come, are cancelled at any moment, and are served. Whoever is not cancelled must get the lock, or the test ends
+// only by its bound; and nothing may be left at the end.
+func TestCancellingAnyWaiterAtAnyMomentLosesNoWakeUp(t *testing.T) {
+	rounds := 300
+	if testing.Short() {
+		rounds = 30
+	}
+	two := lockutils.NewSemaphores(2)
+	var fair lockutils.FairLocks
+	var rw lockutils.ReaderWriterLock
+	named := func(opts ...lockutils.Option) func(ctx context.Context, i int) (func() error, error) {
+		return func(ctx context.Context, i int) (func() error, error) {
+			if i%3 == 0 {
+				opts := append(opts[:len(opts):len(opts)], lockutils.Shared())
+				g, err := lockutils.LockContext(ctx, "x", opts...)
+				return g.Unlock, err
+			}
+			g, err := lockutils.LockContext(ctx, "x", opts...)
+			return g.Unlock, err
+		}
+	}
+	for name, acquire := range map[string]func(ctx context.Context, i int) (release func() error, err error){
+		"default":   named(),
+		"fair":      named(lockutils.Fair()),
+		"container": named(lockutils.WithSemaphores(two)),
+		"timeout":   named(lockutils.WithTimeout(time.Hour)),
+		"default and fair": func(ctx context.Context, i int) (func() error, error) {
+			if i%2 == 0 {
+				return named(lockutils.Fair())(ctx, i)
+			}
+			return named()(ctx, i)
+		},
+		"FairLock": func(ctx context.Context, _ int) (func() error, error) {
+			l := fair.Get("x")
+			return func() error { l.Unlock(); return nil }, l.LockContext(ctx)
+		},
+		"ReaderWriterLock": func(ctx context.Context, i int) (func() error, error) {
+			if i%2 == 0 {
+				return func() error { rw.RUnlock(); return nil }, rw.RLockContext(ctx)
+			}
+			return func() error { rw.Unlock(); return nil }, rw.LockContext(ctx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var cancelled atomic.Int32
+			for range rounds {
+				release, err := acquire(t.Context(), 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var all sync.WaitGroup
+				for i := range 10 {
+					ctx, cancel := t.Context(), context.CancelFunc(func() {})
+					if i%2 == 0 {
+						ctx, cancel = context.WithCancel(ctx)
+						time.AfterFunc(time.Duration(rand.IntN(100))*time.Microsecond, cancel)
+					}
+					all.Go(func() {
+						defer cancel()
+						release, err := acquire(ctx, i)
+						if err == nil {
+							err = release()
+						} else if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+							cancelled.Add(1)
+							return
+						}
+						if err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				if err := release(); err != nil {
+					t.Error(err)
+				}
+				finish(t, &all)
+				release, err = acquire(t.Context(), 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := release(); err != nil {
+					t.Error(err)
+				}
+			}
+			t.Logf("%d cancelled, %d served", cancelled.Load(), rounds*10-int(cancelled.Load()))
+		})
+	}
+	if two.Len()+fair.Len() != 0 || rw.Owner() != lockutils.ModeNone || rw.HasPendingWriters() {
+		t.Error("something is left")
+	}
+	wantFree(t, "x")
 }
