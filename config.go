@@ -1,8 +1,11 @@
 package lockutils
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"sync"
 	"sync/atomic"
 )
 
@@ -19,17 +22,57 @@ var (
 	defaultSettings  atomic.Pointer[settings] // nil unless there are default options; immutable
 )
 
-// SetDefaults sets the process-wide lock path. The empty string takes it back, so that the environment counts again.
-func SetDefaults(lockPath string) { defaultLockPath.Store(&lockPath) }
+// SetDefaults sets the process-wide lock path. A relative one is made absolute at once, so that it
+// stays the same directory if the program changes its working directory. The empty string takes the
+// lock path back, so that the environment variable OSLO_LOCK_PATH counts again.
+func SetDefaults(lockPath string) {
+	if lockPath != "" {
+		if abs, err := filepath.Abs(lockPath); err == nil {
+			lockPath = abs
+		} // Else it is like any other relative path, and each call that needs it tells the error.
+	}
+	defaultLockPath.Store(&lockPath)
+}
 
-// LockPath returns the process-wide lock path in force: that of [SetDefaults], or else the value of the environment
-// variable OSLO_LOCK_PATH, or else "".
+// LockPath returns the process-wide lock path in force: that of [SetDefaults], or else the value of
+// the environment variable OSLO_LOCK_PATH, or else "". It is absolute. A relative OSLO_LOCK_PATH is
+// relative to the directory that [WithLockPath] tells of.
 func LockPath() string {
+	dir := configuredLockPath()
+	if dir == "" {
+		return ""
+	}
+	if abs, err := absolute(dir); err == nil {
+		return abs
+	}
+	return dir
+}
+
+// configuredLockPath is LockPath before it is made absolute.
+func configuredLockPath() string {
 	if p := defaultLockPath.Load(); p != nil && *p != "" {
 		return *p
 	}
 	return os.Getenv(lockPathVariable)
 }
+
+// absolute returns an absolute and clean path. The same path gives the same result at any time.
+func absolute(path string) (string, error) {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path), nil
+	}
+	base, err := baseDirectory()
+	if err != nil {
+		return "", fmt.Errorf("relative lock path %q: %w", path, err)
+	}
+	if os.IsPathSeparator(path[0]) { // relative to a drive
+		base = filepath.VolumeName(base)
+	}
+	return filepath.Join(base, path), nil
+}
+
+// baseDirectory returns the working directory that the process had at the first call.
+var baseDirectory = sync.OnceValues(os.Getwd)
 
 // SetDefaultOptions sets the options that every call begins with; without options there are none,
 // which is the default. A program that shares its lock files with programs that know fcntl locks

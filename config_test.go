@@ -3,6 +3,7 @@ package lockutils_test
 import (
 	"context"
 	"log/slog"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,6 +40,61 @@ func TestProcessLockingTurnedOffLeavesTheInternalLock(t *testing.T) {
 		t.Errorf("path %q", path)
 	}
 	mustUnlock(t, g)
+}
+
+func TestARelativeDefaultIsMadeAbsoluteAtOnce(t *testing.T) {
+	a, b := lockDir(t), lockDir(t)
+	t.Cleanup(func() { lockutils.SetDefaults("") })
+	t.Chdir(a)
+	lockutils.SetDefaults("locks/../locks")
+	g := mustLock(t, "x", lockutils.External())
+	t.Chdir(b)
+	wantTaken(t, "x", lockutils.External())
+	want := filepath.Join(a, "locks")
+	if got := lockutils.LockPath(); got != want || g.Path() != filepath.Join(want, "x") {
+		t.Errorf("lock path %q, file %q, want %q", got, g.Path(), want)
+	}
+}
+
+func TestARelativeLockPathStaysTheSameDirectory(t *testing.T) {
+	for name, test := range map[string]struct{ option, environment string }{
+		"WithLockPath":   {option: "locks"},
+		"OSLO_LOCK_PATH": {environment: "./locks"},
+	} {
+		for _, when := range []string{"at the start", "when it was first needed"} {
+			t.Run(name+", "+when, func(t *testing.T) {
+				base, elsewhere := t.TempDir(), t.TempDir()
+				p := startPeer(t, func(cmd *exec.Cmd) {
+					cmd.Env = append(cmd.Env, "OSLO_LOCK_PATH="+test.environment)
+					cmd.Dir = base
+				})
+				if when != "at the start" {
+					base = t.TempDir()
+					p.must("chdir", "", base)
+				}
+				p.must("lock", "x", test.option, "external")
+				p.must("chdir", "", elsewhere)
+				if got := p.do("try", "x", test.option, "external"); !got.Locked {
+					t.Errorf("one name has two holders: %+v", got)
+				}
+				if got := files(t, filepath.Join(base, "locks")); !slices.Equal(got, []string{"x"}) {
+					t.Errorf("files %q", got)
+				}
+				if got := files(t, elsewhere); len(got) > 0 {
+					t.Errorf("files %q in another directory", got)
+				}
+			})
+		}
+	}
+}
+
+func TestLockPathIsAbsolute(t *testing.T) {
+	t.Setenv("OSLO_LOCK_PATH", "locks")
+	got := lockutils.LockPath()
+	t.Chdir(t.TempDir())
+	if !filepath.IsAbs(got) || lockutils.LockPath() != got {
+		t.Errorf("lock path %q, and %q in another directory", got, lockutils.LockPath())
+	}
 }
 
 // setDefaultOptions makes these the process-wide default options for the rest of the test.

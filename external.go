@@ -342,23 +342,23 @@ func (s *settings) filePath(name string) (path, label string, err error) {
 func (s *settings) directory() (string, error) {
 	dir := s.lockPath
 	if dir == "" {
-		dir = LockPath()
+		dir = configuredLockPath()
 	}
-	switch {
-	case dir == "":
+	if dir == "" {
 		return "", ErrLockPath
-	case !filepath.IsAbs(dir):
-		return filepath.Abs(dir)
 	}
 	if d := lastDirectory.Load(); d != nil && d.given == dir {
 		return d.clean, nil
 	}
-	d := &cleaned{given: dir, clean: filepath.Clean(dir)}
-	lastDirectory.Store(d)
-	return d.clean, nil
+	clean, err := absolute(dir)
+	if err != nil {
+		return "", err
+	}
+	lastDirectory.Store(&cleaned{given: dir, clean: clean})
+	return clean, nil
 }
 
-// lastDirectory saves the cleaning of an absolute path, as most programs have but one lock path.
+// lastDirectory saves the cleaning of a path, as most programs have but one lock path.
 var lastDirectory atomic.Pointer[cleaned]
 
 type cleaned struct{ given, clean string }

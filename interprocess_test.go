@@ -175,6 +175,8 @@ func servePeer() error {
 			if g, err = lockutils.Lock(o.Name, opts...); err == nil {
 				err = errors.Join(work(filepath.Join(o.Dir, "work")), g.Unlock())
 			}
+		case "chdir":
+			err = os.Chdir(o.Dir)
 		case "exhaust":
 			hoard, err = exhaust()
 		case "relieve":

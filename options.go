@@ -53,6 +53,10 @@ func WithPrefix(prefix string) Option { return Option{kind: optPrefix, text: pre
 // WithLockPath sets the directory of the lock file. It is made if it does not exist. All processes that share a lock
 // must name the same directory; for security only their users should be able to write to it. Empty means the
 // process-wide one, [LockPath].
+//
+// A relative path is relative to the directory in which the process was when the package first
+// needed it: at the first call that meets a relative path here or in OSLO_LOCK_PATH. It stays so if the
+// process changes its working directory, so that one name means one lock.
 func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: dir} }
 
 // Fair serves the request in strict order of arrival: nobody passes it, and it passes nobody. With [External] that holds

@@ -3,7 +3,6 @@ package lockutilstest
 
 import (
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/lockutils/lockutils"
@@ -16,13 +15,12 @@ import (
 // [testing.T.Setenv] does. Use lockutils.WithLockPath in parallel tests.
 func TempLockPath(t testing.TB) string {
 	t.Helper()
-	const variable = "OSLO_LOCK_PATH"
 	before := lockutils.LockPath()
-	if before == os.Getenv(variable) {
-		before = "" // it comes from there, and comes back with it
-	}
 	dir := t.TempDir()
-	t.Setenv(variable, dir)
+	t.Setenv("OSLO_LOCK_PATH", dir)
+	if lockutils.LockPath() == dir {
+		before = "" // It came from the environment, and comes back with it.
+	}
 	lockutils.SetDefaults(dir)
 	t.Cleanup(func() { lockutils.SetDefaults(before) })
 	return dir

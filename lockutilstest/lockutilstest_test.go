@@ -23,6 +23,7 @@ func TestTempLockPathIsInForceForOneTest(t *testing.T) {
 		{"", "/defaults"},
 		{"/environment", "/defaults"},
 		{"/same", "/same"},
+		{"relative", ""},
 	} {
 		t.Setenv("OSLO_LOCK_PATH", before.environment)
 		lockutils.SetDefaults(before.defaults)
