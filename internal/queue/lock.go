@@ -55,11 +55,16 @@ func (l *Lock) TryAcquire(m Mode, o Order) (Generation, bool) {
 // Acquire takes the lock, waiting for it if it must. When ctx ends first it returns ctx.Err() and the lock is as if it had
 // never been asked for.
 func (l *Lock) Acquire(ctx context.Context, m Mode, o Order) (Generation, error) {
+	return l.AcquireFor(ctx, m, o, Subject{})
+}
+
+// AcquireFor is Acquire with what the observer is told if the request has to wait.
+func (l *Lock) AcquireFor(ctx context.Context, m Mode, o Order, about Subject) (Generation, error) {
 	if g, ok := l.acquireSpinning(m, o); ok {
 		return g, nil
 	}
 	l.mu.Lock()
-	return l.acquireLocked(ctx, l.lockState(), m, o)
+	return l.acquireLocked(ctx, l.lockState(), m, o, about)
 }
 
 // Release gives up a hold of mode m and reports whether there was one.
@@ -119,7 +124,7 @@ func (l *Lock) Waiting(m Mode) int {
 	w := l.lockState()
 	n := 0
 	for q := l.queue.head; q != nil; q = q.next {
-		if q.mode == m {
+		if q.Mode == m {
 			n++
 		}
 	}
@@ -294,14 +299,17 @@ func (l *Lock) tryLocked(w word, m Mode, o Order) (Generation, bool) {
 }
 
 // acquireLocked ends an Acquire: it calls unlockState and unlocks mu.
-func (l *Lock) acquireLocked(ctx context.Context, w word, m Mode, o Order) (Generation, error) {
+func (l *Lock) acquireLocked(
+	ctx context.Context, w word, m Mode, o Order, about Subject,
+) (Generation, error) {
 	if l.admits(w, m, o) {
 		w = l.enter(w, m)
 		l.unlockState(w)
 		l.mu.Unlock()
 		return w.generation(), nil
 	}
-	me := newWaiter(m, o)
+	me := newWaiter(l, m, o, about)
+	me.front = me.Since
 	l.queue.push(me)
 	if me.handoff {
 		l.handoff++
@@ -345,14 +353,24 @@ func (l *Lock) countAnonymous() {
 
 // await sleeps until the waiter has become a holder or ctx has ended.
 func (l *Lock) await(ctx context.Context, me *waiter) (Generation, error) {
+	if me.observed() {
+		observer.Begin(ctx, &me.Wait)
+	}
 	stop := me.wakeWhenDone(ctx)
 	for {
 		g, granted := me.park()
 		var err error
+		var m met
 		if !granted || ctx.Err() != nil {
-			g, granted, err = l.retry(ctx, me)
+			g, granted, m, err = l.retry(ctx, me)
+		} else {
+			m = me.met
 		}
+		me.tellMet(m)
 		if granted || err != nil {
+			if me.observed() {
+				observer.End(&me.Wait, err)
+			}
 			if stop() {
 				me.free()
 			}
@@ -363,36 +381,41 @@ func (l *Lock) await(ctx context.Context, me *waiter) (Generation, error) {
 
 // retry is what a waiter does that has been woken: it takes the lock, or goes to sleep again where it stood, or leaves
 // because ctx has ended. Whatever it leaves behind is passed on to those who wait.
-func (l *Lock) retry(ctx context.Context, me *waiter) (g Generation, granted bool, err error) {
+func (l *Lock) retry(ctx context.Context, me *waiter) (g Generation, granted bool, m met, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := l.lockState()
-	switch err = ctx.Err(); {
+	switch err = me.ended(ctx); {
 	case err != nil && me.granted:
-		w = l.grantNext(l.leave(w, me.mode))
+		w = l.grantNext(l.leave(w, me.Mode))
 	case err != nil:
 		w = l.grantNext(l.withdraw(w, me))
 	case me.granted:
 		g, granted = me.generation, true
-	case me == l.queue.head && l.room(w, me.mode):
-		w = l.enter(l.withdraw(w, me), me.mode)
+	case me == l.queue.head && l.room(w, me.Mode):
+		w = l.enter(l.withdraw(w, me), me.Mode)
 		g, granted = w.generation(), true
+		l.faces(Clock())
 		w = l.grantNext(w)
 	default:
 		// Asleep again before the word is published: the next release finds the bit woken clear and wakes it anew.
 		me.awake = false
 		w &^= woken
-		w |= l.demandHandoff(me)
+		now := Clock()
+		if me == l.queue.head {
+			me.front = now
+		}
+		w |= l.demandHandoff(me, now)
 	}
+	m, me.met = me.met, met{}
 	l.unlockState(w)
-	return g, granted, err
+	return g, granted, m, err
 }
 
 // demandHandoff demands the hand-off for those who have been passed for too long: the one given and whoever queued up behind it soon after, as
 // otherwise each would have to be woken in vain first. It returns the bit handoff if there are any such.
-func (l *Lock) demandHandoff(first *waiter) word {
-	limit := time.Now().Add(-starvation)
-	for q := first; q != nil && !q.since.After(limit); q = q.next {
+func (l *Lock) demandHandoff(first *waiter, now time.Duration) word {
+	for q := first; q != nil && q.Since <= now-starvation; q = q.next {
 		if !q.handoff {
 			q.handoff = true
 			l.handoff++
@@ -407,8 +430,20 @@ func (l *Lock) demandHandoff(first *waiter) word {
 // grantNext lets in whom the word lets in: the first waiter and, among readers or with several permits, its successors. It
 // is called whenever a holder or a waiter has left.
 func (l *Lock) grantNext(w word) word {
-	for first := l.queue.head; first != nil && l.room(w, first.mode); first = l.queue.head {
-		if w&handoff == 0 && first.mode == Exclusive {
+	first := l.queue.head
+	if first == nil || !l.room(w, first.Mode) {
+		return w
+	}
+	now := Clock()
+	if !w.heldAs(Shared) {
+		held := Shared
+		if l.locked.heldAs(Exclusive) {
+			held = Exclusive
+		}
+		first.meet(held, now)
+	}
+	for ; first != nil && l.room(w, first.Mode); first = l.queue.head {
+		if w&handoff == 0 && first.Mode == Exclusive {
 			// Whoever comes by before it is up may barge in.
 			if !first.awake {
 				first.awake = true
@@ -416,15 +451,26 @@ func (l *Lock) grantNext(w word) word {
 			}
 			return w | woken
 		}
-		w = l.enter(l.withdraw(w, first), first.mode)
+		w = l.enter(l.withdraw(w, first), first.Mode)
+		l.faces(now)
 		l.publish(w) // A reader who knows that it is in may be gone again before the word is published.
 		first.grant(w.generation())
 	}
 	return w
 }
 
+// faces notes that the first of the queue, if there is one, waits for a hold that has begun now.
+func (l *Lock) faces(now time.Duration) {
+	if first := l.queue.head; first != nil {
+		first.front = now
+	}
+}
+
 // withdraw takes a waiter out of the queue.
 func (l *Lock) withdraw(w word, q *waiter) word {
+	if q == l.queue.head && q.next != nil {
+		q.next.front = q.front
+	}
 	l.queue.remove(q)
 	if l.queue.head == nil {
 		w &^= waiting

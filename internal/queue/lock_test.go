@@ -322,7 +322,7 @@ func TestReaderThatQueuesWhileAnotherLeavesIsServed(t *testing.T) {
 		l.mu.Lock()
 		w := l.lockState()
 		l.Release(Shared)
-		if _, err := l.acquireLocked(t.Context(), w, Shared, Barging); err != nil {
+		if _, err := l.acquireLocked(t.Context(), w, Shared, Barging, Subject{}); err != nil {
 			t.Error(err)
 		}
 		for range most {

@@ -64,6 +64,11 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 // Acquire takes the key's lock, waiting for it if it must. When ctx ends first it returns ctx.Err(), and it is as if
 // the lock had never been asked for.
 func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
+	return t.AcquireBy(ctx, k, m, o, "")
+}
+
+// AcquireBy is Acquire with the name of the function that makes the request, for the observer.
+func (t *Table) AcquireBy(ctx context.Context, k Key, m Mode, o Order, by string) (Hold, error) {
 	s, tag := t.slot(k)
 	r := t.receipt(m)
 	taken, ok := s.acquireFast(k, tag, m, o, r)
@@ -84,8 +89,8 @@ func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, erro
 	var err error
 	e, w := s.locate(k, tag)
 	if e == nil {
-		g, err = s.acquireLocked(ctx, w, m, o)
-	} else if g, err = e.Acquire(ctx, m, o); err != nil {
+		g, err = s.acquireLocked(ctx, w, m, o, Subject{In: t, Key: k, By: by})
+	} else if g, err = e.AcquireFor(ctx, m, o, Subject{In: t, Key: k, By: by}); err != nil {
 		s.drop(e)
 	}
 	if err != nil {

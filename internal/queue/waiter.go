@@ -2,20 +2,21 @@ package queue
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 )
 
 // A waiter is one goroutine in a lock's queue.
 type waiter struct {
-	// Written by the waiter before it is queued.
-	mode  Mode
-	since time.Time // zero if it cannot be passed anyway
+	Wait // its mode and its beginning among others, written before it is queued
 
 	// Guarded by the lock's busy bit while the waiter is queued.
 	next, prev *waiter
-	handoff    bool // nobody may pass: it asked for Fair, or has starved
-	awake      bool // it has been woken to retry
+	handoff    bool          // nobody may pass: it asked for Fair, or has starved
+	awake      bool          // it has been woken to retry
+	front      time.Duration // when it began to wait for the present hold, as the first of the queue
+	met        met           // the last such hold that has ended
 
 	mu      sync.Mutex
 	arrival sync.Cond // on mu: one of the fields below has changed
@@ -23,6 +24,17 @@ type waiter struct {
 	signal     bool       // there is something to look at
 	granted    bool       // it has become a holder; set under the lock's busy bit as well
 	generation Generation // of the hold that it was granted
+	aborted    bool       // the wait is to end, see Wait.Abort
+	tracing    bool       // the stack is wanted, see Wait.Trace
+	depth      int        // of the stack; 0 if it is not known
+	stack      [stackDepth]uintptr
+}
+
+// met is what Observer.Met is told.
+type met struct {
+	ok   bool
+	mode Mode
+	d    time.Duration
 }
 
 // Waiters are pooled. They park on a sync.Cond and not on a channel, since a channel belongs to the synctest bubble that
@@ -30,21 +42,43 @@ type waiter struct {
 var waiters = sync.Pool{New: func() any {
 	w := new(waiter)
 	w.arrival.L = &w.mu
+	w.waiter = w
 	return w
 }}
 
-func newWaiter(m Mode, o Order) *waiter {
+func newWaiter(l *Lock, m Mode, o Order, about Subject) *waiter {
 	w := waiters.Get().(*waiter)
-	w.mode, w.handoff, w.since = m, o == Fair, time.Time{}
-	if !w.handoff {
-		w.since = time.Now()
-	}
+	w.lock, w.Mode, w.Fair, w.Since, w.Subject = l, m, o == Fair, Clock(), about
+	w.handoff = w.Fair
 	return w
+}
+
+// observed reports whether an observer is told of the wait.
+func (w *waiter) observed() bool { return w.In != nil && observer != nil }
+
+// meet notes the end of the hold that the waiter, the first of the queue, has waited for.
+func (w *waiter) meet(held Mode, now time.Duration) {
+	if w.front != noHold {
+		w.met = met{true, held, now - w.front}
+		w.front = noHold
+	}
+}
+
+// noHold is in place of when a waiter began to wait for a hold that has ended.
+const noHold = time.Duration(math.MinInt64)
+
+// tellMet tells the observer of the hold that has ended, if one has.
+func (w *waiter) tellMet(m met) {
+	if m.ok && w.observed() {
+		observer.Met(&w.Wait, m.mode, m.d)
+	}
 }
 
 // free gives the waiter back to the pool. Nobody may know of it any more.
 func (w *waiter) free() {
-	w.awake, w.signal, w.granted = false, false, false
+	w.awake, w.signal, w.granted, w.met = false, false, false, met{}
+	w.aborted, w.tracing, w.depth = false, false, 0
+	w.lock, w.Subject = nil, Subject{}
 	waiters.Put(w)
 }
 
@@ -71,9 +105,25 @@ func (w *waiter) park() (g Generation, granted bool) {
 	defer w.mu.Unlock()
 	for !w.signal {
 		w.arrival.Wait()
+		if w.tracing {
+			w.trace()
+		}
 	}
 	w.signal = false
 	return w.generation, w.granted
+}
+
+// ended returns the error that ends the wait, if there is one.
+func (w *waiter) ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.aborted && !w.granted {
+		return ErrAborted
+	}
+	return nil
 }
 
 // wakeWhenDone makes the end of ctx wake the waiter, until stop is called. Where stop returns false that wake-up may
