@@ -17,7 +17,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/lockutils/lockutils/internal/filelock"
-	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // ExternalLock takes just the lock file of [Lock] with [External], for those who compose locks themselves. It excludes
@@ -46,8 +45,8 @@ type InterProcessLock struct {
 	err     error        // why it cannot be used
 
 	mu      sync.Mutex
-	writer  fileHold   // guarded by mu
-	readers []fileHold // guarded by mu
+	writer  *filelock.Hold   // guarded by mu
+	readers []*filelock.Hold // guarded by mu
 }
 
 // NewInterProcessLock returns the lock of the file at path, which need not exist. [Fair], [WithFcntl], [WithTimeout],
@@ -118,12 +117,12 @@ func (l *InterProcessLock) TryRLock() (bool, error) {
 func (l *InterProcessLock) Unlock() error {
 	l.mu.Lock()
 	held := l.writer
-	l.writer = fileHold{}
+	l.writer = nil
 	l.mu.Unlock()
-	if !held.isHeld() {
+	if held == nil {
 		return ErrNotHeld
 	}
-	return held.release()
+	return held.Unlock()
 }
 
 // RUnlock releases what one RLock has taken. It returns [ErrNotHeld] if nothing is held so.
@@ -135,10 +134,10 @@ func (l *InterProcessLock) RUnlock() error {
 		return ErrNotHeld
 	}
 	held := l.readers[n]
-	l.readers[n] = fileHold{}
+	l.readers[n] = nil
 	l.readers = l.readers[:n]
 	l.mu.Unlock()
-	return held.release()
+	return held.Unlock()
 }
 
 // settings returns the settings of an acquisition alone.
@@ -213,7 +212,9 @@ func removeExternalLockFile(name string, s *settings) error {
 		err = s.check()
 	}
 	if err == nil {
-		err = idle(path, func() error { return filelock.Remove(path) })
+		if err = filelock.Remove(path); errors.Is(err, filelock.ErrLocked) {
+			err = ErrLocked
+		}
 		s.warnNotRemoved(path, err)
 	}
 	if err == nil {
@@ -259,14 +260,11 @@ func RemoveExternalLockFiles(olderThan time.Duration, opts ...Option) (removed i
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
-		err := idle(path, func() error {
-			gone, err := filelock.RemoveIdle(path, olderThan)
-			if gone {
-				removed++
-			}
-			return err
-		})
-		if err != nil && !errors.Is(err, ErrLocked) {
+		gone, err := filelock.RemoveIdle(path, olderThan)
+		if gone {
+			removed++
+		}
+		if err != nil {
 			s.warnNotRemoved(path, err)
 			failures = append(failures, fmt.Errorf("lockutils: cannot remove lock file %q: %w", path, err))
 		}
@@ -404,39 +402,23 @@ func (s *settings) filePrefix() string {
 
 // Holding a file.
 
-// fileTurns gives the goroutines of the process their turn at each lock file, so that one of them at a time asks the
-// kernel; readers come together and share what it gives.
-var fileTurns = queue.NewTable(256, 1)
-
-// A fileHold is a lock file held, with the turn that led to it. The zero fileHold is none.
-type fileHold struct {
-	turn queue.Hold
-	file filelock.Hold
-}
-
-func acquireFile(ctx context.Context, path string, s *settings) (fileHold, error) {
-	turn, err := acquireIn(ctx, fileTurns, queue.Key{Name: path}, s)
-	if err != nil {
-		return fileHold{}, err
+func acquireFile(ctx context.Context, path string, s *settings) (*filelock.Hold, error) {
+	r := filelock.Request{
+		Path: path, Mode: s.mode(), Perm: s.fileMode, Delay: s.delay,
+		Fcntl: s.fcntl, Fair: s.fair, Reentrant: s.reentrantShare,
 	}
-	request := filelock.Request{Path: path, Perm: s.fileMode, Delay: s.delay, Fcntl: s.fcntl, Fair: s.fair && !s.reentrantShare}
-	if s.shared {
-		request.Mode = filelock.Shared
-	}
-	var file filelock.Hold
+	var h *filelock.Hold
+	var err error
 	if s.nonBlocking {
-		file, err = filelock.TryLock(request)
+		h, err = filelock.TryLock(r)
 	} else {
-		file, err = filelock.Lock(ctx, request)
+		h, err = filelock.Lock(ctx, r)
 	}
 	if err != nil {
-		turn.Release()
-		return fileHold{}, fileError(ctx, err)
+		return nil, fileError(ctx, err)
 	}
-	return fileHold{turn: turn, file: file}, nil
+	return h, nil
 }
-
-func (h fileHold) isHeld() bool { return h.file != nil }
 
 // fileError puts the engine's errors in the terms of this package.
 func fileError(ctx context.Context, err error) error {
@@ -447,26 +429,6 @@ func fileError(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return ended(ctx)
-	}
-	return err
-}
-
-// release gives up the file and then the turn. It is called once.
-func (h fileHold) release() error {
-	defer h.turn.Release()
-	return h.file.Unlock()
-}
-
-// idle runs remove while no goroutine of this process holds the file at path or waits for it.
-func idle(path string, remove func() error) error {
-	turn, ok := fileTurns.TryAcquire(queue.Key{Name: path}, queue.Exclusive, queue.Fair)
-	if !ok {
-		return ErrLocked
-	}
-	defer turn.Release()
-	err := remove()
-	if errors.Is(err, filelock.ErrLocked) {
-		return ErrLocked
 	}
 	return err
 }

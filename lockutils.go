@@ -30,6 +30,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/lockutils/lockutils/internal/filelock"
 	"github.com/lockutils/lockutils/internal/queue"
 	"github.com/lockutils/lockutils/internal/servicelock"
 )
@@ -113,7 +114,7 @@ type guardState struct {
 type layers struct {
 	internal queue.Hold        // zero for nothing but a file
 	aliases  []queue.Hold      // of other names that LockAll has found to lead to the same file
-	file     fileHold          // zero if there is none
+	file     *filelock.Hold    // nil if there is none
 	service  *servicelock.Hold // nil if there is none
 }
 
@@ -206,8 +207,8 @@ func (h layers) release() (err error) {
 	if h.service != nil {
 		err = h.service.Release()
 	}
-	if h.file.isHeld() {
-		err = h.file.release()
+	if h.file != nil {
+		err = h.file.Unlock()
 	}
 	for _, alias := range h.aliases {
 		alias.Release()
@@ -256,7 +257,7 @@ func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 
 // newGuard returns the guard of what is held. The label is the name, or path, labelSeparator, name.
 func newGuard(label, path string, held layers, log *acquireLog) Guard {
-	if log == nil && !held.file.isHeld() && held.service == nil && held.aliases == nil {
+	if log == nil && held.file == nil && held.service == nil && held.aliases == nil {
 		return Guard{label, held.internal}
 	}
 	if path == "" {

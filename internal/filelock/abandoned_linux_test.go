@@ -77,7 +77,7 @@ func TestTryGetsWhatAnAbandonedWaitHas(t *testing.T) {
 		g := abandonWait(t, abandoned, other)
 		other.must("unlock", Request{Path: abandoned.Path})
 		<-g.left
-		granted := make(chan Hold, 1)
+		granted := make(chan *Hold, 1)
 		go func() {
 			h, err := TryLock(tried)
 			if err != nil {

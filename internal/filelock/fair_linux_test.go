@@ -98,7 +98,7 @@ func TestFairKeepsItsPlaceAcrossCancelledWaits(t *testing.T) {
 	}
 	first := standing(t, r.Path)
 	later := enqueue(t, r, 1)[0]
-	granted := make(chan Hold)
+	granted := make(chan *Hold)
 	go func() { granted <- mustLock(t, r) }()
 	awaitWaiters(t, r, 1)
 	if n := standing(t, r.Path); n != first+1 {

@@ -7,8 +7,8 @@
 // while others use it, as long as it is Remove that does it: only a holder unlinks, and whoever acquires checks that
 // the path still leads to the file that it locked.
 //
-// Safety does not depend on who calls: any goroutines may ask for any paths at the same time. Waiting is cheapest,
-// though, if the goroutines of a process queue among themselves and only the first of them waits here.
+// The goroutines of a process take turns at each path: only the one whose turn it is, or all readers together, asks the
+// kernel. All functions may be called concurrently, for any paths.
 package filelock
 
 import (
@@ -16,16 +16,18 @@ import (
 	"errors"
 	"io/fs"
 	"time"
+
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // Mode says whom a hold excludes.
-type Mode uint8
+type Mode = queue.Mode
 
 const (
 	// Exclusive excludes every other holder.
-	Exclusive Mode = iota
+	Exclusive = queue.Exclusive
 	// Shared excludes exclusive holders only.
-	Shared
+	Shared = queue.Shared
 )
 
 // ErrLocked says that the lock is held elsewhere, or its file in use.
@@ -43,9 +45,12 @@ type Request struct {
 	// Fcntl also takes an fcntl record lock on the whole file, as programs do that know only this kind. Exclusive
 	// needs permission to write to the file. Errors match errors.ErrUnsupported where the system cannot do it.
 	Fcntl bool
-	// Fair serves the processes that ask in this way in the order in which they came. It needs permission to write to
+	// Fair serves fair requests in order of arrival, those of other processes included. It needs permission to write to
 	// the queue file. Errors match errors.ErrUnsupported where the system cannot do it.
 	Fair bool
+	// Reentrant marks a shared request on behalf of a holder of a share. It passes all that wait, because they wait for
+	// that share, and so takes precedence over Fair.
+	Reentrant bool
 }
 
 func (r Request) withDefaults() Request {
@@ -55,44 +60,48 @@ func (r Request) withDefaults() Request {
 	if r.Delay <= 0 {
 		r.Delay = 10 * time.Millisecond
 	}
+	r.Fair = r.Fair && !r.Reentrant
 	return r
 }
 
-// Hold is a lock that is held.
-type Hold interface {
-	// Unlock releases the lock. It must be called exactly once.
-	Unlock() error
+// order returns whom the request may pass among those of this process.
+func (r Request) order() queue.Order {
+	switch {
+	case r.Reentrant:
+		return queue.Reentrant
+	case r.Fair:
+		return queue.Fair
+	}
+	return queue.Barging
 }
 
 // Lock waits until it holds the lock. It returns ctx.Err() as it is when ctx ends first, and a *fs.PathError when the
 // file cannot be locked; then nothing stays held or open.
-func Lock(ctx context.Context, r Request) (Hold, error) {
+func Lock(ctx context.Context, r Request) (*Hold, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return acquire(r, func(p *pathState, r Request) (*hold, error) { return p.lock(ctx, r) })
+	return acquire(r, func(p *pathState, r Request) (*Hold, error) { return p.lock(ctx, r) })
 }
 
 // TryLock returns ErrLocked at once if the lock is held elsewhere; other errors are those of Lock.
-func TryLock(r Request) (Hold, error) {
+func TryLock(r Request) (*Hold, error) {
 	return acquire(r, (*pathState).tryLock)
 }
 
-func acquire(r Request, how func(*pathState, Request) (*hold, error)) (Hold, error) {
+func acquire(r Request, how func(*pathState, Request) (*Hold, error)) (*Hold, error) {
 	r = r.withDefaults()
-	for {
-		p := paths.enter(r.Path)
-		h, err := how(p, r)
-		if err == nil {
-			h.markUsed()
-			return h, nil
-		}
+	p := paths.enter(r.Path)
+	h, err := how(p, r)
+	if err != nil {
 		paths.leave(p)
-		// The descriptors kept for later must not be the ones missing now.
-		if !outOfDescriptors(err) || paths.closeIdle() == 0 {
-			return nil, err
+		if outOfDescriptors(err) {
+			paths.closeIdle() // so that the next use of the path does not keep one either
 		}
+		return nil, err
 	}
+	h.markUsed()
+	return h, nil
 }
 
 // CloseIdle closes the descriptors that are kept open between acquisitions. They are few and close by themselves about a

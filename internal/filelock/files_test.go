@@ -15,9 +15,9 @@ import (
 // matches want if that is not nil.
 func mustFail(t *testing.T, r Request, want error) {
 	t.Helper()
-	for _, attempt := range []func(Request) (Hold, error){
+	for _, attempt := range []func(Request) (*Hold, error){
 		TryLock,
-		func(r Request) (Hold, error) { return Lock(t.Context(), r) },
+		func(r Request) (*Hold, error) { return Lock(t.Context(), r) },
 	} {
 		h, err := attempt(r)
 		var pathError *fs.PathError
@@ -153,7 +153,7 @@ func TestLockFollowsThePath(t *testing.T) {
 					other := newPeer(t)
 					other.must("lock", Request{Path: r.Path})
 					var waiter errgroup.Group
-					var h Hold
+					var h *Hold
 					waiter.Go(func() (err error) {
 						h, err = Lock(t.Context(), r)
 						return err

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-func mustLock(t testing.TB, r Request) Hold {
+func mustLock(t testing.TB, r Request) *Hold {
 	t.Helper()
 	h, err := Lock(t.Context(), r)
 	if err != nil {
@@ -20,7 +20,7 @@ func mustLock(t testing.TB, r Request) Hold {
 	return h
 }
 
-func mustUnlock(t testing.TB, h Hold) {
+func mustUnlock(t testing.TB, h *Hold) {
 	t.Helper()
 	if err := h.Unlock(); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestReadersOfAProcessShareADescriptor(t *testing.T) {
 	before := openFiles(t)
 	other := newPeer(t)
 	other.must("lock", Request{Path: path})
-	var holds [100]Hold
+	var holds [100]*Hold
 	var readers errgroup.Group
 	for i := range holds {
 		readers.Go(func() (err error) {
@@ -145,12 +145,13 @@ func awaitWaiters(t testing.TB, r Request, n int) {
 func waitersOf(r Request) int {
 	p := paths.enter(r.Path)
 	defer paths.leave(p)
+	waiting := p.turn.Waiting(r.Mode)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a := p.waits[kindOf(r)]; a != nil {
-		return len(a.waiters)
+	if w := p.waits[kindOf(r)]; w != nil {
+		waiting += w.requests
 	}
-	return 0
+	return waiting
 }
 
 func TestGoroutinesExcludeEachOther(t *testing.T) {
@@ -243,7 +244,7 @@ func TestNextWaiterAdoptsAnAbandonedWait(t *testing.T) {
 	if n := openFiles(t) - before; n > 1 {
 		t.Errorf("%d descriptors for the abandoned waits for one lock", n)
 	}
-	granted := make(chan Hold)
+	granted := make(chan *Hold)
 	go func() {
 		h, err := Lock(t.Context(), r)
 		if err != nil {

@@ -136,13 +136,13 @@ func (p peer) must(do string, r Request) {
 }
 
 func servePeer(in *bufio.Scanner, out io.Writer, _ []byte) error {
-	held := map[string]Hold{}
+	held := map[string]*Hold{}
 	for in.Scan() {
 		var o order
 		if err := json.Unmarshal(in.Bytes(), &o); err != nil {
 			return err
 		}
-		var h Hold
+		var h *Hold
 		var err error
 		switch o.Do {
 		case "lock":

@@ -7,12 +7,18 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
-// pathState is what this process knows of one path: the descriptor that it keeps for the next request, the hold that its
-// readers share, and its waits in the kernel.
+// pathState is what this process knows of one path: whose turn it is, the descriptor that is kept for the next request,
+// the hold that the readers of the process share, and the waits in the kernel.
 type pathState struct {
 	path string
+
+	// turn is the lock among the goroutines of this process. Its holder holds the lock, or takes it from the kernel;
+	// readers have their turn together.
+	turn queue.Lock
 
 	// The table owns these; its mutex guards them.
 	refs       int  // requests, holds and pending waits under way
@@ -22,13 +28,13 @@ type pathState struct {
 	// mu guards what follows, and is held during system calls that do not wait. The table's mutex is never taken under
 	// it.
 	mu     sync.Mutex
-	idle   *hold               // open and unlocked; nil for a place that has left the table
-	shared [2]*hold            // the latest shared hold, without and with a record lock; each has at least one reader
+	idle   *Hold               // open and unlocked; nil for a path that has left the table
+	shared [2]*Hold            // the latest shared hold, without and with a record lock; each has at least one reader
 	waits  [kinds]*pendingWait // at most one wait of a kind
 }
 
-// hold is an open lock file: locked for its holder, in a pending wait, or idle.
-type hold struct {
+// Hold is a lock file that is held. Internally it is also one in a pending wait, or idle.
+type Hold struct {
 	path *pathState
 	file lockFile
 	req  Request      // of those who hold it now
@@ -38,36 +44,76 @@ type hold struct {
 	readers int
 }
 
-// lock waits for the lock of r. Only the first goroutine that has to wait asks the kernel, see pendingWait.
-func (p *pathState) lock(ctx context.Context, r Request) (*hold, error) {
+// Unlock releases the lock. It must be called exactly once for each acquisition. An error means that the file could not
+// be unlocked properly; the lock is released all the same.
+func (h *Hold) Unlock() error {
+	p, mode := h.path, h.req.Mode
+	h.markUsed()
+	err := h.release()
+	p.turn.Release(mode)
+	paths.leave(p)
+	return err
+}
+
+// lock waits for the turn, and then for the lock of r.
+func (p *pathState) lock(ctx context.Context, r Request) (*Hold, error) {
+	if _, err := p.turn.Acquire(ctx, r.Mode, r.order()); err != nil {
+		return nil, err
+	}
+	return p.inTurn(r.Mode, func() (*Hold, error) { return p.lockFile(ctx, r) })
+}
+
+// tryLock takes the lock of r if both the turn and the lock are free.
+func (p *pathState) tryLock(r Request) (*Hold, error) {
+	if _, ok := p.turn.TryAcquire(r.Mode, r.order()); !ok {
+		return nil, ErrLocked
+	}
+	return p.inTurn(r.Mode, func() (*Hold, error) { return p.tryLockFile(r) })
+}
+
+// inTurn calls acquire, which takes the lock from the kernel, and gives the turn up if that fails.
+func (p *pathState) inTurn(m Mode, acquire func() (*Hold, error)) (*Hold, error) {
+	h, err := acquire()
+	// The descriptors kept for later must not be the ones missing now.
+	for err != nil && outOfDescriptors(err) && paths.closeIdle() > 0 {
+		h, err = acquire()
+	}
+	if err != nil {
+		p.turn.Release(m)
+		return nil, err
+	}
+	return h, nil
+}
+
+// lockFile waits until the kernel gives it the lock of r. Shared requests of one kind wait together.
+func (p *pathState) lockFile(ctx context.Context, r Request) (*Hold, error) {
 	p.mu.Lock()
-	if a := p.waits[kindOf(r)]; a != nil {
-		w := a.join()
+	if w := p.waits[kindOf(r)]; w != nil {
+		w.join()
 		p.mu.Unlock()
-		return a.wait(ctx, w)
+		return w.await(ctx)
 	}
 	h, granted, err := p.try(r, persist)
 	if err != nil || granted {
 		p.mu.Unlock()
 		return h, err
 	}
-	a := p.startWait(r, h)
-	w := a.join()
+	w := p.startWait(r, h)
 	p.mu.Unlock()
 	if ctx.Done() == nil {
-		a.serve(w)
+		w.run()
 	} else {
-		go a.run()
+		go w.run()
 	}
-	return a.wait(ctx, w)
+	return w.await(ctx)
 }
 
-// tryLock takes the lock of r if it is free.
-func (p *pathState) tryLock(r Request) (*hold, error) {
+// tryLockFile takes the lock of r if the kernel gives it now, or an abandoned wait has it.
+func (p *pathState) tryLockFile(r Request) (*Hold, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a := p.waits[kindOf(r)]; a != nil && a.canTakeOver() {
-		return a.takeOver()
+	if w := p.waits[kindOf(r)]; w != nil && w.canTakeOver() {
+		return w.takeOver()
 	}
 	for {
 		h, err := p.tryOnce(r)
@@ -78,7 +124,7 @@ func (p *pathState) tryLock(r Request) (*hold, error) {
 }
 
 // tryOnce takes the lock of r if the kernel gives it now. p.mu is held.
-func (p *pathState) tryOnce(r Request) (*hold, error) {
+func (p *pathState) tryOnce(r Request) (*Hold, error) {
 	h, granted, err := p.try(r, once)
 	if err == nil && !granted {
 		h.abandon()
@@ -87,21 +133,21 @@ func (p *pathState) tryOnce(r Request) (*hold, error) {
 	return h, err
 }
 
-// endAbandoned gives back what waits have got that nobody needs any more, and tells if there was anything. p.mu is held,
-// but not all the time.
+// endAbandoned gives back the locks of waits in which no request is left, and tells if there were any. p.mu is held, but
+// not all the time.
 func (p *pathState) endAbandoned() (ended bool) {
 	for kind := range p.waits {
-		switch a := p.waits[kind]; {
-		case a == nil || len(a.waiters) > 0:
-		case a.canTakeOver():
+		switch w := p.waits[kind]; {
+		case w == nil || w.requests > 0:
+		case w.canTakeOver():
 			ended = true
-			if h, err := a.takeOver(); err == nil {
+			if h, err := w.takeOver(); err == nil {
 				p.mu.Unlock()
 				_ = h.release()
 				p.mu.Lock()
 			}
-		case a.hold != nil && a.hold.file.polls():
-			ended = p.awaitPollEnd(a) || ended
+		case w.hold != nil && w.hold.file.polls():
+			ended = p.awaitPollEnd(w) || ended
 		}
 	}
 	return ended
@@ -112,9 +158,9 @@ func (p *pathState) endAbandoned() (ended bool) {
 const pollEndLimit = 200 * time.Millisecond
 
 // awaitPollEnd lets an abandoned poll take its last look, and tells if it has ended. p.mu is held, but not all the time.
-func (p *pathState) awaitPollEnd(a *pendingWait) bool {
-	for start := time.Now(); p.waits[kindOf(a.req)] == a; {
-		if len(a.waiters) > 0 || time.Since(start) > pollEndLimit {
+func (p *pathState) awaitPollEnd(w *pendingWait) bool {
+	for start := time.Now(); p.waits[kindOf(w.req)] == w; {
+		if w.requests > 0 || time.Since(start) > pollEndLimit {
 			return false
 		}
 		p.mu.Unlock()
@@ -134,7 +180,7 @@ func persist(f lockFile) int { return f.spins() }
 
 // try takes the lock of r without waiting, as one more reader of a shared hold or with a file of its own. A hold that is
 // not granted is open, and for the caller to use or abandon. p.mu is held.
-func (p *pathState) try(r Request, times func(lockFile) int) (h *hold, granted bool, err error) {
+func (p *pathState) try(r Request, times func(lockFile) int) (h *Hold, granted bool, err error) {
 	if h, err := p.joinReaders(r); h != nil || err != nil {
 		return h, h != nil, err
 	}
@@ -165,7 +211,7 @@ func (p *pathState) try(r Request, times func(lockFile) int) (h *hold, granted b
 
 // joinReaders adds a reader to the shared hold of this process, if there is one that r may join and the path still leads
 // to its file. A fair reader may not: it would pass those who queue. p.mu is held.
-func (p *pathState) joinReaders(r Request) (*hold, error) {
+func (p *pathState) joinReaders(r Request) (*Hold, error) {
 	h := p.shared[recordIndex(r)]
 	if r.Mode != Shared || r.Fair || h == nil {
 		return nil, nil
@@ -179,7 +225,7 @@ func (p *pathState) joinReaders(r Request) (*hold, error) {
 }
 
 // grant makes h, which has just been locked, the hold of n requesters. p.mu is held.
-func (p *pathState) grant(h *hold, n int) *hold {
+func (p *pathState) grant(h *Hold, n int) *Hold {
 	if h.req.Mode == Exclusive {
 		return h
 	}
@@ -198,7 +244,7 @@ func (p *pathState) grant(h *hold, n int) *hold {
 }
 
 // open returns a hold for r that is not locked: the idle one if it serves. p.mu is held.
-func (p *pathState) open(r Request) (*hold, error) {
+func (p *pathState) open(r Request) (*Hold, error) {
 	if h := p.idle; h != nil {
 		p.idle = nil
 		if h.file.serves(r) {
@@ -211,11 +257,11 @@ func (p *pathState) open(r Request) (*hold, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &hold{path: p, file: f, req: r}, nil
+	return &Hold{path: p, file: f, req: r}, nil
 }
 
-// keep makes an unlocked hold the idle one of its place. p.mu is held.
-func (p *pathState) keep(h *hold) {
+// keep makes an unlocked hold the idle one of its path. p.mu is held.
+func (p *pathState) keep(h *Hold) {
 	if p.idle != nil {
 		h.file.close()
 		return
@@ -235,16 +281,8 @@ func (p *pathState) closeIdle() int {
 	return 1
 }
 
-// Unlock implements Hold.
-func (h *hold) Unlock() error {
-	h.markUsed()
-	err := h.release()
-	paths.leave(h.path)
-	return err
-}
-
 // release takes back one grant of h.
-func (h *hold) release() error {
+func (h *Hold) release() error {
 	p := h.path
 	if h.req.Mode == Shared && !p.lastReader(h) {
 		return nil
@@ -260,7 +298,7 @@ func (h *hold) release() error {
 }
 
 // lastReader takes one reader from h and tells if it was the last.
-func (p *pathState) lastReader(h *hold) bool {
+func (p *pathState) lastReader(h *Hold) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h.readers--
@@ -274,7 +312,7 @@ func (p *pathState) lastReader(h *hold) bool {
 }
 
 // abandon gives back what an unsuccessful or superfluous request has taken, and keeps the descriptor. path.mu is held.
-func (h *hold) abandon() {
+func (h *Hold) abandon() {
 	if h.file.unlock() != nil {
 		h.file.close()
 		return
@@ -283,13 +321,13 @@ func (h *hold) abandon() {
 }
 
 // discard gives back what the hold has taken and closes it.
-func (h *hold) discard() {
+func (h *Hold) discard() {
 	_ = h.file.unlock() // closing does it as well, only not as soon: a child being forked may share the descriptor
 	h.file.close()
 }
 
 // current tells if the path still leads to the file of h.
-func (h *hold) current() (bool, error) {
+func (h *Hold) current() (bool, error) {
 	current, used, err := h.file.current()
 	if current {
 		h.used.Store(used.UnixNano())
@@ -301,7 +339,7 @@ func (h *hold) current() (bool, error) {
 const usedGranularity = time.Second
 
 // markUsed records in the file's times that somebody uses it now, unless they say about that already.
-func (h *hold) markUsed() {
+func (h *Hold) markUsed() {
 	now := time.Now().UnixNano()
 	age := time.Duration(now - h.used.Load())
 	if age.Abs() < usedGranularity {
@@ -311,7 +349,7 @@ func (h *hold) markUsed() {
 	h.file.touch()
 }
 
-// recordIndex is the index in place.shared.
+// recordIndex is the index in pathState.shared.
 func recordIndex(r Request) int {
 	if r.Fcntl {
 		return 1

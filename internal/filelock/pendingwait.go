@@ -3,7 +3,6 @@ package filelock
 import (
 	"context"
 	"errors"
-	"slices"
 )
 
 // kinds is the number of values of kindOf.
@@ -21,172 +20,138 @@ func kindOf(r Request) int {
 	return kind
 }
 
-// pendingWait is a wait for the lock on behalf of all goroutines of this process that make one kind of request for one path.
+// pendingWait is a wait in the kernel, which may outlive the requests that it was begun for.
 //
-// The kernel's wait cannot be cancelled, but a goroutine's can. So a goroutine of its own waits in the kernel, and gives
-// what it gets to the waiter at the front, or to all of them if they can share. A waiter that cancels just withdraws. Who
-// comes next adopts the wait that is under way, its place in the kernel's queue included. A lock that arrives when
-// nobody wants it any more is given back at once.
+// The kernel's wait cannot be cancelled, but a request can. So a goroutine of its own waits in the kernel for the
+// requests that have joined the wait: one exclusive request, the one whose turn it is, or all shared ones of its kind.
+// A request that is cancelled just withdraws. The next request of the same kind joins the wait that is under way, its
+// place in the kernel's queue included. A lock that arrives when no request is left is given back at once.
 //
-// A waiter whose context cannot end needs none of this and waits in the kernel itself, which saves the time that the
+// A request whose context cannot end needs none of this. It waits in the kernel itself, which saves the time that the
 // scheduler takes to pass the lock on.
 type pendingWait struct {
 	path *pathState
 	req  Request
 
 	// Guarded by path.mu.
-	hold     *hold         // what waits; nil before it is opened again for waiters who remain
-	waiters  []*waiter     // in the order in which they came
-	stop     chan struct{} // closed when the last waiter withdraws
-	replaced int           // rounds in a row that locked a file that the path did not lead to any more
+	hold     *Hold         // waits; nil while no file is open
+	requests int           // that have joined and not withdrawn
+	stop     chan struct{} // closed when the last request withdraws
+	replaced int           // rounds in a row that locked a file to which the path did not lead any more
+
+	// Written under path.mu before done is closed, which ends the wait.
+	done    chan struct{}
+	granted *Hold // one grant for each request
+	err     error
 }
 
-type waiter struct {
-	// ready receives once, with path.mu held, when the waiter leaves the queue otherwise than by itself.
-	ready chan result
-}
-
-type result struct {
-	hold *hold
-	err  error
-}
-
-// startWait registers a wait with the hold that was refused; the caller makes it run. p.mu is held.
-func (p *pathState) startWait(r Request, refused *hold) *pendingWait {
-	a := &pendingWait{path: p, req: r, hold: refused, stop: make(chan struct{})}
-	p.waits[kindOf(r)] = a
+// startWait registers a wait with the hold that was refused, for one request. The caller makes it run. p.mu is held.
+func (p *pathState) startWait(r Request, refused *Hold) *pendingWait {
+	w := &pendingWait{
+		path: p, req: r, hold: refused, requests: 1,
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	p.waits[kindOf(r)] = w
 	paths.retain(p)
-	return a
-}
-
-// canTakeOver tells if a request that must not wait may join all the same: nobody waits, and the abandoned wait has the
-// lock, or will have it before anybody else could. A plain try would be refused then on account of this very process.
-// path.mu is held.
-func (a *pendingWait) canTakeOver() bool {
-	if a.hold == nil || len(a.waiters) > 0 || !a.hold.file.probe(a.req.Mode) {
-		return false
-	}
-	current, err := a.hold.current()
-	return current && err == nil
-}
-
-// takeOver waits for what canTakeOver has seen to come. path.mu is held, but not all the time.
-func (a *pendingWait) takeOver() (*hold, error) {
-	w := a.join()
-	a.path.mu.Unlock()
-	defer a.path.mu.Lock()
-	return a.wait(context.Background(), w)
-}
-
-// join adds a waiter. path.mu is held.
-func (a *pendingWait) join() *waiter {
-	w := &waiter{ready: make(chan result, 1)}
-	select {
-	case <-a.stop:
-		a.stop = make(chan struct{})
-	default:
-	}
-	a.waiters = append(a.waiters, w)
 	return w
 }
 
-// wait returns the result for w, or ctx.Err() if ctx ends before.
-func (a *pendingWait) wait(ctx context.Context, w *waiter) (*hold, error) {
-	var r result
+// join adds a request. path.mu is held.
+func (w *pendingWait) join() {
+	if w.requests == 0 {
+		w.stop = make(chan struct{})
+	}
+	w.requests++
+}
+
+// await returns the result for a request that has joined, or ctx.Err() if ctx ends before.
+func (w *pendingWait) await(ctx context.Context) (*Hold, error) {
 	select {
-	case r = <-w.ready:
+	case <-w.done:
 	case <-ctx.Done():
-		if a.withdraw(w) {
+		if w.withdraw() {
 			return nil, ctx.Err()
 		}
-		r = <-w.ready
 	}
 	if err := ctx.Err(); err != nil {
-		if r.hold != nil {
-			_ = r.hold.release()
+		if w.granted != nil {
+			_ = w.granted.release()
 		}
 		return nil, err
 	}
-	return r.hold, r.err
+	return w.granted, w.err
 }
 
-// withdraw takes w out of the queue, if it is still there.
-func (a *pendingWait) withdraw(w *waiter) bool {
-	a.path.mu.Lock()
-	defer a.path.mu.Unlock()
-	i := slices.Index(a.waiters, w)
-	if i < 0 {
+// withdraw removes a request, unless the wait has ended.
+func (w *pendingWait) withdraw() bool {
+	w.path.mu.Lock()
+	defer w.path.mu.Unlock()
+	if w.hasEnded() {
 		return false
 	}
-	a.waiters = slices.Delete(a.waiters, i, i+1)
-	if len(a.waiters) == 0 {
-		close(a.stop)
+	w.requests--
+	if w.requests == 0 {
+		close(w.stop)
 	}
 	return true
 }
 
-// run serves the waiters until there are none.
-func (a *pendingWait) run() {
-	a.serveUntil(func() bool { return len(a.waiters) == 0 })
+// hasEnded reports whether the wait has a result. path.mu is held.
+func (w *pendingWait) hasEnded() bool { return w.granted != nil || w.err != nil }
+
+// canTakeOver reports whether a request that must not wait may join all the same: no request is left, and the wait has
+// the lock, or will have it before anybody else could. A plain try would be refused then on account of this very
+// process. path.mu is held.
+func (w *pendingWait) canTakeOver() bool {
+	if w.hold == nil || w.requests > 0 || !w.hold.file.probe(w.req.Mode) {
+		return false
+	}
+	current, err := w.hold.current()
+	return current && err == nil
 }
 
-// serve serves the waiters until w has its result.
-func (a *pendingWait) serve(w *waiter) {
-	a.serveUntil(func() bool { return len(w.ready) > 0 })
+// takeOver waits for the lock that canTakeOver has seen coming. path.mu is held, but not all the time.
+func (w *pendingWait) takeOver() (*Hold, error) {
+	w.join()
+	w.path.mu.Unlock()
+	defer w.path.mu.Lock()
+	return w.await(context.Background())
 }
 
-// serveUntil serves the waiters until done, which is called with path.mu held. Another goroutine serves those who
-// remain.
-func (a *pendingWait) serveUntil(done func() bool) {
-	p := a.path
+// run waits in the kernel until there is a result, or no request that wants it.
+func (w *pendingWait) run() {
+	p := w.path
 	p.mu.Lock()
-	for !done() {
-		a.round()
+	for w.requests > 0 && !w.hasEnded() {
+		w.settle(w.round())
 	}
-	if len(a.waiters) > 0 {
-		p.mu.Unlock()
-		go a.run()
-		return
-	}
-	p.waits[kindOf(a.req)] = nil
-	if a.hold != nil {
-		a.hold.abandon()
+	p.waits[kindOf(w.req)] = nil
+	if w.hold != nil {
+		w.hold.abandon()
 	}
 	p.mu.Unlock()
 	paths.leave(p)
 }
 
 // round waits for the lock once. path.mu is held, but not during the wait.
-func (a *pendingWait) round() {
-	p := a.path
-	err := a.open()
-	if err == nil {
-		h, stop := a.hold, a.stop
-		p.mu.Unlock()
-		err = h.waitCurrent(stop)
-		p.mu.Lock()
+func (w *pendingWait) round() (err error) {
+	p := w.path
+	if w.hold == nil {
+		if w.hold, err = p.open(w.req); err != nil {
+			return err
+		}
 	}
-	if !errors.Is(err, errReplaced) {
-		a.replaced = 0
-	} else if a.replaced++; a.replaced == restarts {
-		err = pathError("lock", p.path, errUnstable)
-	}
-	a.settle(err)
+	h, stop := w.hold, w.stop
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	return h.waitCurrent(stop)
 }
 
-// open makes sure that there is a file to wait with. path.mu is held.
-func (a *pendingWait) open() (err error) {
-	if a.hold == nil {
-		a.hold, err = a.path.open(a.req)
-	}
-	return err
-}
-
-// errReplaced ends a wait with a lock on a file that the path does not lead to any more.
+// errReplaced ends a wait with a lock on a file to which the path does not lead any more.
 var errReplaced = errors.New("the path leads to another file")
 
-// waitCurrent waits until it has locked the file that the path leads to.
-func (h *hold) waitCurrent(stop <-chan struct{}) error {
+// waitCurrent waits until it has locked the file to which the path leads.
+func (h *Hold) waitCurrent(stop <-chan struct{}) error {
 	if err := h.file.wait(h.req.Mode, h.req.Delay, stop); err != nil {
 		return err
 	}
@@ -197,35 +162,36 @@ func (h *hold) waitCurrent(stop <-chan struct{}) error {
 	return err
 }
 
-// settle acts on the end of a wait: it gives the lock to those who wait by now, an error to all of them, or leaves things
-// for another round. path.mu is held.
-func (a *pendingWait) settle(err error) {
+// settle acts on the end of a round: it grants the lock to the requests that there are by now, ends the wait with an
+// error, or leaves things for another round. path.mu is held.
+func (w *pendingWait) settle(err error) {
 	switch {
 	case errors.Is(err, errStopped):
 	case errors.Is(err, errReplaced):
-		a.hold.discard()
-		a.hold = nil
+		w.discard()
+		if w.replaced++; w.replaced == restarts {
+			w.end(nil, pathError("lock", w.path.path, errUnstable))
+		}
 	case err != nil:
-		if a.hold != nil {
-			a.hold.discard()
-			a.hold = nil
-		}
-		a.give(len(a.waiters), result{err: err})
-	case len(a.waiters) > 0:
-		n := 1
-		if a.req.Mode == Shared {
-			n = len(a.waiters)
-		}
-		h := a.path.grant(a.hold, n)
-		a.hold = nil
-		a.give(n, result{hold: h})
+		w.discard()
+		w.end(nil, err)
+	case w.requests > 0:
+		h := w.hold
+		w.hold = nil
+		w.end(w.path.grant(h, w.requests), nil)
 	}
 }
 
-// give sends the first n waiters off with r. path.mu is held.
-func (a *pendingWait) give(n int, r result) {
-	for _, w := range a.waiters[:n] {
-		w.ready <- r
+// discard closes the file that waits. path.mu is held.
+func (w *pendingWait) discard() {
+	if w.hold != nil {
+		w.hold.discard()
+		w.hold = nil
 	}
-	a.waiters = slices.Delete(a.waiters, 0, n)
+}
+
+// end ends the wait with a result for all requests. path.mu is held.
+func (w *pendingWait) end(granted *Hold, err error) {
+	w.granted, w.err = granted, err
+	close(w.done)
 }

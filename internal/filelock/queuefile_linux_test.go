@@ -86,7 +86,7 @@ func TestQueueFileBeingRemoved(t *testing.T) {
 	queuePath := queueFileOf(r.Path)
 	unlock := lockRecords(t, queuePath)
 	mustRefuse(t, r)
-	granted := make(chan Hold)
+	granted := make(chan *Hold)
 	go func() { granted <- mustLock(t, r) }()
 	awaitBlocked(t, queuePath)
 	if err := os.Remove(queuePath); err != nil {

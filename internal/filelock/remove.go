@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // Remove unlinks a lock file and its queue file. It does so only while it holds the lock exclusively, and returns
@@ -57,7 +59,11 @@ func removeIf(path string, condition func(used time.Time) bool) (bool, error) {
 	}
 	p := paths.enter(path)
 	defer paths.leave(p)
-	h, err := p.tryLock(Request{Path: path}.withDefaults())
+	if _, ok := p.turn.TryAcquire(Exclusive, queue.Fair); !ok {
+		return false, ErrLocked // a goroutine of this process holds the lock or waits for it
+	}
+	defer p.turn.Release(Exclusive)
+	h, err := p.tryLockFile(Request{Path: path}.withDefaults())
 	if err != nil {
 		return false, err
 	}

@@ -49,10 +49,11 @@ func TestRemoveWakesWaitersToANewFile(t *testing.T) {
 		h := mustLock(t, r)
 		other := newPeer(t)
 		other.send("lock", r)
-		if err := h.(*hold).file.remove(); err != nil {
+		if err := h.file.remove(); err != nil {
 			t.Fatal(err)
 		}
-		paths.leave(h.(*hold).path)
+		h.path.turn.Release(Exclusive)
+		paths.leave(h.path)
 		if got := other.answer(); got != "ok" {
 			t.Fatal(got)
 		}
@@ -76,7 +77,7 @@ func TestRemoveIdleSparesWhatWasUsed(t *testing.T) {
 			"locked now": {mustGrantTo, hour, false},
 			"unlocked now": {func(t *testing.T, r Request) {
 				h := mustLock(t, r)
-				h.(*hold).used.Store(ago(2 * hour).UnixNano())
+				h.used.Store(ago(2 * hour).UnixNano())
 				if err := os.Chtimes(r.Path, ago(2*hour), ago(2*hour)); err != nil {
 					t.Fatal(err)
 				}
