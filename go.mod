@@ -2,13 +2,16 @@ module github.com/lockutils/lockutils
 
 go 1.26.0
 
+// What the library imports. These are the oldest versions that work, and the ones that its tests run
+// with: Go selects what go.mod says unless another module asks for more. bench/ tests newer ones.
 require (
-	golang.org/x/sync v0.24.0
-	golang.org/x/sys v0.49.0
+	github.com/gofrs/flock v0.13.1
+	golang.org/x/sync v0.22.0
+	golang.org/x/sys v0.47.0
 )
 
+// What only the tests import.
 require (
 	github.com/anishathalye/porcupine v1.3.1
-	github.com/gofrs/flock v0.13.1
 	go.uber.org/goleak v1.3.0
 )
