@@ -3,9 +3,12 @@ package lockutilstest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -108,28 +111,67 @@ func prefix(opts []lockutils.Option) string {
 	return ""
 }
 
-// A stage is a test that may fail.
+// A stage is a test that may fail, and may have a deadline.
 type stage struct {
 	testing.TB
+	limit time.Duration // from now; 0 means that there is no deadline
 	fatal []any
 }
+
+func (s *stage) Deadline() (time.Time, bool) { return time.Now().Add(s.limit), s.limit > 0 }
 
 func (s *stage) Fatal(args ...any) {
 	s.fatal = args
 	runtime.Goexit()
 }
 
-func TestHoldEndsTheTestIfTheLockCannotBeHad(t *testing.T) {
-	lockutilstest.Hold(t, "x")
-	s := &stage{TB: t}
+// wantHoldToFail has Hold fail on the stage, with this reason and a message that contains the text.
+func wantHoldToFail(t *testing.T, s *stage, reason error, text string, opts ...lockutils.Option) {
+	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		lockutilstest.Hold(s, "x", lockutils.NonBlocking())
+		lockutilstest.Hold(s, "x", opts...)
 		t.Error("Hold has returned")
 	}()
 	<-done
-	if len(s.fatal) != 1 || !errors.Is(s.fatal[0].(error), lockutils.ErrLocked) {
-		t.Errorf("Fatal(%v)", s.fatal)
+	if len(s.fatal) != 1 {
+		t.Fatalf("Fatal(%v)", s.fatal)
 	}
+	err, _ := s.fatal[0].(error)
+	if !errors.Is(err, reason) || !strings.Contains(err.Error(), text) {
+		t.Errorf("error %v, want one that matches %q and says %q", err, reason, text)
+	}
+}
+
+func TestHoldEndsTheTestIfTheLockCannotBeHad(t *testing.T) {
+	lockutilstest.Hold(t, "x")
+	wantHoldToFail(t, &stage{TB: t}, lockutils.ErrLocked, "inside this process", lockutils.NonBlocking())
+	wantHoldToFail(t, &stage{TB: t}, lockutils.ErrOptions, "negative timeout", lockutils.WithTimeout(-1))
+}
+
+func TestHoldEndsTheTestByItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lockutilstest.Hold(t, "x")
+		for limit, latest := range map[time.Duration]time.Duration{
+			time.Second: 900 * time.Millisecond,
+			time.Hour:   time.Hour - 10*time.Second,
+		} {
+			start := time.Now()
+			wantHoldToFail(t, &stage{TB: t, limit: limit}, context.DeadlineExceeded, "the test is near its deadline")
+			if took := time.Since(start); took != latest {
+				t.Errorf("with %v left it took %v", limit, took)
+			}
+		}
+	})
+}
+
+func TestHoldSaysWhichProcessHoldsTheLock(t *testing.T) {
+	lockutilstest.TempLockPath(t)
+	lockutilstest.Hold(t, "x", lockutils.External())
+	text := fmt.Sprintf("process %d", os.Getpid())
+	if _, err := lockutils.Holders("x"); errors.Is(err, errors.ErrUnsupported) {
+		text = "inside this process"
+	}
+	wantHoldToFail(t, &stage{TB: t}, lockutils.ErrLocked, text, lockutils.External(), lockutils.NonBlocking())
 }
