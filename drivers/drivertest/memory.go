@@ -18,24 +18,13 @@ import (
 // it can be used in a bubble of testing/synctest, where it is deterministic. All methods may be
 // called concurrently.
 type Memory struct {
-	ttl   time.Duration
-	can   driver.Capability
-	flaws flaws // of the broken variants in the tests
+	ttl time.Duration
+	can driver.Capability
 
 	mu       sync.Mutex // guards all below, and the state of every Service
 	queues   map[string][]*key
 	revision uint64
 	requests int
-}
-
-// flaws are the mistakes that a broken variant makes. The tests make some, to show that the suite
-// catches them.
-type flaws struct {
-	releaseAny          bool // a release frees whoever holds the lock
-	deadlineFromReceipt bool // the deadline counts from the arrival of the reply
-	oneKey              bool // a session has one request per name
-	wallClock           bool // the deadline is measured on a clock that steps
-	missedGrant         bool // a waiter hears only of grants after the reply to its request
 }
 
 // A MemoryOption changes what NewMemory returns.
@@ -201,7 +190,8 @@ func (s *MemoryService) withdraw(k *key) {
 	go s.call(context.Background(), k.lease, remove)
 }
 
-// Close releases all holds and ends all waits of the Service.
+// Close ends all holds and waits of the Service. Holders that are left are told that their locks are
+// lost.
 func (s *MemoryService) Close() error {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
@@ -210,10 +200,6 @@ func (s *MemoryService) Close() error {
 	}
 	close(s.closed)
 	if l := s.lease; l != nil {
-		for h := range l.holds {
-			h.released = true
-		}
-		clear(l.holds)
 		l.end()
 		s.server.expire(l)
 	}

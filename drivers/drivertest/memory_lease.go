@@ -64,9 +64,6 @@ func (s *MemoryService) adopt(l *lease, sent time.Time) (*lease, error) {
 
 // deadline returns when a lease may end whose last renewal was sent then.
 func (m *Memory) deadline(sent time.Time) time.Time {
-	if m.flaws.deadlineFromReceipt {
-		sent = time.Now()
-	}
 	return sent.Add(m.ttl - Margin(m.ttl))
 }
 

@@ -2,6 +2,7 @@ package drivertest_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,7 +15,6 @@ import (
 func TestMemoryPassesTheSuite(t *testing.T) {
 	for name, ttl := range map[string]time.Duration{"without TTL": 0, "with TTL": 4 * time.Second} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			server := drivertest.NewMemory(drivertest.WithTTL(ttl))
 			drivertest.TestService(t, func(*testing.T) driver.Service { return process(server, ttl) })
 		})
@@ -137,4 +137,18 @@ func TestFailAnswersWithTheError(t *testing.T) {
 	if err := h.Release(t.Context()); err != nil {
 		t.Errorf("release once the server works: %v", err)
 	}
+}
+
+func TestFlawsOfMemoryAreCaught(t *testing.T) {
+	const ttl = 3 * time.Second
+	var mu sync.Mutex
+	servers := map[*testing.T]*drivertest.Memory{}
+	drivertest.TestFlaws(t, func(t *testing.T) driver.Service {
+		mu.Lock()
+		defer mu.Unlock()
+		if servers[t] == nil {
+			servers[t] = drivertest.NewMemory(drivertest.WithTTL(ttl))
+		}
+		return process(servers[t], ttl)
+	})
 }

@@ -49,7 +49,7 @@ func oneService(s *stage) error {
 	if err := s.release(first); err != nil {
 		return err
 	}
-	second, err := granted(waiter)
+	second, err := s.granted(waiter)
 	if err != nil {
 		return err
 	}
@@ -88,17 +88,17 @@ func contextEnds(s *stage) error {
 		return err
 	}
 	cancel(cause)
-	if err := ended(waiter, context.Canceled, cause); err != nil {
+	if err := s.ended(waiter, context.Canceled, cause); err != nil {
 		return err
 	}
 	cancelled, cancel2 := context.WithCancel(s.ctx)
 	cancel2()
-	if err := ended(s.start(cancelled, b, r), context.Canceled); err != nil {
+	if err := s.ended(s.start(cancelled, b, r), context.Canceled); err != nil {
 		return err
 	}
 	late, cancel3 := context.WithDeadline(s.ctx, time.Now().Add(10*time.Millisecond))
 	defer cancel3()
-	if err := ended(s.start(late, b, r), context.DeadlineExceeded); err != nil {
+	if err := s.ended(s.start(late, b, r), context.DeadlineExceeded); err != nil {
 		return err
 	}
 	if err := s.release(h); err != nil {
@@ -108,8 +108,8 @@ func contextEnds(s *stage) error {
 }
 
 // ended returns an error unless the request has failed with one of the errors.
-func ended(c <-chan grant, want ...error) error {
-	g, err := receive(c, "end of a wait whose ctx has ended")
+func (s *stage) ended(c <-chan grant, want ...error) error {
+	g, err := receive(s, c, "end of a wait whose ctx has ended")
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func handover(s *stage) error {
 		if err := s.release(h); err != nil {
 			return err
 		}
-		if h, err = granted(waiter); err != nil {
+		if h, err = s.granted(waiter); err != nil {
 			return err
 		}
 		if err := s.release(h); err != nil {
@@ -217,7 +217,7 @@ func sharedHolds(s *stage) error {
 		return err
 	}
 	for _, w := range waiters {
-		h, err := granted(w)
+		h, err := s.granted(w)
 		if err != nil {
 			return err
 		}
@@ -253,7 +253,7 @@ func order(s *stage) error {
 		if err := s.release(h); err != nil {
 			return err
 		}
-		got, err := receive(turns, "grant for a waiter")
+		got, err := receive(s, turns, "grant for a waiter")
 		if err = errors.Join(err, got.err); err != nil {
 			return err
 		}
@@ -358,41 +358,75 @@ func unsupported(s *stage) error {
 
 // cancel has a process acquire and release while another one's requests end at random instants.
 func cancel(s *stage) error {
-	a, b, r := s.process(0), s.process(1), driver.Request{Name: s.name()}
+	b, name := s.process(1), s.name()
 	took := time.Now()
-	if err := s.free(b, r.Name); err != nil {
+	if err := s.free(b, name); err != nil {
 		return err
 	}
 	trip := max(time.Since(took), 100*time.Microsecond)
 	for range rounds(100) {
-		h, err := s.acquire(a, r)
-		if err != nil {
+		if err := s.cancelOnce(name, 2*trip, func() {}, func() {}); err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(s.ctx, time.Duration(s.random.Int64N(int64(2*trip))))
-		waiter := s.start(ctx, b, r)
-		time.Sleep(time.Duration(s.random.Int64N(int64(2 * trip))))
-		if err := s.release(h); err != nil {
-			cancel()
-			return err
-		}
-		g, err := receive(waiter, "end of a request")
-		cancel()
-		switch {
-		case err != nil:
-			return err
-		case g.err == nil:
-			if err := s.release(g.hold); err != nil {
+	}
+	return s.nothingLeft(name)
+}
+
+// cancelAcross does the same while the way of that process to the server is bad.
+func cancelAcross(s *stage) error {
+	b, name := s.process(1), s.name()
+	troubles := []func(){
+		b.Link.DropReply, b.Link.DropReplies, b.Link.DropRequests, b.Link.Cut, b.Link.Freeze,
+		func() { b.Link.Delay(0, 20*time.Millisecond) },
+		func() { b.Link.Delay(20*time.Millisecond, 0) },
+	}
+	for range rounds(3) {
+		for _, trouble := range troubles {
+			if err := s.cancelOnce(name, 50*time.Millisecond, trouble, b.Link.Mend); err != nil {
 				return err
 			}
-		case !errors.Is(g.err, context.DeadlineExceeded):
-			return fmt.Errorf("a request whose ctx ended returned %w", g.err)
 		}
 	}
-	if a.Requests != nil {
-		return eventually("the server knows no request", func() bool { return a.Requests(r.Name) == 0 })
+	return s.nothingLeft(name)
+}
+
+// cancelOnce has a request of the second process end within d, while the first holds the lock and
+// releases it. The request is made and ends between trouble and mend.
+func (s *stage) cancelOnce(name string, d time.Duration, trouble, mend func()) error {
+	r := driver.Request{Name: name}
+	h, err := s.acquire(s.process(0), r)
+	if err != nil {
+		return err
 	}
-	return s.free(a, r.Name)
+	trouble()
+	defer mend()
+	ctx, cancel := context.WithTimeout(s.ctx, time.Duration(s.random.Int64N(int64(d))))
+	defer cancel()
+	waiter := s.start(ctx, s.process(1), r)
+	time.Sleep(time.Duration(s.random.Int64N(int64(d))))
+	if err := s.release(h); err != nil {
+		return err
+	}
+	g, err := receive(s, waiter, "end of a request")
+	mend()
+	switch {
+	case err != nil:
+		return err
+	case g.err == nil:
+		return s.release(g.hold)
+	case !errors.Is(g.err, context.DeadlineExceeded):
+		return fmt.Errorf("a request whose ctx ended returned %w", g.err)
+	}
+	return nil
+}
+
+// nothingLeft returns an error if a request stays at the server.
+func (s *stage) nothingLeft(name string) error {
+	a := s.process(0)
+	if a.Requests != nil {
+		return s.eventually("the server knows no request", func() bool { return a.Requests(name) == 0 })
+	}
+	return s.free(a, name)
 }
 
 func closing(s *stage) error {
@@ -411,21 +445,24 @@ func closing(s *stage) error {
 	if err := a.close(); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
-	g, err := receive(own, "end of a wait at a closed Service")
+	g, err := receive(s, own, "end of a wait at a closed Service")
 	if err != nil {
 		return err
 	}
 	if g.err == nil {
 		return errors.New("a closed Service granted a lock")
 	}
-	next, err := granted(other)
+	next, err := s.granted(other)
 	if err != nil {
 		return err
+	}
+	if h.Lost() != nil && !isClosed(h.Lost()) {
+		return errors.New("the next one is granted a lock of a closed Service whose holder was not told")
 	}
 	if _, err := s.try(a, driver.Request{Name: s.name("other")}); err == nil || errors.Is(err, driver.ErrLocked) {
 		return fmt.Errorf("a closed Service returned %v", err)
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	ctx, cancel := context.WithTimeout(s.ctx, s.patience)
 	defer cancel()
 	h.Release(ctx)
 	if err := s.refused(b, r); err != nil {
@@ -487,7 +524,7 @@ func (s *stage) loseBy(p, other Process, name string, disturb func(Link)) error 
 			return fmt.Errorf("the next one is granted the lock before it is lost; "+
 				"the deadline is in %v", d-boottime.Now())
 		}
-		if _, err := receive(h.Lost(), "closed Lost"); err != nil {
+		if _, err := receive(s, h.Lost(), "closed Lost"); err != nil {
 			return err
 		}
 	}
@@ -495,7 +532,7 @@ func (s *stage) loseBy(p, other Process, name string, disturb func(Link)) error 
 		return fmt.Errorf("token %d after the lost one %d", next.Token(), h.Token())
 	}
 	p.Link.Mend()
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	ctx, cancel := context.WithTimeout(s.ctx, s.patience)
 	defer cancel()
 	if err := h.Release(ctx); !errors.Is(err, driver.ErrLost) {
 		return fmt.Errorf("the release of a lost hold returned %v, want ErrLost", err)

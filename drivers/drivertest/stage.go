@@ -12,10 +12,6 @@ import (
 	"github.com/lockutils/lockutils/driver"
 )
 
-// patience is how long the suite waits for what must happen. It is far longer than anything takes, so
-// that only what never happens is a failure.
-const patience = 30 * time.Second
-
 // A stage is what one check plays on.
 type stage struct {
 	t         *testing.T
@@ -25,12 +21,15 @@ type stage struct {
 	ctx       context.Context
 	stop      context.CancelFunc
 	processes []Process
-	undo      []func()
+
+	// patience is how long the suite waits for what must happen. It is far longer than anything
+	// takes, so that only what never happens is a failure.
+	patience time.Duration
 }
 
-func newStage(t *testing.T, seed uint64, open func(t *testing.T) driver.Service) *stage {
+func newStage(t *testing.T, seed uint64, open func(t *testing.T) driver.Service, patience time.Duration) *stage {
 	s := &stage{
-		t: t, open: open,
+		t: t, open: open, patience: patience,
 		random: rand.New(rand.NewPCG(seed, 0)),
 		run:    fmt.Sprintf("%x-%s", rand.Uint64(), t.Name()),
 	}
@@ -96,7 +95,7 @@ func rounds(n int) int { return n * *roundsFlag }
 
 // acquire acquires a lock that must become free.
 func (s *stage) acquire(p Process, r driver.Request) (driver.Hold, error) {
-	ctx, cancel := context.WithTimeout(s.ctx, patience+p.TTL)
+	ctx, cancel := context.WithTimeout(s.ctx, s.patience+p.TTL)
 	defer cancel()
 	h, err := p.Acquire(ctx, r)
 	if err != nil {
@@ -111,7 +110,7 @@ func (s *stage) acquire(p Process, r driver.Request) (driver.Hold, error) {
 // try acquires the lock if it is free.
 func (s *stage) try(p Process, r driver.Request) (driver.Hold, error) {
 	r.NoWait = true
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	ctx, cancel := context.WithTimeout(s.ctx, s.patience)
 	defer cancel()
 	return p.Acquire(ctx, r)
 }
@@ -130,7 +129,7 @@ func (s *stage) refused(p Process, r driver.Request) error {
 
 // release releases a hold that is not lost.
 func (s *stage) release(h driver.Hold) error {
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	ctx, cancel := context.WithTimeout(s.ctx, s.patience)
 	defer cancel()
 	if err := h.Release(ctx); err != nil {
 		return fmt.Errorf("release: %w", err)
@@ -171,33 +170,33 @@ func (s *stage) arrived(p Process, name string, n int) error {
 		time.Sleep(100 * time.Millisecond)
 		return nil
 	}
-	return eventually(fmt.Sprintf("the server knows %d requests", n), func() bool {
+	return s.eventually(fmt.Sprintf("the server knows %d requests", n), func() bool {
 		return p.Requests(name) == n
 	})
 }
 
-func eventually(what string, is func() bool) error {
+func (s *stage) eventually(what string, is func() bool) error {
 	for begun := time.Now(); !is(); time.Sleep(time.Millisecond) {
-		if time.Since(begun) > patience {
-			return fmt.Errorf("after %v it is still not so that %s", patience, what)
+		if time.Since(begun) > s.patience {
+			return fmt.Errorf("after %v it is still not so that %s", s.patience, what)
 		}
 	}
 	return nil
 }
 
 // receive returns what arrives within the suite's patience.
-func receive[T any](c <-chan T, what string) (v T, err error) {
+func receive[T any](s *stage, c <-chan T, what string) (v T, err error) {
 	select {
 	case v = <-c:
 		return v, nil
-	case <-time.After(patience):
-		return v, fmt.Errorf("no %s after %v", what, patience)
+	case <-time.After(s.patience):
+		return v, fmt.Errorf("no %s after %v", what, s.patience)
 	}
 }
 
 // granted returns the hold of a request in the background.
-func granted(c <-chan grant) (driver.Hold, error) {
-	g, err := receive(c, "grant for a waiter")
+func (s *stage) granted(c <-chan grant) (driver.Hold, error) {
+	g, err := receive(s, c, "grant for a waiter")
 	if err != nil {
 		return nil, err
 	}

@@ -1,13 +1,13 @@
 // Package drivertest checks implementations of package driver, and has one in memory for tests.
 //
-// TestService is the suite that every driver has to pass. Memory is a lock server in memory, with
+// TestService is the suite that every driver has to pass, and TestFlaws shows that it would catch what
+// drivers get wrong. Memory is a lock server in memory, with
 // controls for what can go wrong; Proxy does the same to the connections of a real one.
 package drivertest
 
 import (
-	"errors"
+	"cmp"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -41,7 +41,7 @@ type Process struct {
 
 // TestService checks that the Services that open returns keep the promises of package driver. Each
 // call of open returns one more, with connections of its own, for the same namespace of the same
-// server, as another process would have it. It may be a Process; any other driver.Service is checked
+// server, as another process would have it. The tests run in parallel. It may be a Process; any other driver.Service is checked
 // as far as that goes. If it has a method Close() error the suite calls it, also in the middle of
 // things.
 //
@@ -53,13 +53,11 @@ type Process struct {
 //
 //	go test -run TestMyService -drivertest.seed=12345 -drivertest.rounds=100
 func TestService(t *testing.T, open func(t *testing.T) driver.Service) {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
+	seed := cmp.Or(*seedFlag, rand.Uint64())
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
-			s := newStage(t, seed, open)
+			t.Parallel()
+			s := newStage(t, seed, open, 30*time.Second)
 			if missing := s.missing(c); missing != "" {
 				t.Logf("not checked: the service has no %s", missing)
 				return
@@ -70,23 +68,6 @@ func TestService(t *testing.T, open func(t *testing.T) driver.Service) {
 			}
 		})
 	}
-}
-
-// Check does what TestService does, and returns what is wrong instead of failing the test. It is for
-// tests that show that a broken driver is caught.
-func Check(t *testing.T, open func(t *testing.T) driver.Service) error {
-	var errs []error
-	for _, c := range checks {
-		s := newStage(t, rand.Uint64(), open)
-		if s.missing(c) != "" {
-			continue
-		}
-		if err := c.run(s); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %s: %w", c.name, c.promise, err))
-		}
-		s.close()
-	}
-	return errors.Join(errs...)
 }
 
 // A check is one test of the suite.
@@ -113,9 +94,14 @@ var checks = []check{
 	{name: "Release", promise: "a release ends its own hold only", run: release},
 	{name: "Unsupported", promise: "what a service cannot do is an error, never a weaker lock", run: unsupported},
 	{name: "Cancel", promise: "a cancelled request leaves nothing, at whichever instant it ends", run: cancel},
+	{name: "CancelAcross", promise: "a cancelled request leaves nothing, however bad the way to the server",
+		link: true, run: cancelAcross},
 	{name: "Close", promise: "Close releases all holds and ends all waits", run: closing},
+	{name: "History", promise: "there is an order of all grants and releases that a lock allows", run: histories},
 	{name: "Lost", promise: "a holder learns of its loss before the next one is granted the lock",
 		link: true, ttl: true, run: lost},
 	{name: "Deadline", promise: "the deadline follows the rule of the lease", link: true, ttl: true, run: deadline},
 	{name: "LostReply", promise: "a request whose answer got lost is one request", link: true, run: lostReply},
+	{name: "Ledger", promise: "holders that are cut off do no harm: they know, or the fence refuses them",
+		link: true, ttl: true, run: ledgers},
 }

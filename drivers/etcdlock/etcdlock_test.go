@@ -74,3 +74,7 @@ func keys(t *testing.T, client *clientv3.Client, namespace, name string) int {
 func TestServicePassesTheSuite(t *testing.T) {
 	drivertest.TestService(t, opener(server(t)))
 }
+
+func TestFlawsAreCaught(t *testing.T) {
+	drivertest.TestFlaws(t, opener(server(t)))
+}
