@@ -23,7 +23,11 @@ import (
 	"time"
 )
 
-// A Service keeps locks for several hosts. All methods may be called concurrently.
+// A Service keeps locks for several hosts. All methods may be called concurrently. Two requests of one
+// Service exclude each other as those of two Services do.
+//
+// A Service that has a method Close() error releases everything there. Close closes Lost of the holds
+// that are left before another process is granted their locks.
 type Service interface {
 	// Acquire waits until it holds the lock of r.Name, or until ctx ends. It returns ErrLocked if
 	// r.NoWait is set and the lock is taken, ctx.Err() or context.Cause(ctx) if ctx ended, and the
