@@ -1,0 +1,55 @@
+//go:build unix
+
+package pglock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lockutils/lockutils/drivers/pglock/pgtest"
+)
+
+// shared is a server that the tests use together, or nil if there is none on this machine. Those that
+// disturb it start one of their own.
+var shared *pgtest.Server
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	var err error
+	shared, err = pgtest.Start()
+	if err != nil && !errors.Is(err, pgtest.ErrNotInstalled) {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if shared != nil {
+		defer shared.Stop()
+		if err := Setup(context.Background(), parse(shared.URL())); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+func parse(url string) *pgx.ConnConfig {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		panic(err)
+	}
+	return config
+}
+
+// server returns the shared server, or skips the test.
+func server(t testing.TB) *pgtest.Server {
+	t.Helper()
+	if shared == nil {
+		t.Skip("PostgreSQL is not installed")
+	}
+	return shared
+}
