@@ -511,6 +511,13 @@ func (s *stage) loseBy(p, other Process, name string, disturb func(Link)) error 
 		return errors.New("Lost is nil, although holds have a TTL")
 	}
 	disturb(p.Link)
+	if p.Can().Has(driver.SurvivesPause) {
+		// The server frees the lock when it hears that the holder has given up its connection.
+		go func() {
+			<-h.Lost()
+			p.Link.Mend()
+		}()
+	}
 	next, err := s.acquire(other, r)
 	if err != nil {
 		p.Link.Mend()

@@ -29,8 +29,8 @@ type Process struct {
 	// needs that.
 	Link Link
 
-	// TTL is how long the server keeps a hold that is not renewed. Zero means that the server keeps
-	// holds for the life of a connection.
+	// TTL is how long a hold lasts that is not renewed. Zero means that holds have no deadline. The
+	// server of a Service that survives a pause keeps a hold for as long as it has the connection.
 	TTL time.Duration
 
 	// Requests returns how many requests the server knows for the lock of that name, held and

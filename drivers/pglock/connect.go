@@ -142,8 +142,8 @@ func (s *Service) prepareMain(ctx context.Context, c *pgconn.PgConn) (*session, 
 	return main, nil
 }
 
-// newPresence returns the number of a lock that the main session holds all the time. Others see by it
-// that they have reached the same server and database, in another session.
+// newPresence returns the number of a lock that the main session holds all the time. Others see
+// by it that they have reached the same server and database, in another session.
 func newPresence() int64 {
 	var b [8]byte
 	rand.Read(b[:])
@@ -188,8 +188,8 @@ func (s *Service) connectBeside(ctx context.Context, main *session) (*session, e
 	return beside, nil
 }
 
-// besides checks that c is another session of the server and database of the main one, while both are
-// in use.
+// besides checks that c is another session of the server and database of the main one, while
+// both are in use.
 func besides(ctx context.Context, c *pgconn.PgConn, main *session) error {
 	row, err := queryRow(ctx, c, fmt.Sprintf(
 		"begin; select pg_catalog.pg_backend_pid(), pg_catalog.pg_try_advisory_xact_lock(%d)", main.presence))
@@ -213,9 +213,9 @@ func besides(ctx context.Context, c *pgconn.PgConn, main *session) error {
 var errPooler = &unfit{reason: "a pooler gives each transaction, or each statement, a server connection of " +
 	"its own, but locks belong to a session: connect to the server itself, or use pool_mode=session"}
 
-// refusePooler returns an error if statements of c reach different server processes, or if another
-// connection's reach that of c. It has a second connection in use at that moment, since a pooler that
-// is idle gives the same process again and again.
+// refusePooler returns an error if statements of c reach different server processes, or if
+// another connection's reach that of c. It has a second connection in use at that moment, since
+// a pooler that is idle gives the same process again and again.
 func (s *Service) refusePooler(ctx context.Context, c *pgconn.PgConn) error {
 	const own = "select pg_catalog.pg_backend_pid()"
 	first, err := queryRow(ctx, c, own)
@@ -317,17 +317,17 @@ func (s *Service) noticeSilence(conn net.Conn) {
 	}
 }
 
-// probes returns when the kernel asks a silent peer for a sign of life, so that it gives up after about
-// the TTL and not earlier.
+// probes returns when the kernel asks a silent peer for a sign of life, so that it gives up
+// after about the TTL and not earlier.
 func (s *Service) probes() (idle, interval time.Duration, count int) {
 	roundUp := func(d time.Duration) time.Duration { return (d + time.Second - 1).Truncate(time.Second) }
 	idle, interval = roundUp(s.ttl/3), roundUp(s.ttl/9)
 	return idle, interval, int((s.ttl - idle + interval - 1) / interval)
 }
 
-// sessionSettings returns the statement that sets what the server does to the session by itself: it
-// ends it when the client is gone for the TTL, and for no other reason. The settings that the server's
-// version does not know are left out.
+// sessionSettings returns the statement that sets what the server does to the session by
+// itself: it ends it when the client is gone for the TTL, and for no other reason. The settings
+// that the server's version does not know are left out.
 func (s *Service) sessionSettings(lockTimeout time.Duration) string {
 	idle, interval, count := s.probes()
 	ms := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -343,8 +343,8 @@ func (s *Service) sessionSettings(lockTimeout time.Duration) string {
 		"idle_session_timeout", "0",
 		"idle_in_transaction_session_timeout", "0",
 		"transaction_timeout", "0",
-		// A token must survive a crash of the server, and need not wait for replicas: the timeline
-		// makes those of a promoted one greater.
+		// A token must survive a crash of the server, and need not wait for replicas: the
+		// timeline makes those of a promoted one greater.
 		"synchronous_commit", "local",
 		"default_transaction_isolation", "read committed",
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/lockutils/lockutils/driver"
 )
 
-// acquireFair acquires the lock in order of arrival at the server. A lock that is free, and that
-// nobody queues for, is acquired by the main session; the server refuses that to a request that would
-// pass another one's.
+// acquireFair acquires the lock in order of arrival at the server. A lock that is free, and
+// that nobody queues for, is acquired by the main session; the server refuses that to a request
+// that would pass another one's.
 func (s *Service) acquireFair(ctx context.Context, r driver.Request) (*hold, error) {
 	r.NoWait = true
 	h, err := s.wait(ctx, r)
@@ -47,8 +47,8 @@ func (s *Service) enterFair(r driver.Request) (*request, error) {
 	return &request{lock: l, shared: r.Shared, fair: true, granted: make(chan grant, 1)}, nil
 }
 
-// withdrawFair ends a fair request whose ctx has ended, unless it has been granted just now. What it
-// has at the server is tidied up in the background.
+// withdrawFair ends a fair request whose ctx has ended, unless it has been granted just now.
+// What it has at the server is tidied up in the background.
 func (s *Service) withdrawFair(ctx context.Context, q *request) (*hold, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,8 @@ func (s *Service) runFair(ctx context.Context, q *request) {
 	s.advance(q.lock)
 }
 
-// waitFair tries again, with a new connection, until the request is granted or has failed for good.
+// waitFair tries again, with a new connection, until the request is granted or has failed for
+// good.
 func (s *Service) waitFair(ctx context.Context, q *request) (*hold, error) {
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		main, err := s.awaitMain(ctx)
@@ -125,7 +126,8 @@ func (s *Service) queueFair(ctx context.Context, q *request, main *session) (*ho
 		return nil, in.err
 	}
 	if err == nil {
-		// The answer says that the session existed when the wait began. This one says that it exists.
+		// The answer says that the session existed when the wait began. This one says that it
+		// exists.
 		_, err = in.ask(ctx, pid)
 	}
 	var h *hold
@@ -195,8 +197,8 @@ func (s *Service) holdFair(in *session, q *request, number int64) (*hold, error)
 	return s.newHold(q.lock, in, q.shared, in.timeline<<48|uint64(number)), nil
 }
 
-// freeFair frees the lock of a hold that has a session of its own, and ends the session. The mutex is
-// held.
+// freeFair frees the lock of a hold that has a session of its own, and ends the session. The
+// mutex is held.
 func (s *Service) freeFair(h *hold) {
 	s.unlock(h, h.session.send, func(value int64, err error) {
 		s.mu.Lock()
@@ -216,9 +218,9 @@ func (s *Service) freeFair(h *hold) {
 	})
 }
 
-// cancelFair takes a wait out of the server's queue and ends its session. The server does not look at
-// the connection while it waits, so it is asked to cancel, again and again since it forgets that if
-// the wait has not begun.
+// cancelFair takes a wait out of the server's queue and ends its session. The server does not
+// look at the connection while it waits, so it is asked to cancel, again and again since it
+// forgets that if the wait has not begun.
 func (s *Service) cancelFair(in *session, q *request, answers <-chan error) {
 	defer in.close()
 	ctx, cancel := context.WithTimeout(context.Background(), s.ttl/3)

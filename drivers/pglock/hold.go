@@ -81,7 +81,8 @@ func (h *hold) Release(ctx context.Context) error {
 	return h.err
 }
 
-// leave begins the release of a hold. The last sharer frees the lock at the server. The mutex is held.
+// leave begins the release of a hold. The last sharer frees the lock at the server. The mutex
+// is held.
 func (s *Service) leave(h *hold) {
 	l := h.lock
 	if h.shared && h.session == s.main && l.shares.count > 1 {
@@ -135,8 +136,9 @@ func (s *Service) freed(h *hold, value int64) {
 	}
 }
 
-// unlock frees the lock at the server and tells others. If the statement fails it may have freed the
-// lock and told nobody, so the lock is freed once more without that, and then it is certain.
+// unlock frees the lock at the server and tells others. If the statement fails it may have
+// freed the lock and told nobody, so the lock is freed once more without that, and then it is
+// certain.
 func (s *Service) unlock(h *hold, send sender, answer func(int64, error)) {
 	v, k := verbsFor(h.shared), h.lock.key
 	send(v.unlock, func(value int64, err error) {
@@ -158,8 +160,8 @@ func (h *hold) unconfirmed(err error) {
 	h.done = nil
 }
 
-// loseAll ends the holds of a session that has ended. One that was being released is released if it
-// existed by then, as far as the deadline and the server say. The mutex is held.
+// loseAll ends the holds of a session that has ended. One that was being released is released
+// if it existed by then, as far as the deadline and the server say. The mutex is held.
 func (s *Service) loseAll(in *session) {
 	var told *pgconn.PgError
 	existed := boottime.Now() < s.deadline(in) && !errors.As(in.err, &told) && in.err != errPooler

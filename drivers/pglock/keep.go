@@ -73,8 +73,8 @@ func (s *Service) notConnected(err error) {
 	}
 }
 
-// temporary reports whether a failure may go away by itself, as when a server starts, stops or cannot be
-// reached.
+// temporary reports whether a failure may go away by itself, as when a server starts, stops or
+// cannot be reached.
 func temporary(err error) bool {
 	if e := (*unfit)(nil); errors.As(err, &e) {
 		return e.temporary
@@ -185,12 +185,13 @@ func (s *Service) sessionEnded(in *session) {
 // errSilent is why a session was given up.
 var errSilent = errors.New("the server has not answered for too long")
 
-// keepAlive renews the deadline of each session every third of the TTL, gives those up whose deadline
-// has passed, and tries what waits: a lock may be free without a notification if its holder was killed.
+// keepAlive renews the deadline of each session every third of the TTL, gives those up whose
+// deadline has passed, and tries what waits: a lock may be free without a notification if its
+// holder was killed.
 //
-// A process that stood still finds the deadline passed although the server may have kept the session.
-// It gives the server a sixth of the TTL to say so. Until then the deadline says that the lock may be
-// lost.
+// A process that stood still finds the deadline passed although the server may have kept the
+// session. It gives the server a sixth of the TTL to say so. Until then the deadline says that
+// the lock may be lost.
 func (s *Service) keepAlive() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -283,8 +284,8 @@ func (s *Service) close() error {
 	return nil
 }
 
-// revoke ends the holds of a session before it frees their locks, so that no other holder comes first.
-// The mutex is held.
+// revoke ends the holds of a session before it frees their locks, so that no other holder comes
+// first. The mutex is held.
 func (s *Service) revoke(in *session) {
 	freed := map[*lock]bool{}
 	for h := range in.holds {

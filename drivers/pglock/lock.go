@@ -9,13 +9,13 @@ import (
 	"github.com/lockutils/lockutils/driver"
 )
 
-// A lock is what the Service knows of one name, or of several with the same key. It is in the table
-// while a request or a hold needs it. The Service's mutex guards it.
+// A lock is what the Service knows of one name, or of several with the same key. It is in the
+// table while a request or a hold needs it. The Service's mutex guards it.
 //
-// A session would get its own lock again, so the Service keeps its requests apart by itself: the first
-// of the queue goes to the server, and only while the main session does not hold the lock. One
-// statement for the lock is under way at a time. That makes the answer to each of them certain, or the
-// session ends.
+// A session would get its own lock again, so the Service keeps its requests apart by itself:
+// the first of the queue goes to the server, and only while the main session does not hold the
+// lock. One statement for the lock is under way at a time. That makes the answer to each of
+// them certain, or the session ends.
 type lock struct {
 	key
 	queue  []*request // not fair; in order of arrival
@@ -128,7 +128,8 @@ func (l *lock) remove(q *request) {
 // held reports whether the main session holds the lock.
 func (l *lock) held() bool { return l.writer != nil || l.shares != nil }
 
-// advance does what is to be done next for a lock. It is called after each change. The mutex is held.
+// advance does what is to be done next for a lock. It is called after each change. The mutex is
+// held.
 func (s *Service) advance(l *lock) {
 	s.joinShares(l)
 	l.refuseNoWait()
@@ -151,8 +152,8 @@ func (l *lock) unused() bool {
 	return len(l.queue) == 0 && !l.held() && !l.marked && l.fairWaits == 0 && l.fairConns == 0
 }
 
-// send sends a statement for a lock in the main session. The answer is dealt with, with the mutex held,
-// unless the session has ended and all that it held with it.
+// send sends a statement for a lock in the main session. The answer is dealt with, with the
+// mutex held, unless the session has ended and all that it held with it.
 func (s *Service) send(statement string, answer func(int64, error), args ...int64) {
 	in := s.main
 	in.send(statement, func(value int64, err error) {
@@ -249,8 +250,9 @@ func (s *Service) grant(l *lock, q *request, value int64) {
 	}
 }
 
-// cleanUp gives back what an acquisition may have taken that failed in the middle: a session keeps an
-// advisory lock although the statement that took it fails. Then the request fails with err.
+// cleanUp gives back what an acquisition may have taken that failed in the middle: a session
+// keeps an advisory lock although the statement that took it fails. Then the request fails with
+// err.
 func (s *Service) cleanUp(l *lock, q *request, err error) {
 	s.send(verbsFor(q.shared).free, func(int64, error) {}, l.key.lock)
 	s.send(unmark, func(int64, error) {
@@ -270,7 +272,8 @@ func (s *Service) leaveMarker(l *lock) {
 	}, l.key.marker)
 }
 
-// wake tries the lock with that number for the first of its queue: it has been released, or may have.
+// wake tries the lock with that number for the first of its queue: it has been released, or may
+// have.
 func (s *Service) wake(number int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

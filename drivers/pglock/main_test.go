@@ -14,8 +14,8 @@ import (
 	"github.com/lockutils/lockutils/drivers/pglock/pgtest"
 )
 
-// shared is a server that the tests use together, or nil if there is none on this machine. Those that
-// disturb it start one of their own.
+// shared is a server that the tests use together, or nil if there is none on this machine.
+// Those that disturb it start one of their own.
 var shared *pgtest.Server
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }

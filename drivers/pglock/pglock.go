@@ -1,5 +1,5 @@
-// Package pglock keeps the locks of [github.com/lockutils/lockutils.On] at a PostgreSQL server, as
-// advisory locks of a session.
+// Package pglock keeps the locks of [github.com/lockutils/lockutils.On] at a PostgreSQL server,
+// as advisory locks of a session.
 //
 //	config, err := pgx.ParseConfig("postgres://app@db.example/locks")
 //	...
@@ -12,36 +12,39 @@
 //
 // # What is promised
 //
-// A lock belongs to a session of the server. The server keeps it while the process that holds it
-// stands still, for as long as the session lives: [driver.SurvivesPause]. It frees it at once when
-// the process ends, and after about the TTL when the host of the holder is gone. The Service sends a
-// heartbeat every third of the TTL, and gives up its holds before the server does.
+// A lock belongs to a session of the server. The server keeps it while the process that holds
+// it stands still, for as long as the session lives: [driver.SurvivesPause]. It frees it at
+// once when the process ends, and after about the TTL when the host of the holder is gone. The
+// Service sends a heartbeat every third of the TTL, and gives up its holds before the server
+// does.
 //
-// The server does not tell its successor who holds locks. Two holders are possible for up to a TTL
-// when a replica is promoted while the old primary, or the way to it, still works, and when the server
-// restarts or an administrator ends a session while the holder cannot hear of it. That is why the
-// Service is not [driver.Linearizable]. The fencing token closes the gap: it grows with each hold,
-// also across restarts and promotions, since the timeline of the server is its upper part. It starts
-// anew with a new database cluster, as pg_upgrade and a restored dump make one.
+// The server does not tell its successor who holds locks. Two holders are possible for up to a
+// TTL when a replica is promoted while the old primary, or the way to it, still works, and when
+// the server restarts or an administrator ends a session while the holder cannot hear of it.
+// That is why the Service is not [driver.Linearizable]. The fencing token closes the gap: it
+// grows with each hold, also across restarts and promotions, since the timeline of the server
+// is its upper part. It starts anew with a new database cluster, as pg_upgrade and a restored
+// dump make one.
 //
 // # Order
 //
-// Requests without [driver.Request.Fair] are served in no order, and a sharer joins the hold that its
-// Service has. So overlapping sharers can keep out an exclusive request.
+// Requests without [driver.Request.Fair] are served in no order, and a sharer joins the hold
+// that its Service has. So overlapping sharers can keep out an exclusive request.
 //
-// A fair request that has to wait queues at the server, on a connection of its own. The hold lives on
-// that connection until it is released. The server counts the wait as a running statement, which has
-// two effects in the database that the Service is connected to. VACUUM cannot remove rows that were
-// deleted after the wait began. CREATE INDEX CONCURRENTLY and its relatives wait until the wait ends:
-// a holder that runs one while another process waits, waits for ever. Neither happens to other
-// databases, so a database of its own for locks avoids both.
+// A fair request that has to wait queues at the server, on a connection of its own. The hold
+// lives on that connection until it is released. The server counts the wait as a running
+// statement, which has two effects in the database that the Service is connected to. VACUUM
+// cannot remove rows that were deleted after the wait began. CREATE INDEX CONCURRENTLY and its
+// relatives wait until the wait ends: a holder that runs one while another process waits, waits
+// for ever. Neither happens to other databases, so a database of its own for locks avoids both.
 //
 // # Connections
 //
-// A Service has two connections: one for the locks and one that hears of releases. It needs sessions,
-// so [Dial] refuses a pooler that shares server connections by transaction or statement. Through a
-// pooler that shares them by session, the pooler's own timeouts say when a lost host is noticed. A
-// connection string may name several hosts; the Service uses the one that takes writes.
+// A Service has two connections: one for the locks and one that hears of releases. It needs
+// sessions, so [Dial] refuses a pooler that shares server connections by transaction or
+// statement. Through a pooler that shares them by session, the pooler's own timeouts say when a
+// lost host is noticed. A connection string may name several hosts; the Service uses the one
+// that takes writes.
 package pglock
 
 import (
@@ -73,19 +76,19 @@ const (
 	defaultMaxLocks = 1000
 )
 
-// WithTTL sets the time after which the server frees the locks of a host that is gone. A holder that
-// is cut off learns of it a tenth of the TTL earlier, at least 500 ms. The TTL is 15 seconds by
-// default, and between a second and a day.
+// WithTTL sets the time after which the server frees the locks of a host that is gone. A holder
+// that is cut off learns of it a tenth of the TTL earlier, at least 500 ms. The TTL is 15
+// seconds by default, and between a second and a day.
 func WithTTL(d time.Duration) Option { return func(s *settings) { s.ttl = d } }
 
-// WithNamespace separates the names of this Service from those of Services with another namespace in
-// the same database. It may have any bytes, and is empty by default.
+// WithNamespace separates the names of this Service from those of Services with another
+// namespace in the same database. It may have any bytes, and is empty by default.
 func WithNamespace(namespace string) Option {
 	return func(s *settings) { s.namespace = namespace }
 }
 
-// WithMaxLocks sets how many locks the Service may hold or wait for at a time. It is 1,000 by default,
-// and at most half of the server's lock table: when that is full, every session fails.
+// WithMaxLocks sets how many locks the Service may hold or wait for at a time. It is 1,000 by
+// default, and at most half of the server's lock table: when that is full, every session fails.
 func WithMaxLocks(n int) Option { return func(s *settings) { s.maxLocks = n } }
 
 func (s *settings) check() error {
@@ -126,9 +129,9 @@ type Service struct {
 
 var _ driver.Service = (*Service)(nil)
 
-// Dial connects to the server that config names and checks that it can keep locks. ctx bounds that,
-// and has no effect later. The error says what was tried and what is missing; if that is the sequence
-// or the right to use it, it has the SQL.
+// Dial connects to the server that config names and checks that it can keep locks. ctx bounds
+// that, and has no effect later. The error says what was tried and what is missing; if that is
+// the sequence or the right to use it, it has the SQL.
 //
 // Only what concerns connections is taken from config. The Service reconnects by itself when a
 // connection is lost. Close ends it.
@@ -152,7 +155,7 @@ func Dial(ctx context.Context, config *pgx.ConnConfig, opts ...Option) (*Service
 	}
 	s.server = describe(s.config)
 	s.stop, s.closing = context.WithCancelCause(context.Background())
-	if err := s.connectMain(ctx); err == nil {
+	if err = s.connectMain(ctx); err == nil {
 		err = s.connectListener(ctx)
 	}
 	if err != nil {
@@ -175,8 +178,9 @@ func (s *Service) Can() driver.Capability {
 // errClosed is the error of a Service that is closed.
 var errClosed = errors.New("the service is closed")
 
-// Acquire implements driver.Service. A wait goes on, from the end of the queue, when the connection is
-// lost and comes back. It ends with an error if the server refuses the new connection for good.
+// Acquire implements driver.Service. A wait goes on, from the end of the queue, when the
+// connection is lost and comes back. It ends with an error if the server refuses the new
+// connection for good.
 func (s *Service) Acquire(ctx context.Context, r driver.Request) (driver.Hold, error) {
 	if s == nil {
 		return nil, errors.New("pglock: nil Service")
@@ -231,9 +235,9 @@ func (s *Service) wait(ctx context.Context, r driver.Request) (*hold, error) {
 	}
 }
 
-// Close releases all holds, ends all waits and closes the connections. It waits for the server to
-// confirm for a third of the TTL. If that fails the locks are free as soon as the server notices that
-// the connections are closed, and Close returns why. Later calls return nil.
+// Close releases all holds, ends all waits and closes the connections. It waits for the server
+// to confirm for a third of the TTL. If that fails the locks are free as soon as the server
+// notices that the connections are closed, and Close returns why. Later calls return nil.
 func (s *Service) Close() (err error) {
 	if s == nil {
 		return nil

@@ -16,9 +16,9 @@ import (
 	"github.com/lockutils/lockutils/driver/boottime"
 )
 
-// A session is one connection to the server, and the locks that it holds there. Statements are sent
-// without waiting for the answers to those before, by any goroutine, and one goroutine receives the
-// answers. So it also learns at once that the server has closed the connection.
+// A session is one connection to the server, and the locks that it holds there. Statements are
+// sent without waiting for the answers to those before, by any goroutine, and one goroutine
+// receives the answers. So it also learns at once that the server has closed the connection.
 //
 // No context of a caller touches the connection: what was sent is answered, or the session ends.
 type session struct {
@@ -32,7 +32,8 @@ type session struct {
 	notified func(lock int64) // called for each notification; nil: there are none
 	ended    func()           // called once, when the session has ended
 
-	// confirmed is when the latest statement that was answered was sent. The session existed then.
+	// confirmed is when the latest statement that was answered was sent. The session existed
+	// then.
 	confirmed atomic.Int64
 
 	holds map[*hold]struct{} // guarded by the Service's mutex
@@ -59,8 +60,8 @@ type call struct {
 // which the other end reads nothing, so that sending never blocks.
 const window = 64
 
-// send sends a statement. The session calls answer with what comes back, one call at a time; answer
-// must not block. It does not call answer once it has ended.
+// send sends a statement. The session calls answer with what comes back, one call at a time;
+// answer must not block. It does not call answer once it has ended.
 func (s *session) send(statement string, answer func(int64, error), args ...int64) {
 	c := call{statement: statement, answer: answer, n: len(args)}
 	copy(c.args[:], args)
@@ -87,7 +88,7 @@ func (s *session) flush() {
 	}
 }
 
-// binary is the format of all parameters and results.
+// binaryFormat is that of all parameters and results.
 var binaryFormat = []int16{pgproto3.BinaryFormat}
 
 func (c *call) encode(f *pgproto3.Frontend) {

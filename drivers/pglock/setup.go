@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// SetupSQL makes what a database needs so that a Service can keep locks in it: the sequence that the
-// fencing tokens come from. It may be run again. Do not drop the sequence, and do not set it back:
-// tokens would shrink.
+// SetupSQL makes what a database needs so that a Service can keep locks in it: the sequence
+// that the fencing tokens come from. It may be run again. Do not drop the sequence, and do not
+// set it back: tokens would shrink.
 const SetupSQL = `create schema if not exists lockutils;
 create sequence if not exists lockutils.token as bigint minvalue 1 maxvalue 281474976710655 cache 1 no cycle;
 `
@@ -23,8 +23,8 @@ const (
 	maxToken = 1<<48 - 1 // of the sequence; the timeline is above it
 )
 
-// Setup makes what a database needs, if it is not there yet. It needs a role that may create a schema
-// in the database. Other roles get an error that has the SQL.
+// Setup makes what a database needs, if it is not there yet. It needs a role that may create a
+// schema in the database. Other roles get an error that has the SQL.
 func Setup(ctx context.Context, config *pgx.ConnConfig) error {
 	conf, err := connectable(config)
 	if err != nil {

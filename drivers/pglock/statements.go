@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A key is what the server knows of a name: the numbers of two advisory locks. They are parts of a
-// SHA-256 sum, and two names with the same number only exclude each other needlessly.
+// A key is what the server knows of a name: the numbers of two advisory locks. They are parts
+// of a SHA-256 sum, and two names with the same number only exclude each other needlessly.
 type key struct {
 	lock   int64
 	marker int64 // shared by the sessions that wait for the lock
@@ -28,12 +28,13 @@ func keyOf(namespace, name string) key {
 // The channel on which releases are told, with the lock's number.
 const channel = "lockutils"
 
-// Each statement takes numbers of a key and returns one number. CASE fixes the order of its parts.
+// Each statement takes numbers of a key and returns one number. CASE fixes the order of its
+// parts.
 //
-// No wake-up is lost: a waiter takes the marker and then tries the lock once more, and a release frees
-// the lock and then tests the marker. The one that comes second sees the other. The marker is tested
-// by trying to take it alone, for the moment of the statement. Notifications are sent by the commit,
-// which need not wait for the disk.
+// No wake-up is lost: a waiter takes the marker and then tries the lock once more, and a
+// release frees the lock and then tests the marker. The one that comes second sees the other.
+// The marker is tested by trying to take it alone, for the moment of the statement.
+// Notifications are sent by the commit, which need not wait for the disk.
 //
 // An acquisition returns a new number of the sequence, which is greater than 0, or one of these.
 const (

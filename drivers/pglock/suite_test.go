@@ -16,11 +16,12 @@ func TestSuite(t *testing.T) {
 		proxy := drivertest.NewProxy()
 		config := parse(s.URL())
 		config.DialFunc = proxy.Dial
-		service, err := Dial(t.Context(), config, WithTTL(2*time.Second), WithNamespace(t.Name()))
+		const ttl = 2 * time.Second
+		service, err := Dial(t.Context(), config, WithTTL(ttl), WithNamespace(t.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { service.Close(); proxy.Close() })
-		return drivertest.Process{Service: service, Link: proxy}
+		return drivertest.Process{Service: service, Link: proxy, TTL: ttl}
 	})
 }

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package pgtest starts PostgreSQL servers on loopback for tests and demonstrations: a primary, its
-// streaming replicas, and poolers in front of them. It kills, restarts and promotes them.
+// Package pgtest starts PostgreSQL servers on loopback for tests and demonstrations: a primary,
+// its streaming replicas, and poolers in front of them. It kills, restarts and promotes them.
 //
 // It runs the programs that are installed, as the user postgres if the process is root, since a
 // server refuses to run as root.
@@ -29,8 +29,8 @@ var ErrNotInstalled = errors.New("not installed")
 // patience is how long a server may take to start or stop.
 const patience = 60 * time.Second
 
-// A Server is a PostgreSQL server with a data directory of its own. Its methods must not be called
-// concurrently.
+// A Server is a PostgreSQL server with a data directory of its own. Its methods must not be
+// called concurrently.
 type Server struct {
 	dir  string // holds the data directory, the log and the socket
 	port int
@@ -38,8 +38,8 @@ type Server struct {
 	done chan struct{} // closed when cmd has ended
 }
 
-// Start makes a new server and starts it. The settings are those of postgresql.conf. The superuser is
-// postgres, and connections from loopback need no password.
+// Start makes a new server and starts it. The settings are those of postgresql.conf. The
+// superuser is postgres, and connections from loopback need no password.
 func Start(settings ...string) (*Server, error) {
 	dir, err := makeDir()
 	if err != nil {

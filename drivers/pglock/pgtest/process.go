@@ -41,8 +41,8 @@ func makeDir() (string, error) {
 	return dir, ownedByServer(dir)
 }
 
-// launch starts a program in the background that appends to a log. The channel is closed when it has
-// ended.
+// launch starts a program in the background that appends to a log. The channel is closed when
+// it has ended.
 func launch(cmd *exec.Cmd, log string) (*exec.Cmd, chan struct{}, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -71,8 +71,8 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// asServer has the command run as the user postgres if this process is root, and in a process group
-// of its own, so that a terminal's interrupt does not reach it.
+// asServer has the command run as the user postgres if this process is root, and in a process
+// group of its own, so that a terminal's interrupt does not reach it.
 func asServer(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if uid, gid, err := serverUser(); err == nil && os.Getuid() == 0 {
