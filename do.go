@@ -120,11 +120,14 @@ func checkHeld(ctx context.Context, path, name string, s *settings) heldCheck {
 	found := holdsNone
 	permits := s.table().Permits()
 	for c := innermost(ctx); c != nil; c = c.outer {
-		samePath := path != "" && path == c.path
+		if !c.hold.Held() {
+			continue
+		}
+		samePath := path != "" && c.path != "" && isSameFile(path, c.path)
 		sameName := !s.fileOnly && c.table == s.table() && c.key == s.key(name)
 		sameService := s.onService && c.service == s.service && c.serviceName == s.serviceName(name)
 		switch {
-		case !samePath && !sameName && !sameService || !c.hold.Held():
+		case !samePath && !sameName && !sameService:
 		case c.mode == queue.Shared && s.shared:
 			found = holdsShare
 		case samePath || sameService || c.mode == queue.Shared || s.shared:

@@ -3,6 +3,7 @@ package lockutils_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -225,6 +226,70 @@ func TestDeadlockOverAFileIsFoundWhateverTheNames(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// What counts is the file that is locked, whichever path leads there.
+func TestDeadlockOverAFileIsFoundWhateverThePath(t *testing.T) {
+	for name, lead := range waysToAFile {
+		t.Run(name, func(t *testing.T) {
+			dir := setLockPath(t)
+			mustUnlock(t, mustLock(t, "x", lockutils.External())) // makes the file
+			other := filepath.Join(t.TempDir(), "other")
+			lead(t, dir, other)
+			path := filepath.Join(other, "x")
+			file := lockutils.NewInterProcessLock(path)
+			inOther := []lockutils.Option{
+				lockutils.External(), lockutils.WithLockPath(other),
+				lockutils.WithSemaphores(lockutils.NewSemaphores(1)),
+			}
+			err := lockutils.Do(t.Context(), "x", func(ctx context.Context) error {
+				wantAcquireError(t, file.LockContext(ctx), "", path, lockutils.ErrDeadlock)
+				wantAcquireError(t, file.RLockContext(ctx), "", path, lockutils.ErrDeadlock)
+				_, err := lockutils.LockContext(ctx, "x", inOther...)
+				wantAcquireError(t, err, "x", path, lockutils.ErrDeadlock)
+				_, err = lockutils.LockContext(ctx, "x", append(inOther, lockutils.NonBlocking())...)
+				wantAcquireError(t, err, "x", path, lockutils.ErrLocked)
+				return lockutils.Do(ctx, "y", func(context.Context) error { return nil }, inOther...)
+			}, lockutils.External())
+			if err != nil {
+				t.Error(err)
+			}
+			err = lockutils.Do(t.Context(), "x", func(ctx context.Context) error {
+				if err := file.RLockContext(ctx); err != nil {
+					return err
+				}
+				return file.RUnlock()
+			}, lockutils.External(), lockutils.Shared())
+			if err != nil {
+				t.Error("sharing once more:", err)
+			}
+			if err := file.LockContext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := file.Unlock(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// waysToAFile make another directory lead to the lock file x of the first.
+var waysToAFile = map[string]func(t *testing.T, dir, other string){
+	"symbolic link": func(t *testing.T, dir, other string) {
+		if err := os.Symlink(dir, other); err != nil {
+			t.Skip(err)
+		}
+	},
+	"hard link": func(t *testing.T, dir, other string) {
+		err := os.Mkdir(other, 0o755)
+		if err == nil {
+			err = os.Link(filepath.Join(dir, "x"), filepath.Join(other, "x"))
+		}
+		if err != nil {
+			t.Skip(err)
+		}
+	},
+	"bind mount": bindMount,
 }
 
 func TestDeadlockIsFoundThroughEveryWayIn(t *testing.T) {

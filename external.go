@@ -402,6 +402,20 @@ func (s *settings) filePrefix() string {
 
 // Holding a file.
 
+// isSameFile reports whether two paths lead to the same lock file: by the same name, or through symbolic
+// links of directories, hard links or bind mounts.
+func isSameFile(a, b string) bool {
+	if a == b {
+		return true
+	}
+	infoA, err := os.Lstat(a)
+	if err != nil {
+		return false
+	}
+	infoB, err := os.Lstat(b)
+	return err == nil && os.SameFile(infoA, infoB)
+}
+
 func acquireFile(ctx context.Context, path string, s *settings) (*filelock.Hold, error) {
 	r := filelock.Request{
 		Path: path, Mode: s.mode(), Perm: s.fileMode, Delay: s.delay,
