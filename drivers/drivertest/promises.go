@@ -487,7 +487,7 @@ func lost(s *stage) error {
 	for way, disturb := range ways {
 		p := s.process(len(s.processes))
 		go func() {
-			err := s.loseBy(p, other, s.name(way), disturb)
+			err := s.loseBy(p, other, way, disturb)
 			if err != nil {
 				err = fmt.Errorf("a holder that is %s: %w", way, err)
 			}
@@ -501,8 +501,12 @@ func lost(s *stage) error {
 	return all
 }
 
-func (s *stage) loseBy(p, other Process, name string, disturb func(Link)) error {
+func (s *stage) loseBy(p, other Process, way string, disturb func(Link)) error {
+	name := s.name(way)
 	r := driver.Request{Name: name}
+	// The hold of a Service that survives a pause ends with its connection. Both ends learn at the
+	// same time that it is cut, and either may be the first to act on it.
+	bothLearn := way == "cut" && p.Can().Has(driver.SurvivesPause)
 	h, err := s.acquire(p, r)
 	if err != nil {
 		return err
@@ -526,7 +530,7 @@ func (s *stage) loseBy(p, other Process, name string, disturb func(Link)) error 
 	select {
 	case <-h.Lost():
 	default:
-		if d := h.Deadline(); d == 0 || d > boottime.Now() {
+		if d := h.Deadline(); !bothLearn && (d == 0 || d > boottime.Now()) {
 			p.Link.Mend()
 			return fmt.Errorf("the next one is granted the lock before it is lost; "+
 				"the deadline is in %v", d-boottime.Now())

@@ -4,7 +4,10 @@ go 1.26.0
 
 require github.com/jackc/pgx/v5 v5.12.0
 
-require golang.org/x/sys v0.49.0 // indirect
+require (
+	github.com/anishathalye/porcupine v1.3.1 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
 
 require (
 	github.com/jackc/pgpassfile v1.0.0 // indirect

@@ -18,7 +18,9 @@
 // Service sends a heartbeat every third of the TTL, and gives up its holds before the server
 // does.
 //
-// The server does not tell its successor who holds locks. Two holders are possible for up to a
+// When a connection breaks, the server and the holder learn of it at the same time, and the next
+// holder may be granted the lock a moment before the former one knows. Nor does a server tell its
+// successor who holds locks. Two holders are possible for up to a
 // TTL when a replica is promoted while the old primary, or the way to it, still works, and when
 // the server restarts or an administrator ends a session while the holder cannot hear of it.
 // That is why the Service is not [driver.Linearizable]. The fencing token closes the gap: it
