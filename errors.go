@@ -51,10 +51,7 @@ type AcquireError struct {
 }
 
 func (e *AcquireError) Error() string {
-	msg := "lockutils: cannot acquire " + title(e.Scope, e.Name)
-	if e.Path != "" {
-		msg += " (file " + strconv.Quote(e.Path) + ")"
-	}
+	msg := "lockutils: cannot acquire " + title(e.Scope, e.Name) + inFile(e.Path)
 	if e.Service != "" {
 		msg += " at " + e.Service
 	}
@@ -71,6 +68,14 @@ func title(scope, name string) string {
 		t += " of " + strconv.Quote(scope)
 	}
 	return t
+}
+
+// inFile names a lock file in a message, after the lock.
+func inFile(path string) string {
+	if path == "" {
+		return ""
+	}
+	return " (file " + strconv.Quote(path) + ")"
 }
 
 // Unwrap returns the reason.

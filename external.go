@@ -34,31 +34,40 @@ func ExternalLock(name string, opts ...Option) (Guard, error) {
 	return acquire(context.Background(), name, "", &s)
 }
 
-// An InterProcessLock is a lock file with a path of its own, apart from names and lock paths. It may be held by one writer
-// or by several readers, in this or in other processes. Any goroutine may release what another has taken. It must not be
-// copied after first use, and is not reentrant. The zero value has no file and cannot be locked.
+// An InterProcessLock is a lock file with a path of its own, apart from names and lock paths. One
+// writer or several readers hold it, in this and other processes. Any goroutine may release what
+// another has acquired. An InterProcessLock is not reentrant, and must not be copied after first use.
+// The zero value has no file and cannot be locked.
 //
-// The file is created when it is missing, is never written to, and stays behind.
+// The file is created if it is missing. It is never written to, and stays behind. Log messages are
+// those of [Lock], without a name.
+//
+// A lock that is forgotten while it is held stays locked until the process ends: the garbage collector
+// releases nothing. So a program that is to run once need not keep the InterProcessLock in a variable.
 type InterProcessLock struct {
 	path    string
+	label   string       // of the guards
 	options *keptOptions // nil for the zero value
 	err     error        // why it cannot be used
 
 	mu      sync.Mutex
-	writer  *filelock.Hold   // guarded by mu
-	readers []*filelock.Hold // guarded by mu
+	writer  Guard   // guarded by mu
+	readers []Guard // guarded by mu
 }
 
-// NewInterProcessLock returns the lock of the file at path, which need not exist. [Fair], [WithFcntl], [WithTimeout],
-// [WithDelay] and [WithFileMode] apply to all its holds. The other options make no sense here: those that would choose
-// another file or another kind of hold than the method called make each acquisition return an error that wraps
-// [ErrOptions].
+// NewInterProcessLock returns the lock of the file at path, which need not exist. A relative path is
+// made absolute at once. [Fair], [WithFcntl], [WithTimeout], [WithDelay], [WithFileMode] and
+// [WithLogging] apply to all its holds. External says nothing new. The other options would choose
+// another file or another kind of hold than the method called: with them each acquisition returns an
+// error that wraps [ErrOptions].
 func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
 	l := &InterProcessLock{options: keepOptions(opts)}
 	s := &l.options.alone
-	if path != "" {
-		l.path, l.err = filepath.Abs(path)
+	if path == "" {
+		return l
 	}
+	l.path, l.err = filepath.Abs(path)
+	l.label = l.path + labelSeparator
 	switch {
 	case l.err != nil:
 	case filelock.IsQueueFile(filepath.Base(path)):
@@ -80,52 +89,68 @@ func (l *InterProcessLock) Exists() bool {
 	return err == nil
 }
 
-// Lock takes the lock alone, waiting for it. An error is always an [*AcquireError].
+// Lock acquires the lock for writing and waits for it if necessary. Its error is an [*AcquireError].
 func (l *InterProcessLock) Lock() error { return l.LockContext(context.Background()) }
 
-// LockContext is Lock with a wait that ends with ctx. If ctx comes from [Do] and holds the file already, the error wraps
-// [ErrDeadlock].
+// LockContext is Lock with a wait that ends with ctx. If ctx comes from [Do] and holds the file
+// already, the error wraps [ErrDeadlock].
 func (l *InterProcessLock) LockContext(ctx context.Context) error {
+	g, err := l.LockGuard(ctx)
+	return l.keep(g, err, l.setWriter)
+}
+
+// LockGuard is LockContext with a guard. The guard releases the lock: Unlock and Locked know nothing
+// of it.
+func (l *InterProcessLock) LockGuard(ctx context.Context) (Guard, error) {
 	s := l.settings()
 	return l.acquire(ctx, &s)
 }
 
-// TryLock takes the lock alone if it is free, and reports whether it did. That it is taken is no error.
+// TryLock acquires the lock for writing if it is free, and reports whether it did. A lock that is
+// taken is not an error.
 func (l *InterProcessLock) TryLock() (bool, error) {
 	s := l.settings()
-	return l.try(&s)
+	return l.try(&s, l.setWriter)
 }
 
-// RLock takes the lock together with other readers, waiting for it. An error is always an [*AcquireError].
+// RLock acquires the lock for reading and waits for it if necessary. Its error is an
+// [*AcquireError].
 func (l *InterProcessLock) RLock() error { return l.RLockContext(context.Background()) }
 
-// RLockContext is RLock with a wait that ends with ctx.
+// RLockContext is RLock with a wait that ends with ctx, see LockContext.
 func (l *InterProcessLock) RLockContext(ctx context.Context) error {
+	g, err := l.RLockGuard(ctx)
+	return l.keep(g, err, l.addReader)
+}
+
+// RLockGuard is RLockContext with a guard. The guard releases the lock: RUnlock and RLocked know
+// nothing of it.
+func (l *InterProcessLock) RLockGuard(ctx context.Context) (Guard, error) {
 	s := l.settings()
 	s.shared = true
 	return l.acquire(ctx, &s)
 }
 
-// TryRLock takes the lock together with other readers if no writer holds it, and reports whether it did.
+// TryRLock acquires the lock for reading and reports whether it did. It does not if a writer holds
+// the lock, nor if a request of this process waits for it.
 func (l *InterProcessLock) TryRLock() (bool, error) {
 	s := l.settings()
 	s.shared = true
-	return l.try(&s)
+	return l.try(&s, l.addReader)
 }
 
-// Unlock releases what Lock has taken. It returns [ErrNotHeld] if nothing is held so.
+// Unlock releases what Lock has acquired. It returns [ErrNotHeld] if nothing is held so. Other errors
+// are those of [Guard.Unlock].
 func (l *InterProcessLock) Unlock() error {
 	l.mu.Lock()
 	held := l.writer
-	l.writer = nil
+	l.writer = Guard{}
 	l.mu.Unlock()
-	if held == nil {
-		return ErrNotHeld
-	}
 	return held.Unlock()
 }
 
-// RUnlock releases what one RLock has taken. It returns [ErrNotHeld] if nothing is held so.
+// RUnlock releases what one RLock has acquired. It returns [ErrNotHeld] if nothing is held so. Other
+// errors are those of [Guard.Unlock].
 func (l *InterProcessLock) RUnlock() error {
 	l.mu.Lock()
 	n := len(l.readers) - 1
@@ -134,13 +159,61 @@ func (l *InterProcessLock) RUnlock() error {
 		return ErrNotHeld
 	}
 	held := l.readers[n]
-	l.readers[n] = nil
+	l.readers[n] = Guard{}
 	l.readers = l.readers[:n]
 	l.mu.Unlock()
 	return held.Unlock()
 }
 
-// settings returns the settings of an acquisition alone.
+// Locked reports whether this object holds the lock for writing now: whether Unlock would release it.
+func (l *InterProcessLock) Locked() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.writer != Guard{}
+}
+
+// RLocked reports whether this object holds the lock for reading now: whether RUnlock would release
+// it.
+func (l *InterProcessLock) RLocked() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.readers) > 0
+}
+
+// Holders returns the processes that hold the file now, as [Holders] does.
+func (l *InterProcessLock) Holders() ([]Holder, error) {
+	err := l.unusable()
+	var found []Holder
+	if err == nil {
+		found, err = holdersOf(l.path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lockutils: cannot tell the holders of lock file %q: %w", l.path, err)
+	}
+	return found, nil
+}
+
+// Remove removes the file, as [RemoveExternalLockFile] does. The lock remains usable.
+func (l *InterProcessLock) Remove() error {
+	err := l.unusable()
+	if err == nil {
+		err = filelock.Remove(l.path)
+	}
+	if err != nil {
+		return fmt.Errorf("lockutils: cannot remove lock file %q: %w", l.path, err)
+	}
+	return nil
+}
+
+// unusable returns why no call can do anything, or nil.
+func (l *InterProcessLock) unusable() error {
+	if l.err == nil && l.path == "" {
+		return fmt.Errorf("%w: empty path", ErrName)
+	}
+	return l.err
+}
+
+// settings returns the settings of a writer.
 func (l *InterProcessLock) settings() settings {
 	if l.options == nil {
 		return settings{}
@@ -148,51 +221,43 @@ func (l *InterProcessLock) settings() settings {
 	return l.options.settings().forPath()
 }
 
-func (l *InterProcessLock) acquire(ctx context.Context, s *settings) error {
-	err := l.err
-	switch {
-	case err != nil:
-	case l.path == "":
-		err = fmt.Errorf("%w: empty path", ErrName)
-	default:
+func (l *InterProcessLock) acquire(ctx context.Context, s *settings) (Guard, error) {
+	err := l.unusable()
+	if err == nil {
 		err = s.check()
 	}
 	if err == nil {
 		err = usable(ctx)
 	}
 	if err != nil {
-		return &AcquireError{Path: l.path, Err: err}
+		return Guard{}, &AcquireError{Path: l.path, Err: err}
 	}
-	switch checkHeld(ctx, l.path, "", s) {
-	case wouldDeadlock:
-		if s.waits() {
-			return &AcquireError{Path: l.path, Err: ErrDeadlock}
-		}
-	case holdsShare:
-		s.reentrantShare = true
-	}
-	held, err := acquireTimed(ctx, "", l.path, s)
-	if err != nil {
-		return &AcquireError{Path: l.path, Err: err}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s.shared {
-		l.readers = append(l.readers, held.file)
-	} else {
-		l.writer = held.file
-	}
-	return nil
+	return acquireChecked(ctx, "", "", l.path, l.label, s)
 }
 
-func (l *InterProcessLock) try(s *settings) (bool, error) {
+// try acquires the lock at once or not at all, and keeps its guard.
+func (l *InterProcessLock) try(s *settings, keep func(Guard)) (bool, error) {
 	s.nonBlocking, s.timed, s.timeout = true, false, 0
-	err := l.acquire(context.Background(), s)
+	g, err := l.acquire(context.Background(), s)
 	if errors.Is(err, ErrLocked) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, l.keep(g, err, keep)
 }
+
+// keep keeps the guard of a successful acquisition for the method that releases it.
+func (l *InterProcessLock) keep(g Guard, err error, keep func(Guard)) error {
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		keep(g)
+	}
+	return err
+}
+
+func (l *InterProcessLock) setWriter(g Guard) { l.writer = g }
+
+func (l *InterProcessLock) addReader(g Guard) { l.readers = append(l.readers, g) }
 
 // RemoveExternalLockFile removes the lock file of a name, so that a lock path does not fill up with the files of locks
 // that are not used any more. It is safe at any time: a file that anybody holds stays, with an error that wraps
@@ -212,15 +277,14 @@ func removeExternalLockFile(name string, s *settings) error {
 		err = s.check()
 	}
 	if err == nil {
-		if err = filelock.Remove(path); errors.Is(err, filelock.ErrLocked) {
-			err = ErrLocked
-		}
+		err = filelock.Remove(path)
 		s.warnNotRemoved(path, err)
 	}
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("lockutils: cannot remove the file of lock %q (file %q): %w", name, path, err)
+	return fmt.Errorf("lockutils: cannot remove the file of %s%s: %w",
+		title(s.prefixScope(), name), inFile(path), err)
 }
 
 // RemoveExternalLockFiles removes the files in the lock path that nobody holds and nobody has used for olderThan, and
@@ -296,12 +360,22 @@ func Holders(name string, opts ...Option) ([]Holder, error) {
 	if err == nil {
 		err = s.check()
 	}
-	var found []filelock.Holder
+	var found []Holder
 	if err == nil {
-		found, err = filelock.Holders(path)
+		found, err = holdersOf(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("lockutils: cannot tell the holders of lock %q (file %q): %w", name, path, err)
+		return nil, fmt.Errorf("lockutils: cannot tell the holders of %s%s: %w",
+			title(s.prefixScope(), name), inFile(path), err)
+	}
+	return found, nil
+}
+
+// holdersOf returns the processes that hold the file at path now.
+func holdersOf(path string) ([]Holder, error) {
+	found, err := filelock.Holders(path)
+	if err != nil {
+		return nil, err
 	}
 	holders := make([]Holder, len(found))
 	for i, h := range found {
@@ -437,8 +511,6 @@ func acquireFile(ctx context.Context, path string, s *settings) (*filelock.Hold,
 // fileError puts the engine's errors in the terms of this package.
 func fileError(ctx context.Context, err error) error {
 	switch {
-	case errors.Is(err, filelock.ErrLocked):
-		return ErrLocked
 	case errors.Is(err, errors.ErrUnsupported):
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -645,6 +646,143 @@ func TestInterProcessLockRefusesTheQueueOfAnother(t *testing.T) {
 	wantAcquireError(t, l.Lock(), "", path, lockutils.ErrName)
 	if l.Exists() {
 		t.Error("a file has been made")
+	}
+}
+
+func TestInterProcessLockKnowsWhatItHolds(t *testing.T) {
+	path := filepath.Join(lockDir(t), "x")
+	l, other := lockutils.NewInterProcessLock(path), lockutils.NewInterProcessLock(path)
+	want := func(locked, rlocked bool) {
+		t.Helper()
+		if l.Locked() != locked || l.RLocked() != rlocked {
+			t.Errorf("Locked %v, RLocked %v, want %v, %v", l.Locked(), l.RLocked(), locked, rlocked)
+		}
+		if other.Locked() || other.RLocked() {
+			t.Error("another object of the file claims the hold")
+		}
+	}
+	want(false, false)
+	if err := l.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	want(true, false)
+	mustUnlock(t, l)
+	want(false, false)
+	for range 2 {
+		if got, err := l.TryRLock(); !got || err != nil {
+			t.Fatal(got, err)
+		}
+	}
+	want(false, true)
+	if err := l.RUnlock(); err != nil {
+		t.Fatal(err)
+	}
+	want(false, true)
+	if err := l.RUnlock(); err != nil {
+		t.Fatal(err)
+	}
+	want(false, false)
+}
+
+func TestInterProcessLockGuards(t *testing.T) {
+	dir := lockDir(t)
+	path := filepath.Join(dir, "x")
+	l := lockutils.NewInterProcessLock(path)
+	g, err := l.LockGuard(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Path() != path || g.Name() != "" || l.Locked() {
+		t.Errorf("path %q, name %q, Locked %v", g.Path(), g.Name(), l.Locked())
+	}
+	wantError(t, l.Unlock(), lockutils.ErrNotHeld)
+	if got, err := l.TryRLock(); got || err != nil {
+		t.Errorf("TryRLock beside a guard: %v, %v", got, err)
+	}
+	mustUnlock(t, g)
+	wantError(t, g.Unlock(), lockutils.ErrNotHeld)
+	var shares [2]lockutils.Guard
+	for i := range shares {
+		if shares[i], err = l.RLockGuard(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := l.TryLock(); got || err != nil {
+		t.Errorf("TryLock beside readers: %v, %v", got, err)
+	}
+	for _, g := range shares {
+		mustUnlock(t, g)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = l.LockGuard(ended)
+	wantAcquireError(t, err, "", path, context.Canceled)
+}
+
+func TestInterProcessLockIsRemovedWhenNobodyHoldsIt(t *testing.T) {
+	path := filepath.Join(lockDir(t), "x")
+	l := lockutils.NewInterProcessLock(path)
+	if err := l.Remove(); err != nil {
+		t.Error("a missing file:", err)
+	}
+	if err := l.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	err := l.Remove()
+	wantError(t, err, lockutils.ErrLocked)
+	if !strings.HasPrefix(err.Error(), "lockutils: ") || !strings.Contains(err.Error(), path) {
+		t.Errorf("message %q", err)
+	}
+	mustUnlock(t, l)
+	if err := l.Remove(); err != nil || l.Exists() {
+		t.Errorf("error %v, exists %v", err, l.Exists())
+	}
+	if err := l.Lock(); err != nil {
+		t.Fatal("after Remove:", err)
+	}
+	mustUnlock(t, l)
+
+	wantError(t, new(lockutils.InterProcessLock).Remove(), lockutils.ErrName)
+	wantError(t, lockutils.NewInterProcessLock("").Remove(), lockutils.ErrName)
+	wantError(t, lockutils.NewInterProcessLock(path, lockutils.Shared()).Remove(), lockutils.ErrOptions)
+}
+
+func TestInterProcessLockTellsItsHolders(t *testing.T) {
+	path := filepath.Join(lockDir(t), "x")
+	l := lockutils.NewInterProcessLock(path)
+	if err := l.RLock(); err != nil {
+		t.Fatal(err)
+	}
+	holders, err := l.Holders()
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+	case err != nil:
+		t.Error(err)
+	case len(holders) != 1 || holders[0].PID != os.Getpid() || holders[0].Mode != lockutils.ModeReader:
+		t.Errorf("holders %+v, want this process as a reader", holders)
+	}
+	if err := l.RUnlock(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = new(lockutils.InterProcessLock).Holders()
+	wantError(t, err, lockutils.ErrName)
+}
+
+func TestInterProcessLockLogsAsLockDoes(t *testing.T) {
+	path := filepath.Join(lockDir(t), "x")
+	r := record(t, slog.LevelDebug)
+	l, silent := lockutils.NewInterProcessLock(path), lockutils.NewInterProcessLock(path, lockutils.WithLogging(false))
+	if err := l.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := silent.TryLock(); got || err != nil {
+		t.Error(got, err)
+	}
+	mustUnlock(t, l)
+	for _, m := range r.want(t, "Acquiring lock: path", "Acquired lock: path waited", "Released lock: held path") {
+		if got := m.attrs["path"].String(); got != path {
+			t.Errorf("path %q", got)
+		}
 	}
 }
 

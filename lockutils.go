@@ -26,6 +26,7 @@ package lockutils
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -156,10 +157,15 @@ func (g Guard) unlockSlow() error {
 	if !g.hold.Release() {
 		return ErrNotHeld
 	}
-	if x != nil {
-		return x.release()
+	if x == nil {
+		return nil
 	}
-	return nil
+	err := x.release()
+	if err == nil || errors.Is(err, ErrLost) {
+		return err
+	}
+	path, name := g.parts()
+	return fmt.Errorf("lockutils: cannot confirm the release of %s%s: %w", title("", name), inFile(path), err)
 }
 
 // Name returns the lock's name, as it was asked for.
@@ -233,6 +239,12 @@ func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 			return Guard{}, s.refused(name, err)
 		}
 	}
+	return acquireChecked(ctx, name, by, path, label, s)
+}
+
+// acquireChecked is acquire for settings and a context that can be used. The label is that of the
+// guard.
+func acquireChecked(ctx context.Context, name, by, path, label string, s *settings) (Guard, error) {
 	switch checkHeld(ctx, path, name, s) {
 	case wouldDeadlock:
 		if s.waits() {
@@ -342,12 +354,14 @@ func (s *settings) table() *queue.Table {
 
 // key returns what a lock is known by in its container; the two spellings of a prefix are made one.
 func (s *settings) key(name string) queue.Key {
-	return queue.Key{Scope: strings.TrimSuffix(s.prefix, "-"), Name: name}
+	return queue.Key{Scope: s.prefixScope(), Name: name}
 }
+
+func (s *settings) prefixScope() string { return strings.TrimSuffix(s.prefix, "-") }
 
 // scope returns what tells the lock from those of the same name in errors and log messages.
 func (s *settings) scope() string {
-	prefix := s.key("").Scope
+	prefix := s.prefixScope()
 	switch {
 	case s.semaphores == nil || s.fileOnly:
 		return prefix

@@ -72,7 +72,9 @@ func (l *acquireLog) lap() time.Duration {
 
 func (l *acquireLog) write(msg string, more ...slog.Attr) {
 	attrs := make([]slog.Attr, 0, 7)
-	attrs = append(attrs, slog.String("lock", l.lock))
+	if l.lock != "" || l.path == "" {
+		attrs = append(attrs, slog.String("lock", l.lock))
+	}
 	if l.scope != "" {
 		attrs = append(attrs, slog.String("scope", l.scope))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -494,6 +495,8 @@ func TestAReleaseGoesOnUntilItIsConfirmed(t *testing.T) {
 		err := g.Unlock()
 		if err == nil || errors.Is(err, lockutils.ErrLost) || errors.Is(err, lockutils.ErrNotHeld) {
 			t.Errorf("Unlock without an answer: %v", err)
+		} else if !strings.HasPrefix(err.Error(), `lockutils: cannot confirm the release of lock "x": `) {
+			t.Errorf("message %q", err)
 		}
 		if waited := time.Since(began); waited > 5*time.Second {
 			t.Errorf("Unlock has waited for %v", waited)

@@ -13,10 +13,10 @@ package filelock
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"time"
 
+	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
@@ -31,7 +31,7 @@ const (
 )
 
 // ErrLocked says that the lock is held elsewhere, or its file in use.
-var ErrLocked = errors.New("held elsewhere")
+var ErrLocked = driver.ErrLocked
 
 // Request says which file to lock, and how.
 type Request struct {
