@@ -42,7 +42,7 @@ import (
 func Lock(name string, opts ...Option) (Guard, error) {
 	ctx := context.Background()
 	if len(opts) == 0 && defaultSettings.Load() == nil && !handler().Enabled(ctx, slog.LevelDebug) {
-		if h, ok := internalLocks.AcquireAtOnce(name); ok {
+		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -54,7 +54,7 @@ func Lock(name string, opts ...Option) (Guard, error) {
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
 	if len(opts) == 0 && defaultSettings.Load() == nil && ctx != nil && ctx.Err() == nil &&
 		!handler().Enabled(ctx, slog.LevelDebug) {
-		if h, ok := internalLocks.AcquireAtOnce(name); ok {
+		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -100,13 +100,13 @@ func InternalFairLock(name string, opts ...Option) (Guard, error) {
 // goroutine. The zero Guard holds nothing.
 type Guard struct {
 	label string     // the lock's name; with a guardState: path, labelSeparator, name
-	hold  queue.Hold // of the internal lock, or a guardState's ticket
+	hold  queue.Hold // of the internal lock, or a guardState's record
 }
 
 // A guardState is what a guard needs for a lock with a file, or with log messages, until it is
 // unlocked. It is not part of the guard, which must stay small enough to be returned in registers.
 type guardState struct {
-	ticket queue.Ticket
+	record queue.Record
 	layers
 	log *acquireLog // nil unless the release is to be logged
 }
@@ -119,7 +119,7 @@ type layers struct {
 	service  *servicelock.Hold // nil if there is none
 }
 
-// guardStates is a pool: the tickets tell which guards they belong to. States with a service are not
+// guardStates is a pool: the records tell which guards they belong to. States with a service are not
 // pooled, since their guards can be asked about the hold after its end.
 var guardStates = sync.Pool{New: func() any { return new(guardState) }}
 
@@ -131,7 +131,7 @@ func newGuardState(held layers, log *acquireLog) queue.Hold {
 		x = guardStates.Get().(*guardState)
 	}
 	x.layers, x.log = held, log
-	return x.ticket.Issue(x)
+	return x.record.Issue(x)
 }
 
 // Unlock releases the lock. A second Unlock, on whatever copy, returns [ErrNotHeld] and disturbs
@@ -145,7 +145,7 @@ func newGuardState(held layers, log *acquireLog) queue.Hold {
 // An error of the file system means that the lock file could not be closed properly; the lock is
 // released all the same.
 func (g Guard) Unlock() error {
-	if g.hold.ReleaseAtOnce() {
+	if g.hold.ReleaseFast() {
 		return nil // nearly always
 	}
 	return g.unlockSlow()
@@ -196,7 +196,7 @@ func (g Guard) state() *guardState {
 	return x
 }
 
-// release releases in the opposite order of acquisition. It is called once for each hold of the ticket.
+// release releases in the opposite order of acquisition. It is called once for each hold of the record.
 func (x *guardState) release() (err error) {
 	held, log := x.layers, x.log
 	if held.service == nil {
@@ -343,7 +343,7 @@ func acquireIn(ctx context.Context, t *queue.Table, key queue.Key, s *settings) 
 }
 
 // internalLocks is the container of all locks that are given no other.
-var internalLocks = queue.NewTable(1024, 1)
+var internalLocks = queue.Default
 
 func (s *settings) table() *queue.Table {
 	if s.semaphores != nil {

@@ -142,7 +142,7 @@ type ReaderWriterLocks struct {
 // Get returns the lock of that name. It costs nothing: the handle keeps nothing alive, and handles of equal names of one
 // container are equal.
 func (c *ReaderWriterLocks) Get(name string) NamedReaderWriterLock {
-	return NamedReaderWriterLock{c, name}
+	return NamedReaderWriterLock{c, name, queue.Key{Name: name}.Hash()}
 }
 
 // Len returns how many names are in use now: held or waited for.
@@ -157,6 +157,7 @@ func (c *ReaderWriterLocks) scope() string { return cmp.Or(c.Name, "reader-write
 type NamedReaderWriterLock struct {
 	owner *ReaderWriterLocks
 	name  string
+	hash  queue.Hash // of the name
 }
 
 // Lock takes the lock as a writer.
@@ -165,18 +166,18 @@ func (l NamedReaderWriterLock) Lock() { mustAcquire(l.LockContext(context.Backgr
 // LockContext takes the lock as a writer, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
 // is an error that wraps [ErrOptions].
 func (l NamedReaderWriterLock) LockContext(ctx context.Context) error {
-	return l.failed(acquireNamed(ctx, l.owner.locks(), l.name, queue.Exclusive, queue.Fair))
+	return l.failed(acquireNamed(ctx, l.owner.locks(), l.key(), l.hash, queue.Exclusive, queue.Fair))
 }
 
 // TryLock takes the lock as a writer if it is free, and reports whether it did.
 func (l NamedReaderWriterLock) TryLock() bool {
-	return tryAcquireNamed(l.owner.locks(), l.name, queue.Exclusive, queue.Fair)
+	return l.owner.locks().TryAcquireNamed(l.key(), l.hash, queue.Exclusive, queue.Fair)
 }
 
 // Unlock releases a writer's hold. It panics if there is none.
 func (l NamedReaderWriterLock) Unlock() {
-	if !releaseNamed(l.owner.locks(), l.name, queue.Exclusive) {
-		panic(fmt.Sprintf("lockutils: Unlock of %s, which no writer holds", title(l.owner.scope(), l.name)))
+	if !l.owner.locks().Release(l.key(), l.hash, queue.Exclusive) {
+		panic(fmt.Sprintf("lockutils: Unlock of %s, which no writer holds", title(l.owner.scope(), l.Name())))
 	}
 }
 
@@ -186,18 +187,18 @@ func (l NamedReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Back
 // RLockContext takes the lock as a reader, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
 // is an error that wraps [ErrOptions].
 func (l NamedReaderWriterLock) RLockContext(ctx context.Context) error {
-	return l.failed(acquireNamed(ctx, l.owner.locks(), l.name, queue.Shared, queue.Fair))
+	return l.failed(acquireNamed(ctx, l.owner.locks(), l.key(), l.hash, queue.Shared, queue.Fair))
 }
 
 // TryRLock takes the lock as a reader if neither a writer holds it nor anybody waits for it, and reports whether it did.
 func (l NamedReaderWriterLock) TryRLock() bool {
-	return tryAcquireNamed(l.owner.locks(), l.name, queue.Shared, queue.Fair)
+	return l.owner.locks().TryAcquireNamed(l.key(), l.hash, queue.Shared, queue.Fair)
 }
 
 // RUnlock releases one reader's hold. It panics if there is none.
 func (l NamedReaderWriterLock) RUnlock() {
-	if !releaseNamed(l.owner.locks(), l.name, queue.Shared) {
-		panic(fmt.Sprintf("lockutils: RUnlock of %s, which no reader holds", title(l.owner.scope(), l.name)))
+	if !l.owner.locks().Release(l.key(), l.hash, queue.Shared) {
+		panic(fmt.Sprintf("lockutils: RUnlock of %s, which no reader holds", title(l.owner.scope(), l.Name())))
 	}
 }
 
@@ -207,12 +208,14 @@ func (l NamedReaderWriterLock) RLocker() sync.Locker { return namedReadLocker(l)
 // Name returns the lock's name.
 func (l NamedReaderWriterLock) Name() string { return l.name }
 
+func (l NamedReaderWriterLock) key() queue.Key { return queue.Key{Name: l.name} }
+
 // failed returns the error of a call, whose reason is err.
 func (l NamedReaderWriterLock) failed(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &AcquireError{Scope: l.owner.scope(), Name: l.name, Err: err}
+	return &AcquireError{Scope: l.owner.scope(), Name: l.Name(), Err: err}
 }
 
 type namedReadLocker NamedReaderWriterLock

@@ -32,7 +32,9 @@ func NewSemaphores(permits int64) *Semaphores {
 
 // Get returns the semaphore of that name. It costs nothing: the handle keeps nothing alive, and handles of equal names of
 // one container are equal.
-func (s *Semaphores) Get(name string) Semaphore { return Semaphore{s, name} }
+func (s *Semaphores) Get(name string) Semaphore {
+	return Semaphore{s, name, queue.Key{Name: name}.Hash()}
+}
 
 // Len returns how many names are in use now: held or waited for.
 func (s *Semaphores) Len() int { return s.table.len() }
@@ -46,30 +48,33 @@ func (s *Semaphores) scope() string { return cmp.Or(s.Name, "semaphores") }
 type Semaphore struct {
 	owner *Semaphores
 	name  string
+	hash  queue.Hash // of the name
 }
 
 // Acquire takes a permit, waiting for one if it must. If ctx ends first it returns an [*AcquireError]. A nil ctx is an
 // error that wraps [ErrOptions]. If ctx comes from [Do] and holds all the permits itself, the error wraps
 // [ErrDeadlock].
 func (s Semaphore) Acquire(ctx context.Context) error {
-	if checkHeld(ctx, "", s.name, &settings{semaphores: s.owner}) == wouldDeadlock {
+	if checkHeld(ctx, "", s.Name(), &settings{semaphores: s.owner}) == wouldDeadlock {
 		return s.failed(ErrDeadlock)
 	}
-	return s.failed(acquireNamed(ctx, s.owner.locks(), s.name, queue.Exclusive, queue.Barging))
+	return s.failed(acquireNamed(ctx, s.owner.locks(), s.key(), s.hash, queue.Exclusive, queue.Barging))
 }
 
 // TryAcquire takes a permit if one is free, and reports whether it did.
 func (s Semaphore) TryAcquire() bool {
-	return tryAcquireNamed(s.owner.locks(), s.name, queue.Exclusive, queue.Barging)
+	return s.owner.locks().TryAcquireNamed(s.key(), s.hash, queue.Exclusive, queue.Barging)
 }
 
 // Release gives a permit back that Acquire or TryAcquire has taken. It panics if there is none. What [Lock] has taken
 // is for its guard to release.
 func (s Semaphore) Release() {
-	if !releaseNamed(s.owner.locks(), s.name, queue.Exclusive) {
-		panic(fmt.Sprintf("lockutils: Release of %s, which nobody holds", title(s.owner.scope(), s.name)))
+	if !s.owner.locks().Release(s.key(), s.hash, queue.Exclusive) {
+		panic(fmt.Sprintf("lockutils: Release of %s, which nobody holds", title(s.owner.scope(), s.Name())))
 	}
 }
+
+func (s Semaphore) key() queue.Key { return queue.Key{Name: s.name} }
 
 // Name returns the semaphore's name.
 func (s Semaphore) Name() string { return s.name }
@@ -79,7 +84,7 @@ func (s Semaphore) failed(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &AcquireError{Scope: s.owner.scope(), Name: s.name, Err: err}
+	return &AcquireError{Scope: s.owner.scope(), Name: s.Name(), Err: err}
 }
 
 // A container is a table of named locks that is made when it is first needed.
@@ -104,28 +109,13 @@ func (c *container) len() int {
 	return 0
 }
 
-// The three steps of a handle, which knows its lock by name alone.
-
-func acquireNamed(ctx context.Context, t *queue.Table, name string, m queue.Mode, o queue.Order) error {
+// acquireNamed acquires the lock of a handle, which releases it by name.
+func acquireNamed(ctx context.Context, t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o queue.Order) error {
 	if err := usable(ctx); err != nil {
 		return err
 	}
-	h, err := t.Acquire(ctx, queue.Key{Name: name}, m, o)
-	if err != nil {
+	if t.AcquireNamed(ctx, k, h, m, o) != nil {
 		return ended(ctx)
 	}
-	h.Forget()
 	return nil
-}
-
-func tryAcquireNamed(t *queue.Table, name string, m queue.Mode, o queue.Order) bool {
-	h, ok := t.TryAcquire(queue.Key{Name: name}, m, o)
-	if ok {
-		h.Forget()
-	}
-	return ok
-}
-
-func releaseNamed(t *queue.Table, name string, m queue.Mode) bool {
-	return t.Release(queue.Key{Name: name}, m)
 }

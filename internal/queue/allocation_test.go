@@ -28,9 +28,8 @@ func TestNothingIsAllocated(t *testing.T) {
 			if n := testing.AllocsPerRun(1000, func() {
 				h, _ := c.table.Acquire(background, k, c.mode, o)
 				h.Release()
-				h, _ = c.table.TryAcquire(k, c.mode, o)
-				h.Forget()
-				c.table.Release(k, c.mode)
+				c.table.TryAcquireNamed(k, k.Hash(), c.mode, o)
+				c.table.Release(k, k.Hash(), c.mode)
 			}); n != 0 {
 				t.Errorf("%s: %v allocations", c.name, n)
 			}

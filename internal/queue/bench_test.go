@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"hash/maphash"
 	"runtime"
 	"slices"
 	"strconv"
@@ -56,9 +57,8 @@ func BenchmarkHot(b *testing.B) {
 	b.Run("by name", func(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		for b.Loop() {
-			h, _ := t.Acquire(background, k, Exclusive, Barging)
-			h.Forget()
-			t.Release(k, Exclusive)
+			_ = t.AcquireNamed(background, k, k.Hash(), Exclusive, Barging)
+			t.Release(k, k.Hash(), Exclusive)
 		}
 	})
 	b.Run("shared", func(b *testing.B) {
@@ -73,6 +73,20 @@ func BenchmarkHot(b *testing.B) {
 		for b.Loop() {
 			mu.Lock()
 			mu.Unlock() //lint:ignore SA2001 it is the locking that is measured
+		}
+	})
+}
+
+func BenchmarkHash(b *testing.B) {
+	b.Run("wyhash", func(b *testing.B) {
+		for b.Loop() {
+			_ = Key{Name: hotName}.Hash()
+		}
+	})
+	b.Run("maphash", func(b *testing.B) {
+		seed := maphash.MakeSeed()
+		for b.Loop() {
+			_ = maphash.String(seed, hotName)
 		}
 	})
 }
@@ -144,9 +158,8 @@ func BenchmarkReaders(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				h, _ := t.Acquire(background, k, Shared, Barging)
-				h.Forget()
-				t.Release(k, Shared)
+				_ = t.AcquireNamed(background, k, k.Hash(), Shared, Barging)
+				t.Release(k, k.Hash(), Shared)
 			}
 		})
 	})

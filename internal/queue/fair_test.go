@@ -95,10 +95,10 @@ func TestNobodyPassesAFairRequestThatAReaderInVainLetsIn(t *testing.T) {
 		mustAcquire(t, &l, Exclusive)
 		served := make(chan string, 1)
 		queueUp(&l, served, "fair", Exclusive, Fair)
-		l.add(oneReader)
+		l.add(oneHolder)
 		l.Release(Exclusive)
 		expectServed(t, served)
-		moment := l.add(minusReader)
+		moment := l.add(minusHolder)
 		if _, ok := l.TryAcquire(Exclusive, Barging); ok {
 			t.Error("a waiting request was passed")
 		}

@@ -52,6 +52,7 @@ type model struct {
 type request struct {
 	mode   Mode
 	order  Order
+	named  bool // released by name
 	cancel context.CancelFunc
 
 	// Written in the bubble, and read when it has come to rest.
@@ -63,7 +64,7 @@ type request struct {
 func newRehearsal(t *testing.T, a, b byte) *rehearsal {
 	permits := 1 + int(a%4/3)*2
 	r := &rehearsal{T: t, table: collisions(1+int(a/4%3), int(b%3), int64(permits))}
-	for _, k := range []Key{{"", "a"}, {"a", ""}, {"", "b"}, {"", longName}} {
+	for _, k := range []Key{Key{"", "a"}, Key{"a", ""}, Key{"", "b"}, Key{"", longName}} {
 		r.model = append(r.model, &model{key: k, permits: permits})
 	}
 	return r
@@ -76,9 +77,9 @@ func (r *rehearsal) play(script []byte) {
 		which /= len(r.model)
 		switch what % 8 {
 		case 0, 1:
-			r.acquire(m, Mode(what/8%2), Order(what/16%3))
+			r.acquire(m, Mode(what/8%2), Order(what/16%3), which%2 == 1)
 		case 2:
-			r.tryAcquire(m, Mode(what/8%2), Order(what/16%3))
+			r.tryAcquire(m, Mode(what/8%2), Order(what/16%3), which%2 == 1)
 		case 3, 4:
 			if len(m.holders) > 0 {
 				r.release(m, which%len(m.holders))
@@ -93,7 +94,7 @@ func (r *rehearsal) play(script []byte) {
 			}
 		case 7:
 			mode := Mode(what / 8 % 2)
-			if !m.heldAs(mode) && r.table.Release(m.key, mode) {
+			if !m.heldAs(mode) && r.table.Release(m.key, m.key.Hash(), mode) {
 				r.Error("a key was released that nobody holds")
 			}
 		}
@@ -117,24 +118,32 @@ func (r *rehearsal) end() {
 	}
 }
 
-func (r *rehearsal) acquire(m *model, mode Mode, o Order) {
+func (r *rehearsal) acquire(m *model, mode Mode, o Order, named bool) {
 	ctx, cancel := context.WithCancel(background)
-	q := &request{mode: mode, order: o, cancel: cancel}
+	q := &request{mode: mode, order: o, named: named, cancel: cancel}
 	if m.admits(q) {
 		m.holders = append(m.holders, q)
 	} else {
 		m.waiters = append(m.waiters, q)
 	}
 	go func() {
-		q.hold, q.err = r.table.Acquire(ctx, m.key, mode, o)
+		if named {
+			q.err = r.table.AcquireNamed(ctx, m.key, m.key.Hash(), mode, o)
+		} else {
+			q.hold, q.err = r.table.Acquire(ctx, m.key, mode, o)
+		}
 		q.done = true
 	}()
 }
 
-func (r *rehearsal) tryAcquire(m *model, mode Mode, o Order) {
-	q := &request{mode: mode, order: o, cancel: func() {}, done: true}
+func (r *rehearsal) tryAcquire(m *model, mode Mode, o Order, named bool) {
+	q := &request{mode: mode, order: o, named: named, cancel: func() {}, done: true}
 	var ok bool
-	q.hold, ok = r.table.TryAcquire(m.key, mode, o)
+	if named {
+		ok = r.table.TryAcquireNamed(m.key, m.key.Hash(), mode, o)
+	} else {
+		q.hold, ok = r.table.TryAcquire(m.key, mode, o)
+	}
 	if want := m.admits(q); ok != want {
 		r.Errorf("TryAcquire returned %t", ok)
 	} else if ok {
@@ -146,9 +155,8 @@ func (r *rehearsal) release(m *model, i int) {
 	q := m.holders[i]
 	q.cancel()
 	m.holders = slices.Delete(m.holders, i, i+1)
-	if i%2 == 1 {
-		q.hold.Forget()
-		if !r.table.Release(m.key, q.mode) {
+	if q.named {
+		if !r.table.Release(m.key, m.key.Hash(), q.mode) {
 			r.Error("a hold could not be released by name")
 		}
 	} else if !q.hold.Release() {
@@ -175,18 +183,18 @@ func (r *rehearsal) compare() {
 			used++
 		}
 		for _, q := range m.holders {
-			if !q.done || q.err != nil || !q.hold.Held() {
-				r.Errorf("%q: a request that should be a holder is not", m.key)
+			if !q.done || q.err != nil || !q.named && !q.hold.Held() {
+				r.Errorf("%v: a request that should be a holder is not", m.key)
 			}
 		}
 		for _, q := range m.waiters {
 			if q.done {
-				r.Errorf("%q: a request that should wait does not", m.key)
+				r.Errorf("%v: a request that should wait does not", m.key)
 			}
 		}
 		for _, q := range m.departed {
 			if !q.done || q.err == nil {
-				r.Errorf("%q: a request that was cancelled has not ended", m.key)
+				r.Errorf("%v: a request that was cancelled has not ended", m.key)
 			}
 		}
 	}

@@ -5,15 +5,15 @@ import (
 	"testing"
 )
 
-func TestTicketHoldsNothingButItself(t *testing.T) {
+func TestRecordHoldsNothingButItself(t *testing.T) {
 	type attached struct {
-		ticket Ticket
+		record Record
 		text   string
 	}
 	x := &attached{text: "attached"}
 	var stale []Hold
 	for range 3 {
-		h := x.ticket.Issue(x)
+		h := x.record.Issue(x)
 		if !h.Held() || h.Attachment() != x {
 			t.Errorf("a new hold is held: %t, with %v", h.Held(), h.Attachment())
 		}
@@ -42,22 +42,22 @@ func TestTicketHoldsNothingButItself(t *testing.T) {
 	}
 }
 
-func TestAcquireAtOnceTakesWhatIsFree(t *testing.T) {
+func TestAcquireFastTakesWhatIsFree(t *testing.T) {
 	table := NewTable(1, 1)
 	if table.Permits() != 1 {
 		t.Errorf("%d permits", table.Permits())
 	}
 	for _, name := range []string{"one", "one", "other", "one"} {
-		if h, ok := table.AcquireAtOnce(name); !ok || !h.ReleaseAtOnce() || h.ReleaseAtOnce() {
+		if h, ok := table.AcquireFast(Key{"", name}, Barging); !ok || !h.ReleaseFast() || h.ReleaseFast() {
 			t.Errorf("%q: had %v, or not released once", name, ok)
 		}
 	}
-	h, ok := table.AcquireAtOnce("name")
+	h, ok := table.AcquireFast(Key{"", "name"}, Barging)
 	if !ok {
 		t.Fatal("a free lock could not be had")
 	}
 	for _, other := range []string{"name", "other", longName} {
-		if _, ok := table.AcquireAtOnce(other); ok {
+		if _, ok := table.AcquireFast(Key{"", other}, Barging); ok {
 			t.Errorf("%q was had although that takes more than one step", other)
 		}
 	}
@@ -66,16 +66,16 @@ func TestAcquireAtOnceTakesWhatIsFree(t *testing.T) {
 }
 
 // What such a hold stands for has to be given up as well.
-func TestHoldWithReceiptIsNotReleasedAtOnce(t *testing.T) {
+func TestHoldOfARecordOrAnEntryIsNotReleasedFast(t *testing.T) {
 	table := NewTable(1, 1)
-	var ticket Ticket
+	var record Record
 	for _, h := range []Hold{
-		mustHold(t, table, Key{Name: "shared"}, Shared),
-		mustHold(t, table, Key{Name: "crowded out"}, Exclusive),
-		ticket.Issue("something"),
+		mustHold(t, table, Key{"", "shared"}, Shared),
+		mustHold(t, table, Key{"", "crowded out"}, Exclusive),
+		record.Issue("something"),
 	} {
-		if h.ReleaseAtOnce() {
-			t.Error("released at once")
+		if h.ReleaseFast() {
+			t.Error("released in a single step")
 		}
 		mustRelease(t, h)
 	}
@@ -86,8 +86,8 @@ func TestHoldWithReceiptIsNotReleasedAtOnce(t *testing.T) {
 // wakes nobody. So it is the one that has overtaken who has to wake them.
 func TestWhoOvertakesASleeperWakesIt(t *testing.T) {
 	table := NewTable(1, 1)
-	k := Key{Name: "name"}
-	mustHold(t, table, k, Shared).Forget()
+	k := Key{"", "name"}
+	mustHoldNamed(t, table, k, Shared)
 	lock := &table.slots[0].Lock
 	woken := make(chan Hold)
 	go func() {
@@ -98,16 +98,16 @@ func TestWhoOvertakesASleeperWakesIt(t *testing.T) {
 		woken <- h
 	}()
 	lock.waitFor(1, Exclusive)
-	word := lock.add(minusReader)
-	if _, ok := table.AcquireAtOnce("other"); ok {
+	word := lock.add(minusHolder)
+	if _, ok := table.AcquireFast(Key{"", "other"}, Barging); ok {
 		t.Error("a lock that somebody waits for was given to another name")
 	}
-	h, ok := table.AcquireAtOnce(k.Name)
+	h, ok := table.AcquireFast(k, Barging)
 	if !ok {
 		t.Fatal("a free lock could not be had")
 	}
 	lock.follow(word)
-	if h.ReleaseAtOnce() {
+	if h.ReleaseFast() {
 		t.Error("the lock was released without a look at those who wait")
 	}
 	mustRelease(t, h)
@@ -123,7 +123,7 @@ func TestHoldReleasedByNameNeverReleasesAnother(t *testing.T) {
 		keys := func(from string) []Key {
 			var keys []Key
 			for i := range 50 {
-				keys = append(keys, Key{Name: fmt.Sprint(from, i)})
+				keys = append(keys, Key{"", fmt.Sprint(from, i)})
 			}
 			return keys
 		}
@@ -137,7 +137,7 @@ func TestHoldReleasedByNameNeverReleasesAnother(t *testing.T) {
 		var stale []Hold
 		for _, k := range keys("stale") {
 			stale = append(stale, acquire(k))
-			if released := table.Release(k, Exclusive); released != (permits == 1) {
+			if released := table.Release(k, k.Hash(), Exclusive); released != (permits == 1) {
 				t.Errorf("%d permits: released by name: %v", permits, released)
 			}
 		}

@@ -8,66 +8,70 @@ import (
 	"time"
 )
 
-// starvation is how long a waiter lets others pass. With half of that, a crowd at a lock spends twice as much of its time on
-// handing over, and its longest waits are hardly shorter.
-const starvation = 2 * time.Millisecond
-
 // A Lock is one lock with its queue. The zero value is free and has one permit. It must not be copied after first use.
 //
-// All methods may be called concurrently. An acquisition is not tied to its goroutine: any goroutine may release it.
+// All methods may be called concurrently. A hold is not tied to a goroutine: any goroutine may release it.
 type Lock struct {
-	// Set before first use. They stand beside state, in the same cache line, because they are read with it.
-	receipt *receipt // what the lock is part of, if it identifies a hold
-	permits int32    // how many exclusive holders at once; 0 means 1
+	// Set before first use. They share a cache line with state, because they are read with it.
+	owner   owner // what a hold of the lock is part of; nil if nothing
+	permits int32 // how many exclusive holders at once; 0 means 1
 
-	handoff int32 // waiters that must not be passed; the bit handoff says whether there are any; guarded by busy
+	handoff int32 // waiters that no request may pass; the bit handoff says whether there are any; guarded by busy
 
-	// A word. While busy is clear anybody changes it by compare-and-swap; whoever has set busy decides alone, but readers
-	// come and go by addition even then.
+	// The permits that are released by name, where there are several. Each is counted after it has been acquired and
+	// until just before it is released.
+	named atomic.Int32
+
+	// A word. While busy is clear anybody changes it by compare-and-swap. The goroutine that has set busy decides alone,
+	// except that shared holders come and go by addition.
 	state atomic.Uint64
 
-	// Serialises the slow path: whoever sets busy holds it. So goroutines sleep rather than spin for busy.
+	// Serialises the slow path: busy is set and cleared with mu held, so that goroutines sleep rather than spin for it.
 	mu sync.Mutex
 
 	// Guarded by busy:
 	locked word // the state as lockState has returned it
 	queue  waitlist
+}
 
-	// Where permits > 1:
-	taken     int32 // exclusive holders; the bit held says whether there are any
-	anonymous int32 // those of them that no Hold stands for, see Hold.Forget
+// An owner has a lock for a part and does what is left to do when a hold of it ends.
+type owner interface {
+	// release ends the exclusive hold g of the lock and reports whether it was still held.
+	release(g Generation) bool
 }
 
 // A Generation identifies one exclusive hold of a lock with one permit.
 type Generation uint64
 
-// TryAcquire takes the lock if that needs no waiting, and no barging where that is not allowed.
+// TryAcquire acquires the lock if that takes no waiting, and no barging where the order forbids it.
 func (l *Lock) TryAcquire(m Mode, o Order) (Generation, bool) {
-	if l.lets(l.load(), m, o) {
-		if g, ok := l.acquireFast(m, o); ok {
-			return g, true
-		}
+	if w, ok := l.acquireFast(m, o); ok {
+		return w.generation(), true
 	}
 	l.mu.Lock()
 	return l.tryLocked(l.lockState(), m, o)
 }
 
-// Acquire takes the lock, waiting for it if it must. When ctx ends first it returns ctx.Err() and the lock is as if it had
-// never been asked for.
+// Acquire acquires the lock, waiting for it if necessary. If ctx ends first it returns ctx.Err(), and the lock is as if it
+// had not been requested.
 func (l *Lock) Acquire(ctx context.Context, m Mode, o Order) (Generation, error) {
 	return l.AcquireFor(ctx, m, o, Subject{})
 }
 
 // AcquireFor is Acquire with what the observer is told if the request has to wait.
 func (l *Lock) AcquireFor(ctx context.Context, m Mode, o Order, about Subject) (Generation, error) {
-	if g, ok := l.acquireSpinning(m, o); ok {
-		return g, nil
+	w, ok := l.acquireFast(m, o)
+	for i := 0; !ok && i < spins && l.spin(); i++ {
+		w, ok = l.acquireFast(m, o)
+	}
+	if ok {
+		return w.generation(), nil
 	}
 	l.mu.Lock()
 	return l.acquireLocked(ctx, l.lockState(), m, o, about)
 }
 
-// Release gives up a hold of mode m and reports whether there was one.
+// Release releases a hold of mode m and reports whether there was one.
 func (l *Lock) Release(m Mode) bool {
 	if m == Exclusive {
 		return l.releaseExclusive(0, 0)
@@ -75,18 +79,32 @@ func (l *Lock) Release(m Mode) bool {
 	return l.releaseShared()
 }
 
-// ReleaseGeneration gives up the exclusive hold g of a lock with one permit and reports whether it was still held.
+// ReleaseGeneration releases the exclusive hold g of a lock with one permit and reports whether it was still held.
 func (l *Lock) ReleaseGeneration(g Generation) bool {
-	return l.releaseExclusive(genMask, word(g))
+	return l.releaseExclusive(generationMask, word(g))
 }
 
-// renew ends the exclusive hold g by beginning another, and reports whether it was still held.
-func (l *Lock) renew(g Generation) bool {
-	w := l.load()
-	return w.generation() == g && l.swap(w, w.taken())
+// countNamed notes a hold of mode m that is released by name.
+func (l *Lock) countNamed(m Mode) {
+	if m == Exclusive && l.permits > 1 {
+		l.named.Add(1)
+	}
 }
 
-// Downgrade turns the exclusive hold into a shared one, letting in the readers at the front of the queue. It reports
+// uncountNamed notes the end of a hold that is released by name and reports whether there is one, as far as that is known.
+func (l *Lock) uncountNamed(m Mode) bool {
+	if m == Shared || l.permits <= 1 {
+		return true
+	}
+	for n := l.named.Load(); n > 0; n = l.named.Load() {
+		if l.named.CompareAndSwap(n, n-1) {
+			return true
+		}
+	}
+	return false
+}
+
+// Downgrade turns the exclusive hold into a shared one and admits the readers at the front of the queue. It reports
 // whether there was an exclusive hold.
 func (l *Lock) Downgrade() bool {
 	l.mu.Lock()
@@ -94,13 +112,13 @@ func (l *Lock) Downgrade() bool {
 	w := l.lockState()
 	ok := w.heldAs(Exclusive)
 	if ok {
-		w = l.grantNext(l.leave(w, Exclusive) + oneReader)
+		w = l.grantNext(l.leave(w, Exclusive) + oneHolder)
 	}
 	l.unlockState(w)
 	return ok
 }
 
-// Holder reports whether anybody holds the lock, and how.
+// Holder reports whether the lock is held, and how.
 func (l *Lock) Holder() (m Mode, held bool) {
 	switch w := l.load(); {
 	case w.heldAs(Exclusive):
@@ -138,93 +156,81 @@ func (l *Lock) load() word            { return word(l.state.Load()) }
 func (l *Lock) swap(old, w word) bool { return l.state.CompareAndSwap(uint64(old), uint64(w)) }
 func (l *Lock) add(w word) word       { return word(l.state.Add(uint64(w))) }
 
-// acquireFast takes the lock if the word lets it and no other goroutine comes between.
-func (l *Lock) acquireFast(m Mode, o Order) (Generation, bool) {
-	if m == Shared {
-		return 0, l.join(0)
-	}
+// acquireFast acquires the lock if the word admits the request and no other goroutine intervenes. It returns the word of
+// an exclusive hold.
+func (l *Lock) acquireFast(m Mode, o Order) (word, bool) {
 	w := l.load()
-	if !l.takable(w, o) || !l.swap(w, w.taken()) {
-		return 0, false
-	}
-	return w.taken().generation(), true
-}
-
-// lets reports whether it is worth trying acquireFast on that word. To look first costs the other processors the cache
-// line once; not to look can make a reader count itself in vain.
-func (l *Lock) lets(w word, m Mode, o Order) bool {
 	if m == Shared {
-		return w&barred == 0
+		return 0, w&barred == 0 && l.permits <= 1 && l.share()
 	}
-	return l.takable(w, o)
+	taken := l.taken(w)
+	return taken, l.takable(w, o) && l.swap(w, taken)
 }
 
 // takable reports whether an exclusive request may take the lock by a swap of w.
 func (l *Lock) takable(w word, o Order) bool {
-	return w&(busy|handoff|held|readersMask|biased) == 0 && (w&waiting == 0 || o == Barging) && l.permits <= 1
+	return w&(busy|handoff) == 0 && (w&waiting == 0 || o == Barging) && l.room(w, Exclusive)
 }
 
-// join adds a reader and reports whether it may stay: it must not have been barred, and the tag must be as given. Adding
-// first and looking then is what lets readers come by an addition, which is several times faster than compare-and-swap
-// when they are many. One that may not stay is no harm, but for an exclusive attempt that takes it for a holder at this
-// moment and fails.
-func (l *Lock) join(tag word) bool {
-	w := l.add(oneReader) - oneReader
-	return w&(barred|tagMask) == tag && w&(biased|manyStand) != biased|manyStand || l.unjoin(w)
+// taken returns the word with one more exclusive holder.
+func (l *Lock) taken(w word) word {
+	if l.permits > 1 {
+		w += oneHolder
+	}
+	return w.next()
 }
 
-// unjoin takes back a join that found the word w. It returns false.
-func (l *Lock) unjoin(w word) bool {
+// share adds a shared holder to a lock with one permit and reports whether it may stay. To add first and check then is
+// what lets readers come by an addition, which is several times faster than compare-and-swap when they are many. A reader
+// that may not stay does no harm, except that an exclusive attempt may take it for a holder at this moment and fail.
+func (l *Lock) share() bool {
+	w := l.add(oneHolder) - oneHolder
+	return w&barred == 0 || l.unshare(w)
+}
+
+// unshare takes back a share that found the word w. It returns false.
+func (l *Lock) unshare(w word) bool {
 	if w&negative == 0 {
 		l.releaseShared()
 	} else {
-		l.add(minusReader) // Whoever has made the count negative mends it: once is enough.
+		l.add(minusHolder) // The caller that has made the count negative mends it: once is enough.
 	}
 	return false
 }
 
-// spins is how often acquireSpinning looks again before it queues: with an empty critical section the holder is gone
-// before a queue could be built, but spinning longer takes the processor from the holder.
+// spins is how often a request tries again before it queues. With an empty critical section the holder is gone before a
+// queue could be built, but spinning longer takes the processor from the holder.
 var spins = min(8*(runtime.GOMAXPROCS(0)-1), 8)
 
-func (l *Lock) acquireSpinning(m Mode, o Order) (Generation, bool) {
-	g, ok := l.acquireFast(m, o)
-	for i := 0; !ok && i < spins; i++ {
-		pause()
-		w := l.load()
-		if w&handoff != 0 {
-			break
-		}
-		if l.lets(w, m, o) {
-			g, ok = l.acquireFast(m, o)
-		}
-	}
-	return g, ok
-}
-
-// pause passes a few nanoseconds.
+// spin passes a few nanoseconds and reports whether it makes sense to try again.
 //
 //go:noinline
-func pause() {
+func (l *Lock) spin() bool {
 	for range 20 {
 	}
+	return l.load()&handoff == 0
 }
 
-// releaseShared removes a reader and reports whether there was one.
+// releaseShared removes a shared holder and reports whether there was one.
 func (l *Lock) releaseShared() bool {
-	w := l.add(minusReader)
+	if l.permits > 1 {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.releaseLocked(l.lockState(), Shared, 0, 0)
+	}
+	w := l.add(minusHolder)
 	return w&(waiting|negative) == 0 || l.follow(w)
 }
 
-// follow does what is left to do when a reader has gone and has left the word w: it mends the count if there was none,
-// and lets in those who had to wait for the last reader, or for one of too many. With busy set, the former is for
-// whoever clears it. It reports whether there was a reader.
+// follow does what is left to do when a shared holder has gone and has left the word w: it mends the count if there was
+// none, and admits the waiters that had to wait for the last holder, or for one of too many. While busy is set, the
+// former is for the goroutine that clears it. It reports whether there was a holder.
 func (l *Lock) follow(w word) bool {
 	ok := w&negative == 0
 	if !ok {
-		w = l.add(oneReader)
+		w = l.add(oneHolder)
 	}
-	if w.needsGrant() || w&waiting != 0 && w&readersMask == maxReaders {
+	if l.needsGrant(w) || w&waiting != 0 && w&countMask == lastHolder {
 		l.mu.Lock()
 		l.unlockState(l.grantNext(l.lockState()))
 		l.mu.Unlock()
@@ -232,20 +238,21 @@ func (l *Lock) follow(w word) bool {
 	return ok
 }
 
-// releaseExclusive gives up an exclusive hold, if there is one and the word reads want under mask.
+// releaseExclusive releases an exclusive hold, if there is one and the word reads want under mask.
 func (l *Lock) releaseExclusive(mask, want word) bool {
 	for {
 		w := l.load()
-		if w&busy != 0 || l.permits > 1 {
+		if w&busy != 0 {
 			break
 		}
 		if w&held == 0 || w&mask != want {
 			return false
 		}
-		if w.released().needsGrant() {
+		left := l.leave(w, Exclusive)
+		if l.needsGrant(left) {
 			break
 		}
-		if l.swap(w, w.released()) {
+		if l.swap(w, left) {
 			return true
 		}
 	}
@@ -255,26 +262,21 @@ func (l *Lock) releaseExclusive(mask, want word) bool {
 	return ok
 }
 
-// The slow path: under mu, with busy set.
+// The slow path: with mu held and busy set.
 
-// lockState sets busy, ends a bias, so that the word counts all readers, and returns it without busy. The caller holds mu, so
-// busy is clear, and a swap that comes too late fails.
+// lockState sets busy and returns the word without it. The caller holds mu, so busy is clear, and a swap that comes too
+// late fails.
 func (l *Lock) lockState() word {
-	w := l.add(busy) - busy
-	if w&biased != 0 {
-		l.add(minusBiased)
-		w = l.countStanding(w &^ biased)
-	}
-	l.locked = w
-	return w
+	l.locked = l.add(busy) - busy
+	return l.locked
 }
 
-// unlockState publishes what has become of the word that lockState returned, and clears busy. Readers may have left meanwhile,
-// whom those that wait had to wait for, the last one or one of too many.
+// unlockState publishes what has become of the word that lockState returned, and clears busy. Shared holders may have left
+// meanwhile: the last one, or one of too many, for which waiters had to wait.
 func (l *Lock) unlockState(w word) {
 	for {
 		now := l.add(w - l.locked - busy)
-		if !now.needsGrant() && (w&margins == 0 || !now.hasRoom()) {
+		if l.permits > 1 || !l.needsGrant(now) && (w&margins == 0 || now&(busy|held|waiting|margins) != waiting) {
 			return
 		}
 		w = l.grantNext(l.lockState())
@@ -320,7 +322,7 @@ func (l *Lock) acquireLocked(
 	return l.await(ctx, me)
 }
 
-// releaseLocked gives up a hold of mode m, if there is one and the word reads want under mask, and calls unlockState.
+// releaseLocked releases a hold of mode m, if there is one and the word reads want under mask, and calls unlockState.
 func (l *Lock) releaseLocked(w word, m Mode, mask, want word) bool {
 	ok := w.heldAs(m) && w&mask == want
 	if ok {
@@ -328,27 +330,6 @@ func (l *Lock) releaseLocked(w word, m Mode, mask, want word) bool {
 	}
 	l.unlockState(w)
 	return ok
-}
-
-// releaseAnonymous is releaseLocked for a hold that no Hold stands for.
-func (l *Lock) releaseAnonymous(w word, m Mode) bool {
-	if m == Exclusive && l.permits > 1 {
-		if l.anonymous == 0 {
-			l.unlockState(w)
-			return false
-		}
-		l.anonymous--
-	}
-	return l.releaseLocked(w, m, 0, 0)
-}
-
-// countAnonymous notes that no Hold stands for one of the exclusive holds any more.
-func (l *Lock) countAnonymous() {
-	l.mu.Lock()
-	w := l.lockState()
-	l.anonymous++
-	l.unlockState(w)
-	l.mu.Unlock()
 }
 
 // await sleeps until the waiter has become a holder or ctx has ended.
@@ -379,8 +360,8 @@ func (l *Lock) await(ctx context.Context, me *waiter) (Generation, error) {
 	}
 }
 
-// retry is what a waiter does that has been woken: it takes the lock, or goes to sleep again where it stood, or leaves
-// because ctx has ended. Whatever it leaves behind is passed on to those who wait.
+// retry is called by a waiter that has been woken: it acquires the lock, or sleeps again in its place, or leaves because
+// ctx has ended. Whatever it leaves behind is passed on to the next waiters.
 func (l *Lock) retry(ctx context.Context, me *waiter) (g Generation, granted bool, m met, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -412,8 +393,12 @@ func (l *Lock) retry(ctx context.Context, me *waiter) (g Generation, granted boo
 	return g, granted, m, err
 }
 
-// demandHandoff demands the hand-off for those who have been passed for too long: the one given and whoever queued up behind it soon after, as
-// otherwise each would have to be woken in vain first. It returns the bit handoff if there are any such.
+// starvation is how long a waiter may be passed. With half of that, a crowd spends twice as much of its time on handing
+// over, and its longest waits are hardly shorter.
+const starvation = 2 * time.Millisecond
+
+// demandHandoff marks the waiters that have been passed for too long: the first one, and those that queued soon after it,
+// each of which would have to be woken for nothing otherwise. It returns the bit handoff if there are any.
 func (l *Lock) demandHandoff(first *waiter, now time.Duration) word {
 	for q := first; q != nil && q.Since <= now-starvation; q = q.next {
 		if !q.handoff {
@@ -427,8 +412,8 @@ func (l *Lock) demandHandoff(first *waiter, now time.Duration) word {
 	return handoff
 }
 
-// grantNext lets in whom the word lets in: the first waiter and, among readers or with several permits, its successors. It
-// is called whenever a holder or a waiter has left.
+// grantNext admits the first waiter if the word has room for it and, among readers or with several permits, its
+// successors. It is called whenever a holder or a waiter has left.
 func (l *Lock) grantNext(w word) word {
 	first := l.queue.head
 	if first == nil || !l.room(w, first.Mode) {
@@ -444,7 +429,7 @@ func (l *Lock) grantNext(w word) word {
 	}
 	for ; first != nil && l.room(w, first.Mode); first = l.queue.head {
 		if w&handoff == 0 && first.Mode == Exclusive {
-			// Whoever comes by before it is up may barge in.
+			// A request may barge in before it is up.
 			if !first.awake {
 				first.awake = true
 				first.wake()
@@ -453,7 +438,7 @@ func (l *Lock) grantNext(w word) word {
 		}
 		w = l.enter(l.withdraw(w, first), first.Mode)
 		l.faces(now)
-		l.publish(w) // A reader who knows that it is in may be gone again before the word is published.
+		l.publish(w) // A holder that knows of its hold may end it before unlockState.
 		first.grant(w.generation())
 	}
 	return w
@@ -486,7 +471,13 @@ func (l *Lock) withdraw(w word, q *waiter) word {
 	return w
 }
 
-// admits reports whether a new request may take the lock now.
+// needsGrant reports whether the lock has room for an exclusive waiter, there are waiters, and no goroutine is about to
+// admit them.
+func (l *Lock) needsGrant(w word) bool {
+	return w&(busy|waiting|woken) == waiting && l.room(w, Exclusive)
+}
+
+// admits reports whether a new request may acquire the lock now.
 func (l *Lock) admits(w word, m Mode, o Order) bool {
 	barges := m == Exclusive && o == Barging && w&handoff == 0 || o == Reentrant
 	return (w&waiting == 0 || barges) && l.room(w, m)
@@ -497,28 +488,25 @@ func (l *Lock) room(w word, m Mode) bool {
 	if m == Shared {
 		return w&(held|margins) == 0
 	}
-	// Readers beside an exclusive holder have come in vain and are about to go.
-	return !w.occupied() || w&held != 0 && l.permits > 1 && l.taken < l.permits
+	// Shared holders beside an exclusive one are about to leave.
+	return !w.occupied() || l.permits > 1 && w&held != 0 && w.count() < int64(l.permits)
 }
 
 // enter adds a holder.
 func (l *Lock) enter(w word, m Mode) word {
 	if m == Shared {
-		return w + oneReader
+		return w + oneHolder
 	}
-	if l.permits > 1 {
-		l.taken++
-	}
-	return w.taken()
+	return l.taken(w)
 }
 
 // leave removes a holder.
 func (l *Lock) leave(w word, m Mode) word {
 	if m == Shared {
-		return w - oneReader
+		return w - oneHolder
 	}
 	if l.permits > 1 {
-		if l.taken--; l.taken > 0 {
+		if w -= oneHolder; w&countMask != 0 {
 			return w
 		}
 	}

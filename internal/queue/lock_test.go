@@ -77,10 +77,10 @@ func TestEveryGenerationIsReleasedOnce(t *testing.T) {
 
 func TestGenerationWrapsRoundWithinItsBits(t *testing.T) {
 	var l Lock
-	last := word(genMask) | tagMask&^(tagMask<<1)
+	last := generationMask
 	l.state.Store(uint64(last))
 	g := mustAcquire(t, &l, Exclusive)
-	if w := l.load(); w != last&tagMask|held {
+	if w := l.load(); w != held {
 		t.Errorf("the word after the last generation is %#x", w)
 	}
 	if !l.ReleaseGeneration(g) {
@@ -162,10 +162,10 @@ func TestReaderInVainLetsInWhomItHasKeptOut(t *testing.T) {
 			mustAcquire(t, &l, Exclusive)
 			served := make(chan string, 1)
 			queueUp(&l, served, "writer", Exclusive, o)
-			found := l.add(oneReader) - oneReader
+			found := l.add(oneHolder) - oneHolder
 			l.Release(Exclusive)
 			expectServed(t, served)
-			if l.unjoin(found) {
+			if l.unshare(found) {
 				t.Error("a reader stays although it has gone")
 			}
 			expectServed(t, served, "writer")
@@ -179,7 +179,7 @@ func TestReaderInVainLetsInWhomItHasKeptOut(t *testing.T) {
 func TestReaderWhoMeetsAWrongRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Lock
-		wrong := l.add(minusReader)
+		wrong := l.add(minusHolder)
 		if _, ok := l.TryAcquire(Shared, Barging); ok {
 			t.Error("a reader was let in who does not count")
 		}
@@ -286,7 +286,7 @@ func TestJoiningPassesThoseWhoWaitForIt(t *testing.T) {
 func TestOneReaderTooManyWaitsForOneToLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Lock
-		const most = int(maxReaders>>readersShift) + 1
+		const most = int(lastHolder>>countShift) + 1
 		for range most {
 			mustAcquire(t, &l, Shared)
 		}
@@ -315,7 +315,7 @@ func TestOneReaderTooManyWaitsForOneToLeave(t *testing.T) {
 func TestReaderThatQueuesWhileAnotherLeavesIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Lock
-		const most = int(maxReaders>>readersShift) + 1
+		const most = int(lastHolder>>countShift) + 1
 		for range most {
 			mustAcquire(t, &l, Shared)
 		}
@@ -346,7 +346,7 @@ func TestPermitsAreNotLostToReadersInVain(t *testing.T) {
 				case <-done:
 					return
 				default:
-					l.join(0)
+					l.TryAcquire(Shared, Barging)
 				}
 			}
 		})

@@ -17,11 +17,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var background = context.Background()
 
-// collisions is a table that keeps that many bits of the hash for its tags and has that many slots: with few of each, keys
-// meet in a slot, and under a tag, all the time.
-func collisions(slots, tagBits int, permits int64) *Table {
+// collisions is a table that keeps that many bits of the hash for its identities and has that many slots: with few of
+// each, keys meet in a slot, and look alike, all the time.
+func collisions(slots, bits int, permits int64) *Table {
 	t := NewTable(slots, permits)
-	t.mask = uint64(len(t.slots)-1) | (1<<tagBits-1)<<32
+	t.cut = ^(Hash(len(t.slots)-1)<<(generationShift+1) | (1<<bits-1)<<countShift)
 	return t
 }
 
@@ -67,17 +67,12 @@ func (l *Lock) checkIdle(t *testing.T) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if w := l.load(); w&^(tagMask|genMask|biased) != 0 {
+	if w := l.load(); w&^(generationMask) != 0 {
 		t.Errorf("the word of an idle lock is %#x", w)
 	}
-	for i := range stands {
-		if stands[i].lock.Load() == l {
-			t.Errorf("a reader stands at an idle lock")
-		}
-	}
-	if l.queue.head != nil || l.queue.tail != nil || l.handoff != 0 || l.taken != 0 {
-		t.Errorf("an idle lock has waiters %p to %p, %d of them waiting for a hand-off, and %d permits taken",
-			l.queue.head, l.queue.tail, l.handoff, l.taken)
+	if l.queue.head != nil || l.queue.tail != nil || l.handoff != 0 || l.named.Load() != 0 {
+		t.Errorf("an idle lock has waiters %p to %p, %d of them waiting for a hand-off, and %d permits held by name",
+			l.queue.head, l.queue.tail, l.handoff, l.named.Load())
 	}
 }
 
@@ -89,7 +84,7 @@ func (t *Table) checkIdle(tt *testing.T) {
 	}
 	for i := range t.slots {
 		t.slots[i].checkIdle(tt)
-		if t.slots[i].overflow != nil {
+		if t.slots[i].entries != 0 {
 			tt.Errorf("an idle slot has entries: %v", t.slots[i].overflow)
 		}
 	}

@@ -23,7 +23,7 @@ func TestWrongReleaseOfANameHitsNoOtherName(t *testing.T) {
 			case <-done:
 				return
 			default:
-				table.Release(a, Exclusive)
+				table.Release(a, a.Hash(), Exclusive)
 			}
 		}
 	}()
@@ -66,7 +66,7 @@ func TestWrongReleaseAmongManyNamesHitsNoOtherName(t *testing.T) {
 	var disturbers, workers sync.WaitGroup
 	disturbers.Go(func() {
 		for running() {
-			table.Release(robbed, Exclusive)
+			table.Release(robbed, robbed.Hash(), Exclusive)
 		}
 	})
 	disturbers.Go(func() {
@@ -96,7 +96,7 @@ func TestWrongReleaseAmongManyNamesHitsNoOtherName(t *testing.T) {
 	disturbers.Wait()
 	for i := range rooms {
 		if n := rooms[i].overlaps.Load(); n > 0 {
-			t.Errorf("%d times two held %q", n, keys[i])
+			t.Errorf("%d times two held %v", n, keys[i])
 		}
 	}
 	table.checkIdle(t)

@@ -26,11 +26,9 @@ func TestStress(t *testing.T) {
 		}
 	}
 	rounds := 0
-	t.Cleanup(func(normal uint32) func() { return func() { biasInterval = normal } }(biasInterval))
 	for start := time.Now(); rounds < len(cases) || time.Since(start) < *stressTime; rounds++ {
 		// Two tables at a time, since they share pools.
 		a, b := cases[rounds%len(cases)], cases[rand.IntN(len(cases))]
-		biasInterval = 1 + rand.Uint32N(4) // make the rare way of readers frequent
 		var group sync.WaitGroup
 		for i := range 12 {
 			s := a
@@ -62,7 +60,7 @@ type stressed struct {
 
 func newStressed(table *Table, keys int) *stressed {
 	s := &stressed{
-		name:  fmt.Sprintf("%d keys in %d slots with hash bits %#x, %d permits", keys, len(table.slots), table.mask, table.permits),
+		name:  fmt.Sprintf("%d keys in %d slots without hash bits %#x, %d permits", keys, len(table.slots), table.cut, table.permits),
 		table: table,
 		rooms: make([]room, keys),
 		ended: make(chan Hold, 64),
@@ -93,10 +91,10 @@ func (s *stressed) work(steps int) {
 	}
 }
 
-// acquire tries to become a holder.
+// acquire tries to become a holder. It returns the zero Hold for one that is released by name.
 func (s *stressed) acquire(k Key) (h Hold, m Mode, ok bool) {
 	m, o := Mode(rand.IntN(2)), Order(rand.IntN(2))
-	switch rand.IntN(6) {
+	switch rand.IntN(8) {
 	case 0, 1:
 		h, ok = s.table.TryAcquire(k, m, o)
 	case 2, 3:
@@ -112,6 +110,12 @@ func (s *stressed) acquire(k Key) (h Hold, m Mode, ok bool) {
 		var err error
 		h, err = s.table.Acquire(ctx, k, m, o)
 		ok = err == nil
+	case 6:
+		ok = s.table.TryAcquireNamed(k, k.Hash(), m, o)
+	case 7:
+		ctx, cancel := context.WithTimeout(background, time.Duration(rand.IntN(100))*time.Microsecond)
+		ok = s.table.AcquireNamed(ctx, k, k.Hash(), m, o) == nil
+		cancel()
 	case 5:
 		ctx, cancel := context.WithTimeout(background, time.Duration(rand.IntN(100))*time.Microsecond)
 		var err error
@@ -119,7 +123,7 @@ func (s *stressed) acquire(k Key) (h Hold, m Mode, ok bool) {
 		ok = err == nil
 		cancel()
 	}
-	if ok && !h.Held() {
+	if ok && h != (Hold{}) && !h.Held() {
 		s.complain("a fresh hold is not held")
 	}
 	return h, m, ok
@@ -127,9 +131,8 @@ func (s *stressed) acquire(k Key) (h Hold, m Mode, ok bool) {
 
 // release gives a hold up in one of the ways that there are.
 func (s *stressed) release(k Key, h Hold, m Mode) {
-	if rand.IntN(4) == 0 {
-		h.Forget()
-		if !s.table.Release(k, m) {
+	if h == (Hold{}) {
+		if !s.table.Release(k, k.Hash(), m) {
 			s.complain("a hold could not be released by name")
 		}
 	} else {

@@ -1,25 +1,24 @@
 package queue
 
-import (
-	"context"
-	"math"
-)
+import "context"
 
-// A Table gives each key a [Lock] for as long as somebody holds it or waits for it. Nothing of a key is kept beyond that: a
-// table takes the same memory after a million one-off keys as before them. All methods may be called concurrently.
+// A Table gives each key a [Lock] while it is held or waited for. Nothing of a key is kept beyond that: a table takes the
+// same memory after a million one-off keys as before them. All methods may be called concurrently.
 //
-// It is an array of slots. A slot has room for one key; while that one is in use, other keys of the slot have entries in
-// a map beside it. So a key costs two atomic operations as long as there are more slots than keys in use at a time, and a
-// map access beyond.
+// It is an array of slots. A slot has room for one key. While that is in use, other keys of the slot have entries in a hash
+// table beside it. So a key costs two atomic operations while there are more slots than keys in use, and a few more
+// beyond.
 type Table struct {
 	slots   []slot // a power of two of them
-	permits int64
-	hasher  hasher
-	mask    uint64 // of the hash bits in use; tests cut it down, so that collisions are the rule
+	permits int64  // 0 means 1
+	cut     Hash   // bits of hashes to be left out, so that collisions are the rule; only tests set it
 }
 
-// A Key names a lock in a table: equal keys mean one lock.
-type Key struct{ Scope, Name string }
+// Default is the table of the process, with one permit for each key. It takes no memory before it is used, since static
+// memory that is all zeros is not there until it is written to.
+var Default = &Table{slots: defaultSlots[:]}
+
+var defaultSlots [1024]slot
 
 // NewTable returns a table with that many slots, rounded up to a power of two, each of whose locks has that many permits.
 func NewTable(slots int, permits int64) *Table {
@@ -27,85 +26,73 @@ func NewTable(slots int, permits int64) *Table {
 	for n < slots {
 		n *= 2
 	}
-	t := &Table{slots: make([]slot, n), permits: permits, hasher: newHasher(), mask: ^uint64(0)}
+	t := &Table{slots: make([]slot, n), permits: permits}
 	for i := range t.slots {
-		t.slots[i].permits = int32(min(permits, math.MaxInt32))
+		t.slots[i].permits = int32(min(permits, maxHolders))
 	}
 	return t
 }
 
 // Permits returns how many exclusive holders a key may have at once.
-func (t *Table) Permits() int64 { return t.permits }
+func (t *Table) Permits() int64 { return max(t.permits, 1) }
 
-// TryAcquire takes the key's lock if that needs no waiting.
-func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
-	s, tag := t.slot(k)
-	r := t.receipt(m)
-	if taken, ok := s.acquireFast(k, tag, m, o, r); ok {
-		return t.hold(r, s, nil, taken, m), true
-	}
-	var g Generation
-	var ok bool
-	e, w := s.locate(k, tag)
-	if e == nil {
-		g, ok = s.tryLocked(w, m, o)
-	} else if g, ok = e.TryAcquire(m, o); !ok {
-		s.drop(e)
-	}
-	if !ok {
-		if r != nil {
-			r.free()
-		}
+// AcquireFast acquires the key's lock exclusively if that takes a single step. It is what the other methods try first.
+func (t *Table) AcquireFast(k Key, o Order) (Hold, bool) {
+	if t.permits > 1 {
 		return Hold{}, false
 	}
-	return t.hold(r, s, e, word(g), m), true
+	s, h := t.slot(k.Hash())
+	w, ok := s.take(k, h, o)
+	return Hold{&s.Lock, w}, ok
 }
 
-// Acquire takes the key's lock, waiting for it if it must. When ctx ends first it returns ctx.Err(), and it is as if
-// the lock had never been asked for.
+// TryAcquire acquires the key's lock if that takes no waiting.
+func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
+	p, ok := t.tryAcquire(k, k.Hash(), m, o)
+	if !ok {
+		return Hold{}, false
+	}
+	return p.hold(m), true
+}
+
+// Acquire acquires the key's lock, waiting for it if necessary. If ctx ends first it returns ctx.Err(), and it is as if
+// the lock had not been requested.
 func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
 	return t.AcquireBy(ctx, k, m, o, "")
 }
 
 // AcquireBy is Acquire with the name of the function that makes the request, for the observer.
 func (t *Table) AcquireBy(ctx context.Context, k Key, m Mode, o Order, by string) (Hold, error) {
-	s, tag := t.slot(k)
-	r := t.receipt(m)
-	taken, ok := s.acquireFast(k, tag, m, o, r)
-	for i := 0; !ok && i < spins; i++ {
-		pause()
-		w := s.load()
-		if w&(handoff|biased) != 0 || w&tagMask != tag {
-			break // Spinning changes nothing.
-		}
-		if s.lets(w, m, o) {
-			taken, ok = s.acquireFast(k, tag, m, o, r)
-		}
-	}
-	if ok {
-		return t.hold(r, s, nil, taken, m), nil
-	}
-	var g Generation
-	var err error
-	e, w := s.locate(k, tag)
-	if e == nil {
-		g, err = s.acquireLocked(ctx, w, m, o, Subject{In: t, Key: k, By: by})
-	} else if g, err = e.AcquireFor(ctx, m, o, Subject{In: t, Key: k, By: by}); err != nil {
-		s.drop(e)
-	}
+	p, err := t.acquire(ctx, k, k.Hash(), m, o, by)
 	if err != nil {
-		if r != nil {
-			r.free()
-		}
 		return Hold{}, err
 	}
-	return t.hold(r, s, e, word(g), m), nil
+	return p.hold(m), nil
 }
 
-// Release gives up a hold of mode m of the key's lock, whoever holds it, and reports whether there was one.
-func (t *Table) Release(k Key, m Mode) bool {
-	s, tag := t.slot(k)
-	return s.releaseFast(k, tag, m) || s.releaseNamed(k, m)
+// TryAcquireNamed is TryAcquire for callers that release by name and know the hash of the key.
+func (t *Table) TryAcquireNamed(k Key, h Hash, m Mode, o Order) bool {
+	p, ok := t.tryAcquire(k, h, m, o)
+	if ok {
+		p.lock().countNamed(m)
+	}
+	return ok
+}
+
+// AcquireNamed is Acquire for callers that release by name and know the hash of the key.
+func (t *Table) AcquireNamed(ctx context.Context, k Key, h Hash, m Mode, o Order) error {
+	p, err := t.acquire(ctx, k, h, m, o, "")
+	if err == nil {
+		p.lock().countNamed(m)
+	}
+	return err
+}
+
+// Release releases a hold of mode m of the key's lock, whoever holds it, and reports whether there was one. With several
+// permits there must be one that has been acquired by name.
+func (t *Table) Release(k Key, h Hash, m Mode) bool {
+	s, h := t.slot(h)
+	return s.releaseFast(k, h, m) || s.release(k, h, m)
 }
 
 // Len returns how many keys are in use: held or waited for.
@@ -117,26 +104,59 @@ func (t *Table) Len() int {
 	return n
 }
 
-// slot returns the key's slot and its tag there.
-func (t *Table) slot(k Key) (*slot, word) {
-	seed := t.hasher.start
-	if k.Scope != "" {
-		seed = t.hasher.sum(seed, k.Scope)
+// slot returns the slot of keys with that hash, and the hash without the bits that are cut.
+func (t *Table) slot(h Hash) (*slot, Hash) {
+	h &^= t.cut
+	return &t.slots[h>>(generationShift+1)&Hash(len(t.slots)-1)], h
+}
+
+// A place is where a key's lock has been acquired.
+type place struct {
+	slot  *slot
+	entry *entry // nil: the slot's own lock
+	word  word   // of the acquisition; the generation only if its release takes more than one step
+}
+
+func (p place) lock() *Lock {
+	if p.entry != nil {
+		return &p.entry.Lock
 	}
-	return t.at(t.hasher.sum(seed, k.Name))
+	return &p.slot.Lock
 }
 
-// at returns the slot of keys with that hash, and their tag there.
-func (t *Table) at(hash uint64) (*slot, word) {
-	h := hash & t.mask
-	return &t.slots[h&uint64(len(t.slots)-1)], word(h>>32<<tagShift) & tagMask
+func (t *Table) tryAcquire(k Key, h Hash, m Mode, o Order) (place, bool) {
+	s, h := t.slot(h)
+	if w, ok := s.acquireFast(k, h, m, o); ok {
+		return place{s, nil, w}, true
+	}
+	var g Generation
+	var ok bool
+	e, w := s.locate(k, h)
+	if e == nil {
+		g, ok = s.tryLocked(w, m, o)
+	} else if g, ok = e.TryAcquire(m, o); !ok {
+		s.drop(e)
+	}
+	return place{s, e, word(g)}, ok
 }
 
-// AcquireAtOnce takes the lock of a name without a scope exclusively, if it can be had without the slow path. It is the
-// front half of Acquire, for callers in a hurry.
-func (t *Table) AcquireAtOnce(name string) (Hold, bool) {
-	s, tag := t.at(t.hasher.sum(t.hasher.start, name))
-	prefetchForWrite(&s.state)
-	w := s.take(Key{Name: name}, tag, Barging)
-	return Hold{&s.Lock, w}, w != 0
+func (t *Table) acquire(ctx context.Context, k Key, h Hash, m Mode, o Order, by string) (place, error) {
+	s, h := t.slot(h)
+	w, ok := s.acquireFast(k, h, m, o)
+	for i := 0; !ok && i < spins && s.spin() && s.identifies(h); i++ {
+		w, ok = s.acquireFast(k, h, m, o)
+	}
+	if ok {
+		return place{s, nil, w}, nil
+	}
+	var g Generation
+	var err error
+	about := Subject{In: t, Key: k, By: by}
+	e, w := s.locate(k, h)
+	if e == nil {
+		g, err = s.acquireLocked(ctx, w, m, o, about)
+	} else if g, err = e.AcquireFor(ctx, m, o, about); err != nil {
+		s.drop(e)
+	}
+	return place{s, e, word(g)}, err
 }

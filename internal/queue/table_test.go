@@ -13,9 +13,16 @@ func mustHold(t *testing.T, table *Table, k Key, m Mode) Hold {
 	t.Helper()
 	h, ok := table.TryAcquire(k, m, Barging)
 	if !ok {
-		t.Fatalf("the lock of %q could not be had in mode %d", k, m)
+		t.Fatalf("the lock of %v could not be had in mode %d", k, m)
 	}
 	return h
+}
+
+func mustHoldNamed(t *testing.T, table *Table, k Key, m Mode) {
+	t.Helper()
+	if !table.TryAcquireNamed(k, k.Hash(), m, Barging) {
+		t.Fatalf("the lock of %v could not be had in mode %d", k, m)
+	}
 }
 
 func mustRelease(t *testing.T, h Hold) {
@@ -28,12 +35,12 @@ func mustRelease(t *testing.T, h Hold) {
 var longName = strings.Repeat("a name too long for a slot, ", 10)
 
 func TestEqualKeysMeanOneLock(t *testing.T) {
-	for _, k := range []Key{{"", ""}, {"", "name"}, {"scope", "name"}, {"scope", ""}, {"", longName}, {longName, "name"}} {
+	for _, k := range []Key{Key{"", ""}, Key{"", "name"}, Key{"scope", "name"}, Key{"scope", ""}, Key{"", longName}, Key{longName, "name"}} {
 		table := NewTable(8, 1)
 		h := mustHold(t, table, k, Exclusive)
 		equal := Key{strings.Clone(k.Scope), strings.Clone(k.Name)}
 		if _, ok := table.TryAcquire(equal, Exclusive, Barging); ok {
-			t.Errorf("%q was locked twice", k)
+			t.Errorf("%v was locked twice", k)
 		}
 		mustRelease(t, h)
 		mustRelease(t, mustHold(t, table, equal, Exclusive))
@@ -42,7 +49,7 @@ func TestEqualKeysMeanOneLock(t *testing.T) {
 }
 
 func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
-	keys := []Key{{"", "ab"}, {"a", "b"}, {"ab", ""}, {"b", "a"}, {"", "ba"}, {"", ""}, {"", "a\x00b"}, {"", longName}, {longName, ""}}
+	keys := []Key{Key{"", "ab"}, Key{"a", "b"}, Key{"ab", ""}, Key{"b", "a"}, Key{"", "ba"}, Key{"", ""}, Key{"", "a\x00b"}, Key{"", longName}, Key{longName, ""}}
 	for i := range 200 {
 		keys = append(keys, Key{"", fmt.Sprint(i)})
 	}
@@ -56,7 +63,7 @@ func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
 		}
 		for _, k := range keys {
 			if _, ok := table.TryAcquire(k, Exclusive, Barging); ok {
-				t.Errorf("%q was locked twice", k)
+				t.Errorf("%v was locked twice", k)
 			}
 		}
 		for _, h := range holds {
@@ -70,24 +77,22 @@ func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
 func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
 	table := NewTable(1, 1)
 	s, k := &table.slots[0], Key{"", "name"}
-	_, tag := table.slot(k)
-	taken := (s.load() | tag | fresh).taken()
+	taken := (s.load() | fresh).next()
 	if !s.swap(0, taken) {
 		t.Fatal("the word of a new table is not zero")
 	}
 	for _, request := range []func() bool{
 		func() bool { _, ok := table.TryAcquire(k, Exclusive, Barging); return ok },
 		func() bool { _, ok := table.TryAcquire(k, Shared, Barging); return ok },
-		func() bool { return table.Release(k, Shared) },
+		func() bool { return table.Release(k, k.Hash(), Shared) },
 	} {
-		s.named.Store(0)
+		s.identity.Store(0)
 		result := make(chan bool, 1)
 		go func() { result <- request() }()
 		for s.load()&busy == 0 && len(result) == 0 {
 			runtime.Gosched()
 		}
-		s.rename(k)
-		storeRelease(&s.named, uint64(taken.generation()))
+		s.rename(k, k.Hash(), taken)
 		if <-result {
 			t.Error("a name that was being written was taken for another one")
 		}
@@ -133,7 +138,6 @@ func TestZeroHoldHoldsNothing(t *testing.T) {
 	if h.Held() || h.Release() {
 		t.Error("the zero Hold holds something")
 	}
-	h.Forget()
 }
 
 // Wherever a lock lives, and whatever has become of that place since, only the first release of a hold counts.
@@ -146,7 +150,7 @@ func TestStaleHoldReleasesNothing(t *testing.T) {
 				key    Key
 			}{
 				{"slot", nil, Key{"", "name"}},
-				{"overflow", []Key{{"", "other"}}, Key{"", "name"}},
+				{"overflow", []Key{Key{"", "other"}}, Key{"", "name"}},
 				{"long", nil, Key{"", longName}},
 			} {
 				t.Run(fmt.Sprintf("%d permits, mode %d, %s", permits, m, place.name), func(t *testing.T) {
@@ -168,7 +172,7 @@ func TestStaleHoldReleasesNothing(t *testing.T) {
 					for i := range 30 {
 						k := place.key
 						if i%3 == 1 {
-							k.Scope = fmt.Sprint(i)
+							k = Key{fmt.Sprint(i), k.Name}
 						}
 						h := mustHold(t, table, k, m)
 						again := h
@@ -219,28 +223,28 @@ func TestStaleHoldsOfOtherTables(t *testing.T) {
 
 func TestReleaseByName(t *testing.T) {
 	for _, permits := range []int64{1, 3} {
-		for _, others := range [][]Key{nil, {{"", "other"}}} {
-			for _, k := range []Key{{"", "name"}, {"", longName}} {
+		for _, others := range [][]Key{nil, {Key{"", "other"}}} {
+			for _, k := range []Key{Key{"", "name"}, Key{"", longName}} {
 				for _, m := range []Mode{Exclusive, Shared} {
 					table := collisions(1, 0, permits)
 					for _, other := range others {
-						mustHold(t, table, other, Exclusive).Forget()
+						mustHoldNamed(t, table, other, Exclusive)
 					}
-					if table.Release(k, m) {
+					if table.Release(k, k.Hash(), m) {
 						t.Error("a key that nobody holds was released")
 					}
-					mustHold(t, table, k, m).Forget()
-					if table.Release(k, 1-m) {
+					mustHoldNamed(t, table, k, m)
+					if table.Release(k, k.Hash(), 1-m) {
 						t.Error("a key was released in another mode")
 					}
-					if table.Release(Key{"", "nobody's"}, m) || table.Release(Key{"", longName + "!"}, m) {
+					if table.Release(Key{"", "nobody's"}, Key{"", "nobody's"}.Hash(), m) || table.Release(Key{"", longName + "!"}, Key{"", longName + "!"}.Hash(), m) {
 						t.Error("a key that nobody holds was released")
 					}
-					if !table.Release(k, m) || table.Release(k, m) {
+					if !table.Release(k, k.Hash(), m) || table.Release(k, k.Hash(), m) {
 						t.Error("a hold was not released exactly once")
 					}
 					for _, other := range others {
-						if !table.Release(other, Exclusive) {
+						if !table.Release(other, other.Hash(), Exclusive) {
 							t.Error("the other key was not held any more")
 						}
 					}
@@ -251,25 +255,19 @@ func TestReleaseByName(t *testing.T) {
 	}
 }
 
-func TestForgottenHoldIsReleasedByNameOnly(t *testing.T) {
-	for _, permits := range []int64{1, 3} {
-		for _, m := range []Mode{Exclusive, Shared} {
-			if m == Exclusive && permits == 1 {
-				continue // there is one holder whatever it is called
-			}
-			table := NewTable(8, permits)
-			k := Key{"", "name"}
-			h := mustHold(t, table, k, m)
-			h.Forget()
-			if h.Held() || h.Release() {
-				t.Error("a forgotten hold was released")
-			}
-			if !table.Release(k, m) {
-				t.Error("a forgotten hold could not be released by name")
-			}
-			table.checkIdle(t)
-		}
+func TestPermitOfAHoldIsNotReleasedByName(t *testing.T) {
+	table := NewTable(8, 3)
+	k := Key{"", "name"}
+	h := mustHold(t, table, k, Exclusive)
+	if table.Release(k, k.Hash(), Exclusive) {
+		t.Error("a hold was released by name")
 	}
+	mustHoldNamed(t, table, k, Exclusive)
+	if !table.Release(k, k.Hash(), Exclusive) || table.Release(k, k.Hash(), Exclusive) {
+		t.Error("a permit was not released just once")
+	}
+	mustRelease(t, h)
+	table.checkIdle(t)
 }
 
 func TestWaitersOfCollidingKeysAreServedByTheirOwn(t *testing.T) {

@@ -127,10 +127,10 @@ func (l *Lock) look(w word) State {
 	case w.heldAs(Exclusive):
 		s.Held, s.Mode, s.Holders = true, Exclusive, 1
 		if l.permits > 1 {
-			s.Holders = int(l.taken)
+			s.Holders = int(w.count())
 		}
 	case w.heldAs(Shared):
-		s.Held, s.Mode, s.Holders = true, Shared, int(w>>readersShift)
+		s.Held, s.Mode, s.Holders = true, Shared, int(w.count())
 	}
 	if first := l.queue.head; first != nil {
 		s.First = first.Mode

@@ -1,24 +1,24 @@
 package queue
 
-// A word is the whole state of an uncontended lock.
+// A word is the whole state of a lock that nobody waits for.
 //
-//	bits   name     meaning
-//	0      busy     one goroutine is deciding: it alone changes the other flags and the fields that they guard
-//	1      held     there is an exclusive holder, or there are several where the lock has several permits
-//	2      waiting  the queue is not empty
-//	3      woken    the first waiter is awake and about to try again: a release need not wake anybody
-//	4      handoff  nobody may barge: a release hands the lock to the first waiter
-//	5      overflowed other names of the slot have locks of their own (see slot)
-//	6      biased   readers may come in without counting themselves here (see stand)
-//	7      fresh    the holder has taken the slot by its tag, and may still be reading or writing the name (see slot)
-//	8-14   tag      seven bits of the hash of the slot's name
-//	15-45  gen      generation: grows with every exclusive hold, so that no two of two billion look alike
-//	46-63  readers  how many shared holders there are, and how many are just finding out that they may not enter
+//	bits   name        meaning
+//	0      busy        one goroutine is deciding: it alone changes the other flags and the fields that they guard
+//	1      held        there is an exclusive holder, or there are several where the lock has several permits
+//	2      waiting     the queue is not empty
+//	3      woken       the first waiter is awake and about to try again: a release need not wake it
+//	4      handoff     no request may barge: a release hands the lock to the first waiter
+//	5      overflowed  other names of the slot have locks of their own (see slot)
+//	6      fresh       the holder has brought a new name, and may still be writing it (see slot)
+//	7-37   generation  grows with every exclusive hold, so that no two of two billion are equal
+//	38-63  count       sharing holders, and requests that are about to find that they may not share
 //
-// Only the readers change while another goroutine has set busy, by atomic addition. They have the upper end of the
-// word, where a count that passes its limits disturbs nothing else. Its two topmost bits are its margins: with 01 there
-// are all the readers that may enter, and some that will find that they may not; with 11 the count is below zero,
-// because somebody has released what he did not hold and is about to notice.
+// The sharing holders are the shared ones or, where the lock has several permits, its exclusive ones.
+//
+// Shared holders come and go by atomic addition, even while another goroutine has set busy. Their count has the upper
+// end of the word, where it disturbs nothing else if it passes its limits. Its two topmost bits are margins: 01 means
+// that the lock is full, and further requests are about to leave; 11 means that the count is below zero, because a
+// caller has released what it did not hold, and is about to notice.
 type word uint64
 
 const (
@@ -28,60 +28,48 @@ const (
 	woken
 	handoff
 	overflowed
-	biased
 	fresh
 
-	tagShift      = 8
-	genShift      = 15
-	readersShift  = 46
-	oneGeneration = word(1) << genShift
-	oneReader     = word(1) << readersShift
-	minusReader   = ^oneReader + 1
-	minusBiased   = ^biased + 1
-	tagMask       = oneGeneration - 1<<tagShift
-	genMask       = oneReader - oneGeneration
-	readersMask   = ^(oneReader - 1)
+	generationShift = 7
+	countShift      = 38
+	oneGeneration   = word(1) << generationShift
+	generationMask  = oneHolder - oneGeneration
+	oneHolder       = word(1) << countShift
+	minusHolder     = ^oneHolder + 1
+	countMask       = ^(oneHolder - 1)
+	margins         = word(3) << 62
+	negative        = word(1) << 63
+	lastHolder      = countMask &^ margins // the greatest count that leaves room for one more
+	maxHolders      = int64(1) << (62 - countShift)
 
-	margins    = word(3) << 62
-	negative   = word(1) << 63
-	maxReaders = readersMask &^ margins // as many as may be there when another one enters
-	manyStand  = word(1) << 61          // set if there are so many that one more who counts itself ends a bias
-
-	// barred is what keeps readers out. They never barge, as readers that did could keep a waiting writer out for ever.
+	// barred keeps shared requests out. They never barge: readers that did could keep a waiting writer out for ever.
 	barred = busy | held | waiting | margins
 )
 
-// occupied reports whether anybody holds the lock.
-func (w word) occupied() bool { return w&(held|readersMask) != 0 }
+// occupied reports whether the lock is held.
+func (w word) occupied() bool { return w&(held|countMask) != 0 }
 
-// inUse reports whether anybody holds or wants the lock, as far as the word can tell: with the bit biased set, somebody may.
-func (w word) inUse() bool { return w&(held|readersMask|waiting|biased) != 0 }
+// inUse reports whether the lock is held or waited for.
+func (w word) inUse() bool { return w&(held|countMask|waiting) != 0 }
 
 // heldAs reports whether there is a holder of that mode.
 func (w word) heldAs(m Mode) bool {
 	if m == Shared {
-		return w&readersMask != 0
+		return w&countMask != 0 && w&held == 0
 	}
 	return w&held != 0
 }
 
-// needsGrant reports whether the lock is free, somebody waits for it and nobody is on the way to let them in.
-func (w word) needsGrant() bool {
-	return w&(busy|held|readersMask|waiting|woken) == waiting
+// count returns how many holders share the lock.
+func (w word) count() int64 { return int64(w >> countShift) }
+
+// next returns the word with an exclusive holder, of the next generation.
+func (w word) next() word {
+	return w&^generationMask | (w+oneGeneration)&generationMask | held
 }
 
-// hasRoom reports whether somebody waits who may be a reader that had to wait because there were too many.
-func (w word) hasRoom() bool {
-	return w&(busy|held|waiting|margins) == waiting
-}
-
-// taken is the word with an exclusive holder, of the next generation.
-func (w word) taken() word {
-	return w&^genMask | (w+oneGeneration)&genMask | held
-}
-
-// released is the word without its exclusive holder.
+// released returns the word without its only exclusive holder.
 func (w word) released() word { return w &^ (held | fresh) }
 
-// generation identifies the exclusive hold, if there is one.
-func (w word) generation() Generation { return Generation(w & genMask) }
+// generation identifies the last exclusive hold.
+func (w word) generation() Generation { return Generation(w & generationMask) }
