@@ -94,11 +94,11 @@ type member struct {
 
 func acquireAll(ctx context.Context, names []string, s *settings) (*lockSet, error) {
 	if err := s.check(); err != nil {
-		return nil, &AcquireError{Err: err}
+		return nil, s.refused("", err)
 	}
 	if ctx == nil || len(names) > 0 {
 		if err := usable(ctx); err != nil {
-			return nil, &AcquireError{Err: err}
+			return nil, s.refused("", err)
 		}
 	}
 	set, err := newLockSet(ctx, names, s)
@@ -113,7 +113,7 @@ func acquireAll(ctx context.Context, names []string, s *settings) (*lockSet, err
 	}()
 	if s.timed && s.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, s.timeout, ErrTimeout)
 		defer cancel()
 	}
 	if err := set.acquire(ctx); err != nil {
@@ -137,13 +137,13 @@ func newLockSet(ctx context.Context, names []string, s *settings) (*lockSet, err
 		if s.hasFile() {
 			var err error
 			if m.path, m.label, err = s.filePath(name); err != nil {
-				return nil, &AcquireError{Name: name, Err: err}
+				return nil, s.refused(name, err)
 			}
 			m.file = resolve(m.path, directories)
 		}
 		switch checkHeld(ctx, m.path, name, s) {
 		case wouldDeadlock:
-			if !s.nonBlocking {
+			if s.waits() {
 				return nil, m.failed(s, ErrDeadlock)
 			}
 		case holdsShare:
@@ -235,7 +235,7 @@ func (set *lockSet) step(
 			return err
 		}
 		if s.timed && s.timeout == 0 {
-			return context.DeadlineExceeded
+			return errLockedNow
 		}
 	}
 	return acquire(set.holdingSoFar(ctx), &s)
@@ -307,5 +307,5 @@ func (set *lockSet) holdingSoFar(ctx context.Context) context.Context {
 // failed returns the error of a member, and logs it.
 func (m *member) failed(s *settings, err error) error {
 	m.log.failed(err)
-	return &AcquireError{Name: m.name, Path: m.path, Service: s.serviceKind(), Err: err}
+	return s.failed(m.name, m.path, err)
 }

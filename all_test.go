@@ -401,3 +401,29 @@ func within(t *testing.T, f func() error) {
 		t.Fatal("it hangs")
 	}
 }
+
+func TestErrorsOfSeveralLocksNameTheScopeAndTheTimeout(t *testing.T) {
+	mustLock(t, "y", lockutils.WithPrefix("nova"))
+	var failed *lockutils.AcquireError
+	_, err := lockutils.LockAll(t.Context(), []string{"x", "y"}, lockutils.WithPrefix("nova"), lockutils.WithTimeout(0))
+	wantError(t, err, lockutils.ErrLocked)
+	wantError(t, err, lockutils.ErrTimeout)
+	if errors.As(err, &failed); failed.Scope != "nova" || failed.Name != "y" {
+		t.Errorf("scope %q, name %q", failed.Scope, failed.Name)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		defer mustUnlock(t, mustLock(t, "z"))
+		_, err := lockutils.LockAll(t.Context(), []string{"x", "z"}, lockutils.WithTimeout(time.Minute))
+		wantError(t, err, lockutils.ErrTimeout)
+		if errors.Is(err, lockutils.ErrLocked) {
+			t.Errorf("a wait passes for none: %v", err)
+		}
+	})
+
+	// What does not wait cannot deadlock.
+	err = lockutils.Do(t.Context(), "z", func(ctx context.Context) error {
+		_, err := lockutils.LockAll(ctx, []string{"z"}, lockutils.WithTimeout(0))
+		return err
+	})
+	wantError(t, err, lockutils.ErrLocked)
+}
