@@ -22,9 +22,10 @@ var (
 	defaultSettings  atomic.Pointer[settings] // nil unless there are default options; immutable
 )
 
-// SetDefaults sets the process-wide lock path. A relative one is made absolute at once, so that it
-// stays the same directory if the program changes its working directory. The empty string takes the
-// lock path back, so that the environment variable OSLO_LOCK_PATH counts again.
+// SetDefaults sets the process-wide lock path. A relative path is made absolute at once, so that it
+// means the same directory if the process changes its working directory. The empty string unsets
+// the lock path, and OSLO_LOCK_PATH counts again. The name of the function is that of
+// oslo.concurrency.
 func SetDefaults(lockPath string) {
 	if lockPath != "" {
 		if abs, err := filepath.Abs(lockPath); err == nil {
@@ -35,8 +36,8 @@ func SetDefaults(lockPath string) {
 }
 
 // LockPath returns the process-wide lock path in force: that of [SetDefaults], or else the value of
-// the environment variable OSLO_LOCK_PATH, or else "". It is absolute. A relative OSLO_LOCK_PATH is
-// relative to the directory that [WithLockPath] tells of.
+// the environment variable OSLO_LOCK_PATH, or else "". The result is absolute, see [WithLockPath]
+// for a relative OSLO_LOCK_PATH.
 func LockPath() string {
 	dir := configuredLockPath()
 	if dir == "" {
@@ -74,23 +75,25 @@ func absolute(path string) (string, error) {
 // baseDirectory returns the working directory that the process had at the first call.
 var baseDirectory = sync.OnceValues(os.Getwd)
 
-// SetDefaultOptions sets the options that every call begins with; without options there are none,
-// which is the default. A program that shares its lock files with programs that know fcntl locks
-// only sets WithFcntl here, so that no call can forget it.
+// SetDefaultOptions sets options that every call begins with, instead of those set before. Without
+// options there are none, as at the start of the program. A program that shares its lock files with
+// Python's oslo.concurrency sets [WithFcntl] here, so that no call can forget it.
 //
-// They come first, then the default options of a project (see [LockWithPrefix]), then those of the
-// call. The last one counts; [NonBlocking] and [WithTimeout] undo each other, and
-// [WithSemaphores] undoes Fair. They apply to every function that takes options, also to those that
-// were made before, such as those of [Synchronized] and [LockWithPrefix], from their next call on:
+// The default options of a project and the options of the call come after them, see [Option].
+// Functions and locks that were made earlier heed them too: those of [Synchronized],
+// [LockWithPrefix] and its kin, and [InterProcessLock]. Default options apply as far as the call
+// takes them:
 //
-//   - to [InternalLock] and [InternalFairLock] without External;
-//   - to [ExternalLock] without WithSemaphores;
-//   - to [InterProcessLock] as far as NewInterProcessLock takes them, except NonBlocking;
-//   - to [RemoveExternalLockFile], [RemoveExternalLockFiles] and [Holders] as far as those heed them:
-//     prefix, lock path and logging.
+//   - [InternalLock] and [InternalFairLock] ignore External and On.
+//   - [ExternalLock] ignores WithSemaphores and On.
+//   - [InterProcessLock] heeds Fair, WithFcntl, WithTimeout, WithDelay, WithFileMode and
+//     WithLogging.
+//   - [RemoveExternalLockFile], [RemoveExternalLockFiles] and [Holders] heed WithPrefix,
+//     WithLockPath and WithLogging.
+//   - The handles of containers heed none.
 //
-// The handles of containers take no options. Options that contradict each other make every call fail
-// with an error that wraps [ErrOptions].
+// Default options that contradict each other make every call fail with an error that wraps
+// [ErrOptions].
 func SetDefaultOptions(opts ...Option) {
 	if len(opts) == 0 {
 		defaultSettings.Store(nil)
@@ -102,12 +105,14 @@ func SetDefaultOptions(opts ...Option) {
 	defaultSettings.Store(s)
 }
 
-// SetProcessLocking turns the lock files of [External] locks on, which is the default, or off: then these locks exclude
-// only the goroutines of this process. It is meant for programs that are known to run alone. [ExternalLock] and
-// [InterProcessLock], which are nothing but lock files, do not heed it.
+// SetProcessLocking turns the lock files of [External] on, which is the default, or off. While they
+// are off, External locks exclude only the goroutines of this process. This is for programs that
+// are known to run alone. [ExternalLock] and [InterProcessLock] are nothing but lock files, and do
+// not heed it.
 func SetProcessLocking(enabled bool) { noProcessLocking.Store(!enabled) }
 
-// SetLogger sets where the package logs to; nil means [slog.Default] at the time of each message.
+// SetLogger sets the logger of the package. Nil means [slog.Default] at the time of each message.
+// Messages about the life of a lock are at level Debug; warnings are about what no error can tell.
 func SetLogger(l *slog.Logger) { configuredLogger.Store(l) }
 
 func logger() *slog.Logger {

@@ -11,39 +11,45 @@ import (
 
 // The reasons why a call can fail, for [errors.Is].
 var (
-	// ErrLocked: the lock is taken, and the call was not to wait.
+	// ErrLocked reports that the lock is held by another holder, and that the call was not to wait.
 	ErrLocked = driver.ErrLocked
 
-	// ErrTimeout: the time that [WithTimeout] gave the call is over. It matches
-	// [context.DeadlineExceeded]. The end of a caller's own context does not match it.
+	// ErrTimeout reports that the time of [WithTimeout] has passed. It matches
+	// [context.DeadlineExceeded]. A deadline of the caller's own context does not match ErrTimeout.
 	ErrTimeout = fmt.Errorf("timed out: %w", context.DeadlineExceeded)
 
-	// ErrNotHeld: what is to be released is not held, or not any more.
+	// ErrNotHeld reports that the hold to be released does not exist, or has been released before.
 	ErrNotHeld = errors.New("lockutils: lock not held")
 
-	// ErrDeadlock: the context already holds the lock, so that waiting for it would never end.
+	// ErrDeadlock reports that the wait would never end, because the context holds the lock itself.
 	ErrDeadlock = errors.New("deadlock: the context already holds this lock")
 
-	// ErrLockPath: a lock file is needed and no directory for it was given.
-	ErrLockPath = errors.New("no lock path: use WithLockPath, SetDefaults or the environment variable OSLO_LOCK_PATH")
+	// ErrLockPath reports that the lock needs a lock file, and that there is no directory for it.
+	ErrLockPath = errors.New(
+		"no lock path: use WithLockPath, SetDefaults or the environment variable OSLO_LOCK_PATH")
 
-	// ErrName: the name cannot be that of a lock file.
+	// ErrName reports that the name, with its prefix, cannot be that of a lock file.
 	ErrName = errors.New("not a name for a lock file")
 
-	// ErrLost: the hold has ended, or may have, without having been released. Only locks at a lock
-	// service can be lost, see [On].
+	// ErrLost reports that the hold has ended, or may have, without having been released. Only
+	// locks at a lock service can be lost, see [On].
 	ErrLost = driver.ErrLost
 
-	// ErrOptions: an option or an argument makes no sense, or contradicts another.
+	// ErrOptions reports that an option or an argument makes no sense, or contradicts another.
 	ErrOptions = errors.New("invalid options")
 )
 
 // errLockedNow is the error of a call with a timeout of zero.
 var errLockedNow = fmt.Errorf("%w: %w", ErrLocked, ErrTimeout)
 
-// An AcquireError tells which lock could not be acquired, and why. Every call that fails to acquire a lock returns one.
+// An AcquireError tells which lock could not be acquired, and why. Every call that fails to acquire
+// a lock returns one, and holds nothing then.
 type AcquireError struct {
-	Scope   string // its prefix or the Name of its container, or container, slash, prefix; "" without
+	// Scope tells the lock from others of the same name. It is the prefix without its hyphen, or the
+	// container, or container, slash, prefix. A container is called by its field Name, or else
+	// "semaphores" or "reader-writer locks". Scope is "" for a lock without either.
+	Scope string
+
 	Name    string // the lock's name; "" where locks have none
 	Path    string // its lock file; "" if none was involved
 	Service string // the kind of the lock service, "etcd" for example; "" without one

@@ -9,11 +9,16 @@ import (
 	"github.com/lockutils/lockutils/driver"
 )
 
-// An Option changes how a lock is taken. Of an option that is given twice the last one counts. The zero Option changes
-// nothing.
+// An Option says which lock a call means, or how to acquire it. If an option is given twice, the
+// last one counts. The zero Option changes nothing.
 //
-// Options that concern the lock file have no effect on a lock without one, so that a project can give them as defaults
-// for all its locks.
+// Options can also be set in advance: for the process with [SetDefaultOptions], then for a project
+// with [LockWithPrefix], then at the call. They count in this order, as if in one list, with two
+// exceptions. [NonBlocking] and [WithTimeout] contradict each other within a list, while those of a
+// later list undo those of earlier ones. [WithSemaphores] undoes a Fair of an earlier list.
+//
+// Options that concern the lock file have no effect on a lock without one. So a project can set
+// them for all its locks.
 type Option struct {
 	kind   optionKind
 	text   string
@@ -41,52 +46,62 @@ const (
 	optService
 )
 
-// External makes the lock exclude other processes on the host too, through a lock file in the lock path (see
-// [WithLockPath], [SetDefaults]).
+// External makes the lock exclude other processes of the host too, through a lock file in the lock
+// path: see [WithLockPath] and [SetDefaults]. The file is created if it is missing. It is never
+// written to, and stays behind.
+//
+// The process holds an exclusive flock(2) on the file, or a shared one with [Shared]. So the lock
+// also excludes other programs that use flock(2) on the same path, flock(1) among them. A process
+// needs no more than permission to read the file to hold the lock, also exclusively: protect the
+// lock path from others. The lock ends with the process, however that ends.
 func External() Option { return Option{kind: optExternal} }
 
-// WithPrefix puts the lock in the scope of a project: locks of different prefixes have nothing to do with each other.
-// The lock file is named prefix, hyphen, name; a prefix that ends in a hyphen means the same as without it. The empty
-// prefix is that of locks without one.
+// WithPrefix puts the lock in the scope of a project: locks of different prefixes are different
+// locks. The lock file is named prefix, hyphen, name. A hyphen at the end of the prefix makes no
+// difference. The empty prefix is that of locks without one.
 func WithPrefix(prefix string) Option { return Option{kind: optPrefix, text: prefix} }
 
-// WithLockPath sets the directory of the lock file. It is made if it does not exist. All processes that share a lock
-// must name the same directory; for security only their users should be able to write to it. Empty means the
-// process-wide one, [LockPath].
+// WithLockPath sets the directory of the lock file. It is created if it does not exist. All
+// processes that share a lock must name the same directory, and only their users should be able to
+// write to it. The empty string means the process-wide lock path, see [LockPath].
 //
-// A relative path is relative to the directory in which the process was when the package first
-// needed it: at the first call that meets a relative path here or in OSLO_LOCK_PATH. It stays so if the
-// process changes its working directory, so that one name means one lock.
+// A relative path is relative to the working directory that the process had when the package first
+// needed it: at the first call with a relative path here or in OSLO_LOCK_PATH. If the process
+// changes its working directory later, the path means the same directory as before.
 func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: dir} }
 
-// Fair serves the request in strict order of arrival: nobody passes it, and it passes nobody. With [External] that holds
-// among all processes that ask for the lock with Fair; but the place of a wait that was given up is kept for the next
-// request of the same process.
+// Fair serves the request strictly in order of arrival: no other request passes it, and it passes
+// none. With [External] the order extends to all processes that use Fair for the lock. After a wait
+// that was cancelled, its place is kept for the next request of the same process.
 func Fair() Option { return Option{kind: optFair} }
 
-// Shared takes the lock together with other Shared holders. Holders without Shared exclude them, and are excluded by
-// them. Inside a process, waiting requests without Shared are not passed, so that readers cannot keep writers out;
-// between processes only [Fair] gives them that. There may be 65,536 holders at once; one more waits.
+// Shared acquires the lock together with other Shared holders. Exclusive holders, those without
+// Shared, exclude them and are excluded by them. Inside a process a request does not pass exclusive
+// requests that wait, so readers cannot starve writers. Between processes only [Fair] ensures that.
+// A lock has at most 65,536 holders in one process; one more waits.
 func Shared() Option { return Option{kind: optShared} }
 
-// NonBlocking makes the call fail at once with [ErrLocked] when the lock is taken.
+// NonBlocking makes the call fail with [ErrLocked] instead of waiting.
 func NonBlocking() Option { return Option{kind: optNonBlocking} }
 
-// WithTimeout bounds the wait: after d the call fails with an error that matches [context.DeadlineExceeded]. A zero d
-// waits not at all. A negative one is an error, and so is a timeout together with [NonBlocking].
+// WithTimeout bounds the wait. After d the call fails with an error that matches [ErrTimeout], and
+// so [context.DeadlineExceeded]. With a zero d the call does not wait: its error then matches
+// [ErrLocked] as well, also if the context holds the lock itself. A negative d is an error.
+// NonBlocking in the same list is another.
 func WithTimeout(d time.Duration) Option { return Option{kind: optTimeout, number: int64(d)} }
 
-// WithDelay sets how often a lock file is looked at where the system cannot wake a waiter: on network file systems, on
-// other systems than Linux, with [WithFcntl], and when very many lock files are waited for at once. The first looks
-// follow each other faster. The default, also for zero, is 10 ms. A negative delay is an error.
+// WithDelay sets the longest interval between two tries to lock a file where the system cannot wake
+// a waiter. That is so on network file systems, on systems other than Linux, with [WithFcntl], and
+// while very many lock files are waited for at once. The first tries follow each other faster. The
+// default, also for zero, is 10 ms. A negative delay is an error.
 func WithDelay(d time.Duration) Option { return Option{kind: optDelay, number: int64(d)} }
 
-// WithSemaphores takes the lock from this container instead of the package's own: locks of different containers have
-// nothing to do with each other inside a process. A lock file knows no containers. A nil container means the package's
-// own. A container cannot be combined with [Fair].
+// WithSemaphores acquires the lock from this container instead of the package's own: inside a
+// process, locks of different containers are different locks. A lock file does not know containers.
+// A nil container means the package's own. A container together with [Fair] is an error.
 func WithSemaphores(s *Semaphores) Option { return Option{kind: optSemaphores, ref: s} }
 
-// WithLogging turns the log messages of this call on, which is the default, or off.
+// WithLogging turns the log messages of the call on, which is the default, or off.
 func WithLogging(on bool) Option {
 	o := Option{kind: optLogging}
 	if !on {
@@ -95,18 +110,20 @@ func WithLogging(on bool) Option {
 	return o
 }
 
-// WithFileMode sets the permissions, before the umask, of a lock file that is created. The default is 0600, which keeps
-// other users out. A mode with other bits than permissions is an error, and so is one with which the owner could not
-// open the file the next time: he must be able to read it, and with [WithFcntl] or [Fair] to write to it.
+// WithFileMode sets the permissions of a lock file that is created. The umask of the process is
+// taken off them, so that 0666 becomes 0644 under the usual umask of 022. The mode of a file that
+// exists stays. The default, 0600, keeps other users out. The mode must contain nothing but
+// permissions. It must let the owner read the file, and with [WithFcntl] or [Fair] write to it.
+// Anything else is an error.
 func WithFileMode(mode fs.FileMode) Option { return Option{kind: optFileMode, number: int64(mode)} }
 
-// WithFcntl takes an fcntl record lock on the lock file in addition to the flock that [External] takes, so that
-// programs that lock with fcntl are excluded as well. Python's oslo.concurrency and fasteners are such programs. On
-// systems without open file description locks, which Linux has, the call fails with an error that matches [ErrOptions]
-// and [errors.ErrUnsupported].
+// WithFcntl acquires an fcntl record lock on the lock file in addition to the flock(2) of
+// [External]. So programs that know only this kind are excluded as well, Python's oslo.concurrency
+// and fasteners among them. It uses open file description locks, which Linux has. On other systems
+// the call fails with an error that matches [ErrOptions] and [errors.ErrUnsupported].
 func WithFcntl() Option { return Option{kind: optFcntl} }
 
-// settings is what the options of one call amount to.
+// settings is the sum of the options of one call.
 type settings struct {
 	external       bool
 	fair           bool

@@ -2,7 +2,7 @@ package lockutils
 
 import "context"
 
-// A project usually defines its locks once, with its prefix and whatever else it wants by default, and uses nothing
+// A project usually defines its locks once, with its prefix and its default options, and uses nothing
 // else:
 //
 //	var (
@@ -12,9 +12,6 @@ import "context"
 //		Synchronized = lockutils.SynchronizedWithPrefix("nova")
 //		LockCleanup  = lockutils.RemoveExternalLockFileWithPrefix("nova")
 //	)
-//
-// Options of a call come after the default options of the project: the last one counts, and
-// NonBlocking and WithTimeout undo each other.
 
 // A LockFunc is [Lock] within a project.
 type LockFunc func(name string, opts ...Option) (Guard, error)
@@ -23,7 +20,9 @@ type LockFunc func(name string, opts ...Option) (Guard, error)
 type LockContextFunc func(ctx context.Context, name string, opts ...Option) (Guard, error)
 
 // A DoFunc is [Do] within a project.
-type DoFunc func(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error
+type DoFunc func(
+	ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option,
+) error
 
 // A SynchronizedFunc is [Synchronized] within a project.
 type SynchronizedFunc func(name string, fn func() error, opts ...Option) func() error
@@ -31,8 +30,8 @@ type SynchronizedFunc func(name string, fn func() error, opts ...Option) func() 
 // A CleanupFunc is [RemoveExternalLockFile] within a project.
 type CleanupFunc func(name string, opts ...Option) error
 
-// LockWithPrefix returns [Lock] with [WithPrefix] and these default options. Options of a call come
-// after them: the last one counts, and [NonBlocking] and [WithTimeout] undo each other.
+// LockWithPrefix returns [Lock] with [WithPrefix] and these default options. The options of a call
+// come after them, see [Option].
 func LockWithPrefix(prefix string, defaults ...Option) LockFunc {
 	project := projectOptions(prefix, defaults)
 	return func(name string, opts ...Option) (Guard, error) {
@@ -41,8 +40,8 @@ func LockWithPrefix(prefix string, defaults ...Option) LockFunc {
 	}
 }
 
-// LockContextWithPrefix returns [LockContext] with [WithPrefix] and these default options, as
-// [LockWithPrefix] does.
+// LockContextWithPrefix returns [LockContext] with [WithPrefix] and these default options, see
+// [LockWithPrefix].
 func LockContextWithPrefix(prefix string, defaults ...Option) LockContextFunc {
 	project := projectOptions(prefix, defaults)
 	return func(ctx context.Context, name string, opts ...Option) (Guard, error) {
@@ -51,17 +50,19 @@ func LockContextWithPrefix(prefix string, defaults ...Option) LockContextFunc {
 	}
 }
 
-// DoWithPrefix returns [Do] with [WithPrefix] and these default options, as [LockWithPrefix] does.
+// DoWithPrefix returns [Do] with [WithPrefix] and these default options, see [LockWithPrefix].
 func DoWithPrefix(prefix string, defaults ...Option) DoFunc {
 	project := projectOptions(prefix, defaults)
-	return func(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error {
+	return func(
+		ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option,
+	) error {
 		s := project.with(opts)
 		return doAs(ctx, name, "", fn, &s)
 	}
 }
 
-// SynchronizedWithPrefix returns [Synchronized] with [WithPrefix] and these default options, as
-// [LockWithPrefix] does.
+// SynchronizedWithPrefix returns [Synchronized] with [WithPrefix] and these default options, see
+// [LockWithPrefix].
 func SynchronizedWithPrefix(prefix string, defaults ...Option) SynchronizedFunc {
 	project := projectOptions(prefix, defaults)
 	return func(name string, fn func() error, opts ...Option) func() error {
@@ -70,7 +71,7 @@ func SynchronizedWithPrefix(prefix string, defaults ...Option) SynchronizedFunc 
 }
 
 // RemoveExternalLockFileWithPrefix returns [RemoveExternalLockFile] with [WithPrefix] and these
-// default options, as [LockWithPrefix] does.
+// default options, see [LockWithPrefix].
 func RemoveExternalLockFileWithPrefix(prefix string, defaults ...Option) CleanupFunc {
 	project := projectOptions(prefix, defaults)
 	return func(name string, opts ...Option) error {
