@@ -46,6 +46,7 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/lockutils/lockutils/driver"
@@ -71,6 +72,7 @@ func WithNamespace(namespace string) Option {
 // A Service keeps locks in etcd. All methods may be called concurrently.
 type Service struct {
 	client    *clientv3.Client
+	leases    pb.LeaseClient // the client's own hides why a call fails, and repeats it without a pause
 	ttl       time.Duration
 	namespace string
 	owner     string // the value of keys, for those who look at them
@@ -100,11 +102,12 @@ func Dial(ctx context.Context, client *clientv3.Client, opts ...Option) (*Servic
 		opt(s)
 	}
 	switch {
-	case client == nil:
-		return nil, errors.New("etcdlock: nil client")
+	case client == nil || client.ActiveConnection() == nil:
+		return nil, errors.New("etcdlock: no client, or one without a connection")
 	case s.ttl < time.Second:
 		return nil, fmt.Errorf("etcdlock: TTL %v is below one second", s.ttl)
 	}
+	s.leases = pb.NewLeaseClient(client.ActiveConnection())
 	if _, err := s.currentSession(ctx); err != nil {
 		return nil, err
 	}

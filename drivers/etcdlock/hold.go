@@ -16,6 +16,9 @@ type hold struct {
 	*request
 	lost chan struct{}
 
+	tries   int  // of the release
+	removed bool // the last one has removed the key
+
 	mu       sync.Mutex
 	done     chan struct{} // closed when the release has an outcome; nil before Release
 	outcome  error         // set before done is closed
@@ -40,15 +43,13 @@ func (h *hold) lose() {
 // Release implements driver.Hold. When ctx ends, the release goes on in the background until it is
 // confirmed or the session ends.
 func (h *hold) Release(ctx context.Context) error {
-	h.mu.Lock()
-	if h.done == nil {
-		h.done = make(chan struct{})
-		if !h.session.service.goBackground(h.release) {
-			h.outcome = driver.ErrLost
-			close(h.done)
+	if h.begin() {
+		if err := h.tryFirst(ctx); err == nil {
+			h.finish(nil)
+		} else if !h.session.service.goBackground(h.keepTrying) {
+			h.finish(errClosed)
 		}
 	}
-	h.mu.Unlock()
 	select {
 	case <-h.done:
 		return h.outcome
@@ -63,20 +64,48 @@ func (h *hold) Release(ctx context.Context) error {
 	return h.session.service.failed(err)
 }
 
-// release removes the key, if it is still that of this hold, and gives the release its outcome.
-func (h *hold) release() {
-	removed, tries := false, 0
-	err := h.session.service.insist(h.session.ctx, func(ctx context.Context) error {
-		tries++
-		reply, err := h.session.service.client.Txn(ctx).
-			If(clientv3.Compare(clientv3.CreateRevision(h.key), "=", h.revision)).
-			Then(h.remove()...).Commit()
-		if err == nil {
-			removed = reply.Succeeded
-		}
-		return err
-	}, h.trouble)
+// begin reports whether this is the first release of the hold.
+func (h *hold) begin() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	first := h.done == nil
+	if first {
+		h.done = make(chan struct{})
+	}
+	return first
+}
 
+// tryFirst is the first try, on behalf of a caller. A hold that is lost needs none.
+func (h *hold) tryFirst(ctx context.Context) error {
+	if err := h.session.ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	return h.try(ctx)
+}
+
+// try removes the key if it is still that of this hold.
+func (h *hold) try(ctx context.Context) error {
+	h.tries++
+	reply, err := h.session.service.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(h.key), "=", h.revision)).
+		Then(h.remove()...).Commit()
+	if err == nil {
+		h.removed = reply.Succeeded
+	}
+	return err
+}
+
+func (h *hold) keepTrying() {
+	h.finish(h.session.service.insist(h.session.ctx, h.try, h.trouble))
+}
+
+// finish gives the release its outcome, after the last try.
+func (h *hold) finish(err error) {
+	if err == nil {
+		h.retire(h.tries)
+	}
 	n := h.session
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -84,7 +113,7 @@ func (h *hold) release() {
 	switch {
 	case !held || err != nil:
 		h.outcome = driver.ErrLost
-	case !removed && tries == 1: // somebody else has removed it
+	case !h.removed && h.tries == 1: // somebody else has removed it
 		h.lose()
 		h.outcome = driver.ErrLost
 	default:

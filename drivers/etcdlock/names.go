@@ -26,9 +26,9 @@ const (
 	readers = "r"
 )
 
-// newKey returns the key of a new request.
-func (n *session) newKey(prefix, kind string) string {
-	return fmt.Sprintf("%s%s%x-%d", prefix, kind, int64(n.id), n.requests.Add(1))
+// key returns the key of a request.
+func (n *session) key(prefix, kind string, number int) string {
+	return fmt.Sprintf("%s%s%x-%d", prefix, kind, int64(n.id), number)
 }
 
 func (n *session) gateKey() string {

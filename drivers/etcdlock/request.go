@@ -15,9 +15,9 @@ import (
 // shared one when there is no exclusive key before its own.
 type request struct {
 	session *session
-	prefix  string // of the keys of the lock
 	others  string // prefix of the keys that this request has to wait for
 	key     string
+	number  int // that of the key
 	noWait  bool
 
 	revision int64 // create revision of the key; 0 as long as it is not known to exist
@@ -32,11 +32,12 @@ type ahead struct {
 }
 
 func (n *session) newRequest(r driver.Request) *request {
-	q := &request{session: n, prefix: n.service.namePrefix(r.Name), noWait: r.NoWait}
+	prefix := n.service.namePrefix(r.Name)
+	q := &request{session: n, others: prefix, number: n.takeNumber(), noWait: r.NoWait}
 	if r.Shared {
-		q.others, q.key = q.prefix+writers, n.newKey(q.prefix, readers)
+		q.others, q.key = prefix+writers, n.key(prefix, readers, q.number)
 	} else {
-		q.others, q.key = q.prefix, n.newKey(q.prefix, writers)
+		q.key = n.key(prefix, writers, q.number)
 	}
 	return q
 }
@@ -70,7 +71,6 @@ func (q *request) tryEnqueue(ctx context.Context) (bool, error) {
 	}
 	reply, err := n.service.client.Txn(ctx).If(conditions...).Then(
 		clientv3.OpGet(q.others, options(clientv3.WithLastCreate())...),
-		clientv3.OpGet(q.others, options(clientv3.WithFirstCreate())...),
 		clientv3.OpPut(q.key, n.service.owner, clientv3.WithLease(n.id)),
 	).Else(
 		clientv3.OpGet(q.key, clientv3.WithKeysOnly()),
@@ -80,20 +80,22 @@ func (q *request) tryEnqueue(ctx context.Context) (bool, error) {
 		q.unclear = q.unclear || !refused(err)
 		return false, err
 	}
-	first, second := reply.Responses[0].GetResponseRange().Kvs, reply.Responses[1].GetResponseRange().Kvs
-	switch {
-	case reply.Succeeded:
+	if reply.Succeeded {
+		before := reply.Responses[0].GetResponseRange()
 		q.revision = reply.Header.Revision
-		q.wait(first, second)
+		q.wait(before.Kvs, before.Count == 1)
 		return true, nil
-	case len(first) > 0: // an earlier try has created it
-		q.revision = first[0].CreateRevision
+	}
+	own, gates := reply.Responses[0].GetResponseRange().Kvs, reply.Responses[1].GetResponseRange().Kvs
+	switch {
+	case len(own) > 0: // an earlier try has created it
+		q.revision = own[0].CreateRevision
 		return true, q.look(ctx)
-	case len(second) == 0:
+	case len(gates) == 0:
 		n.gate.CompareAndSwap(gate, 0)
 		return false, nil
-	case second[0].ModRevision != gate:
-		n.gate.CompareAndSwap(gate, second[0].ModRevision)
+	case gates[0].ModRevision != gate:
+		n.gate.CompareAndSwap(gate, gates[0].ModRevision)
 		return false, nil
 	default:
 		return false, driver.ErrLocked
@@ -105,12 +107,11 @@ func options(order []clientv3.OpOption) []clientv3.OpOption {
 	return append(order, clientv3.WithKeysOnly())
 }
 
-// wait notes what is ahead, from the last and the first key before the request's own.
-func (q *request) wait(last, first []*mvccpb.KeyValue) {
+// wait notes what is ahead: the last key before the request's own, if there is one.
+func (q *request) wait(last []*mvccpb.KeyValue, only bool) {
 	q.ahead = ahead{}
 	if len(last) > 0 {
-		q.ahead.key = string(last[0].Key)
-		q.ahead.only = last[0].CreateRevision == first[0].CreateRevision
+		q.ahead = ahead{key: string(last[0].Key), only: only}
 	}
 }
 
@@ -128,7 +129,8 @@ func (q *request) look(ctx context.Context) error {
 	if len(reply.Responses[2].GetResponseRange().Kvs) == 0 {
 		return errSessionEnded // the key is gone: the request has to be made again
 	}
-	q.wait(reply.Responses[0].GetResponseRange().Kvs, reply.Responses[1].GetResponseRange().Kvs)
+	last, first := reply.Responses[0].GetResponseRange().Kvs, reply.Responses[1].GetResponseRange().Kvs
+	q.wait(last, len(last) > 0 && last[0].CreateRevision == first[0].CreateRevision)
 	return nil
 }
 
@@ -182,16 +184,30 @@ func (q *request) watch(ctx context.Context) clientv3.WatchChan {
 // withdraw removes the key, or whatever may become of the request. It goes on in the background until
 // etcd has confirmed it or the session ends.
 func (q *request) withdraw() {
+	n := q.session
 	if q.revision == 0 && !q.unclear {
+		n.returnNumber(q.number)
 		return
 	}
-	n := q.session
 	n.service.goBackground(func() {
-		n.service.insist(n.ctx, func(ctx context.Context) error {
+		tries := 0
+		err := n.service.insist(n.ctx, func(ctx context.Context) error {
+			tries++
 			_, err := n.service.client.Txn(ctx).Then(q.remove()...).Commit()
 			return err
 		}, func(error) {})
+		if err == nil {
+			q.retire(tries)
+		}
 	})
+}
+
+// retire gives the number of the key back, after its removal with so many tries. Transactions whose
+// answer was lost may still arrive; their key is not used again.
+func (q *request) retire(tries int) {
+	if tries == 1 && !q.unclear {
+		q.session.returnNumber(q.number)
+	}
 }
 
 // remove returns the operations that remove the key for good.

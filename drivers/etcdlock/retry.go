@@ -24,6 +24,9 @@ var errNoAnswer = errors.New("no answer in time")
 func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error) error {
 	var last error
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, tryTime) {
+		if s.client.Ctx().Err() != nil {
+			return s.failed(errClientClosed)
+		}
 		try, cancel := context.WithTimeout(ctx, tryTime)
 		err := do(try)
 		timedOut := try.Err() != nil
@@ -31,10 +34,10 @@ func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error
 		switch {
 		case err == nil:
 			return nil
-		case ctx.Err() != nil:
-			return s.interrupted(ctx, last)
 		case s.client.Ctx().Err() != nil:
 			return s.failed(errClientClosed)
+		case ctx.Err() != nil:
+			return s.interrupted(ctx, last)
 		case errors.Is(err, driver.ErrLocked), errors.Is(err, errSessionEnded):
 			return err
 		case permanent(err):

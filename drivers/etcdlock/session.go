@@ -41,13 +41,14 @@ type session struct {
 	cancel  context.CancelCauseFunc
 
 	deadline atomic.Int64 // a boottime.Now
-	requests atomic.Int64 // numbers the keys
 	gate     atomic.Int64 // mod revision of the gate key; 0 if it has to be made
 	lapse    *time.Timer  // checks the deadline
 
-	mu    sync.Mutex // guards holds, and lets each be lost or released, not both
+	mu    sync.Mutex // guards all below, and lets each hold be lost or released, not both
 	ended bool
 	holds map[*hold]struct{}
+	free  []int // numbers of keys that can be used again
+	used  int   // how many numbers there are
 }
 
 // openSession obtains a lease.
@@ -56,11 +57,11 @@ func (s *Service) openSession(ctx context.Context) (*session, error) {
 	var sent time.Duration
 	err := s.repeat(ctx, func(ctx context.Context) error {
 		sent = boottime.Now()
-		lease, err := s.client.Grant(ctx, int64(math.Ceil(s.ttl.Seconds())))
+		lease, err := s.leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: int64(math.Ceil(s.ttl.Seconds()))})
 		if err != nil {
-			return err
+			return rpctypes.Error(err)
 		}
-		n.id, n.ttl = lease.ID, min(s.ttl, time.Duration(lease.TTL)*time.Second)
+		n.id, n.ttl = clientv3.LeaseID(lease.ID), min(s.ttl, time.Duration(lease.TTL)*time.Second)
 		return nil
 	})
 	if err != nil {
@@ -122,7 +123,6 @@ func (n *session) checkDeadline() {
 
 // keepAlive renews the lease until the session ends. Each try goes to the next endpoint.
 func (n *session) keepAlive() {
-	lease := clientv3.RetryLeaseClient(n.service.client)
 	timer := time.NewTimer(n.ttl / 3)
 	defer timer.Stop()
 	for {
@@ -132,7 +132,7 @@ func (n *session) keepAlive() {
 			return
 		}
 		sent := boottime.Now()
-		err := n.renew(lease)
+		err := n.renew()
 		switch {
 		case err == nil:
 			n.extend(sent)
@@ -145,11 +145,11 @@ func (n *session) keepAlive() {
 	}
 }
 
-// renew renews the lease once. The client's own KeepAliveOnce repeats failed tries without a pause.
-func (n *session) renew(lease pb.LeaseClient) error {
+// renew renews the lease once.
+func (n *session) renew() error {
 	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(n.ctx), n.ttl/6)
 	defer cancel()
-	stream, err := lease.LeaseKeepAlive(ctx)
+	stream, err := n.service.leases.LeaseKeepAlive(ctx)
 	if err != nil {
 		return rpctypes.Error(err)
 	}
@@ -197,8 +197,8 @@ func (n *session) end(cause error) {
 // revoke ends the lease at etcd, with all its keys.
 func (n *session) revoke(ctx context.Context) error {
 	err := n.service.repeat(ctx, func(ctx context.Context) error {
-		_, err := n.service.client.Revoke(ctx, n.id)
-		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		_, err := n.service.leases.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: int64(n.id)})
+		if err = rpctypes.Error(err); errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return nil
 		}
 		return err
@@ -207,6 +207,27 @@ func (n *session) revoke(ctx context.Context) error {
 		return fmt.Errorf("end the session, which ends by itself within %v: %w", n.ttl, err)
 	}
 	return nil
+}
+
+// takeNumber returns a number for a key that no other request of the session has. Numbers are used
+// again, the last one first: etcd remembers every key that there ever was until it is compacted, and
+// reads of a name would take longer with each.
+func (n *session) takeNumber() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if last := len(n.free) - 1; last >= 0 {
+		number := n.free[last]
+		n.free = n.free[:last]
+		return number
+	}
+	n.used++
+	return n.used
+}
+
+func (n *session) returnNumber(number int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.free = append(n.free, number)
 }
 
 // add makes h a hold of the session.

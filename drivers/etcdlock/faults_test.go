@@ -1,0 +1,418 @@
+package etcdlock_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/drivers/drivertest"
+	"github.com/lockutils/lockutils/drivers/etcdlock"
+	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
+)
+
+// dial returns a Service, which the test's end closes.
+func dial(t *testing.T, client *clientv3.Client, opts ...etcdlock.Option) *etcdlock.Service {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := etcdlock.Dial(ctx, client, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func acquire(t *testing.T, s driver.Service, name string) driver.Hold {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	h, err := s.Acquire(ctx, driver.Request{Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func release(t *testing.T, h driver.Hold) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := h.Release(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func await(t *testing.T, c <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(time.Minute):
+		t.Fatalf("%s did not happen", what)
+	}
+}
+
+// wants fails the test unless err contains all parts.
+func wants(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Fatalf("error %q, want one with %q", err, part)
+		}
+	}
+}
+
+func TestDialSaysWhatItTried(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := l.Addr().String()
+	l.Close()
+	client, err := etcdtest.NewClient(free)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err = etcdlock.Dial(ctx, client)
+	wants(t, err, "etcd", free, "refused")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v does not match the error of ctx", err)
+	}
+}
+
+func TestDialRefusesBadInput(t *testing.T) {
+	if _, err := etcdlock.Dial(t.Context(), nil); err == nil {
+		t.Error("a nil client was accepted")
+	}
+	client := server(t).Client(t)
+	for _, ttl := range []time.Duration{0, -1, 999 * time.Millisecond} {
+		_, err := etcdlock.Dial(t.Context(), client, etcdlock.WithTTL(ttl))
+		wants(t, err, "TTL", ttl.String())
+	}
+}
+
+func TestNilServiceIsAnError(t *testing.T) {
+	var s *etcdlock.Service
+	if _, err := s.Acquire(t.Context(), driver.Request{Name: "a"}); err == nil {
+		t.Error("a nil Service granted a lock")
+	}
+	if err := s.Close(); err == nil {
+		t.Error("a nil Service was closed")
+	}
+	if s.Name() != "etcd" || !s.Can().Has(driver.Fenced) {
+		t.Error("a nil Service does not say what it is")
+	}
+}
+
+func TestShortTTLIsKept(t *testing.T) {
+	s := dial(t, server(t).Client(t), etcdlock.WithTTL(time.Second))
+	h := acquire(t, s, "short")
+	for deadline := h.Deadline(); h.Deadline() == deadline; time.Sleep(10 * time.Millisecond) {
+		if lost(h) {
+			t.Fatal("the lock was lost")
+		}
+	}
+	release(t, h)
+}
+
+func lost(h driver.Hold) bool {
+	select {
+	case <-h.Lost():
+		return true
+	default:
+		return false
+	}
+}
+
+func TestNamespacesNest(t *testing.T) {
+	client := server(t).Client(t)
+	type lock struct{ namespace, name string }
+	locks := []lock{
+		{"n", "b/c"}, {"n/b", "c"}, {"n", ""}, {"n/", ""}, {"n:", ""}, {"n", ":"}, {"n:b", "c"}, {"n", "b:c"},
+		{"n", "b"}, {"n/b", ""}, {"", "n"}, {"", "n:"}, {"n%3A", ""}, {"n!", "x"}, {"n", "!x"}, {"n\x00", ""}, {"n\xff", ""},
+	}
+	for _, l := range locks {
+		s := dial(t, client, etcdlock.WithNamespace(l.namespace))
+		h, err := s.Acquire(t.Context(), driver.Request{Name: l.name, NoWait: true})
+		if err != nil {
+			t.Fatalf("%q in %q: %v", l.name, l.namespace, err)
+		}
+		defer release(t, h)
+	}
+	for _, l := range locks {
+		s := dial(t, client, etcdlock.WithNamespace(l.namespace))
+		if _, err := s.Acquire(t.Context(), driver.Request{Name: l.name, NoWait: true}); !errors.Is(err, driver.ErrLocked) {
+			t.Errorf("%q in %q a second time: %v", l.name, l.namespace, err)
+		}
+	}
+}
+
+func TestHoldsAndRequestsEndWithTheLease(t *testing.T) {
+	client := server(t).Client(t)
+	s, other := dial(t, client, etcdlock.WithTTL(3*time.Second)), dial(t, client)
+	held, blocker := acquire(t, s, "revoked"), acquire(t, other, "awaited")
+	waiter := make(chan driver.Hold, 1)
+	go func() { waiter <- acquire(t, s, "awaited") }()
+	for keys(t, client, "lockutils", "awaited") < 2 {
+		time.Sleep(time.Millisecond)
+	}
+
+	got, err := client.Get(t.Context(), "lockutils:revoked/", clientv3.WithPrefix())
+	if err != nil || len(got.Kvs) != 1 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if _, err := client.Revoke(t.Context(), clientv3.LeaseID(got.Kvs[0].Lease)); err != nil {
+		t.Fatal(err)
+	}
+	await(t, held.Lost(), "the news of the loss")
+	if err := held.Release(t.Context()); !errors.Is(err, driver.ErrLost) {
+		t.Errorf("release of a lost hold: %v", err)
+	}
+	for keys(t, client, "lockutils", "awaited") < 2 { // the request is made again
+		time.Sleep(time.Millisecond)
+	}
+	release(t, blocker)
+	h := <-waiter
+	if h.Token() <= blocker.Token() {
+		t.Errorf("token %d after %d", h.Token(), blocker.Token())
+	}
+	release(t, h)
+	release(t, acquire(t, s, "revoked"))
+}
+
+func TestDeletedKeyIsALostHold(t *testing.T) {
+	client := server(t).Client(t)
+	s := dial(t, client)
+	h := acquire(t, s, "deleted")
+	if _, err := client.Delete(t.Context(), "lockutils:deleted/", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Release(t.Context()); !errors.Is(err, driver.ErrLost) || !lost(h) {
+		t.Errorf("release: %v, lost: %v", err, lost(h))
+	}
+}
+
+func TestClosedClientIsAnError(t *testing.T) {
+	client, err := etcdtest.NewClient(server(t).Endpoints()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := dial(t, client, etcdlock.WithTTL(2*time.Second))
+	h := acquire(t, s, "closed")
+	client.Close()
+	for _, noWait := range []bool{true, false} {
+		_, err := s.Acquire(t.Context(), driver.Request{Name: "other", NoWait: noWait})
+		wants(t, err, "etcd", "client is closed")
+	}
+	await(t, h.Lost(), "the news of the loss")
+	if err := s.Close(); err != nil {
+		t.Errorf("close once everything is lost: %v", err)
+	}
+}
+
+func TestCredentialsAreChecked(t *testing.T) {
+	cluster := etcdtest.Run(t, 1)
+	admin := cluster.Client(t)
+	ctx := t.Context()
+	for _, err := range []error{
+		second(admin.UserAdd(ctx, "root", "secret")), second(admin.UserGrantRole(ctx, "root", "root")),
+		second(admin.RoleAdd(ctx, "locks")), second(admin.UserAdd(ctx, "worker", "secret")),
+		second(admin.RoleGrantPermission(ctx, "locks", "mine", "minf", clientv3.PermissionType(clientv3.PermReadWrite))),
+		second(admin.UserGrantRole(ctx, "worker", "locks")), second(admin.AuthEnable(ctx)),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	as := func(user, password string) *clientv3.Client {
+		client, err := clientv3.New(clientv3.Config{
+			Endpoints: cluster.Endpoints(), Username: user, Password: password, Logger: zap.NewNop(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close() })
+		return client
+	}
+	// The client itself refuses a wrong password.
+	_, err := clientv3.New(clientv3.Config{
+		Endpoints: cluster.Endpoints(), Username: "worker", Password: "wrong", Logger: zap.NewNop(),
+	})
+	wants(t, err, "authentication failed")
+	_, err = etcdlock.Dial(ctx, as("worker", "secret"), etcdlock.WithNamespace("theirs"))
+	wants(t, err, "etcd", "permission denied")
+	_, err = etcdlock.Dial(ctx, cluster.Client(t))
+	wants(t, err, "etcd", "user name is empty")
+	s := dial(t, as("worker", "secret"), etcdlock.WithNamespace("mine"), etcdlock.WithTTL(2*time.Second))
+	h := acquire(t, s, "a")
+	for deadline := h.Deadline(); h.Deadline() == deadline; time.Sleep(10 * time.Millisecond) {
+		if lost(h) {
+			t.Fatal("the lock was lost")
+		}
+	}
+	release(t, h)
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestFullServer(t *testing.T) {
+	cluster := etcdtest.Run(t, 1, "--quota-backend-bytes", "1000000")
+	client := cluster.Client(t)
+	ctx := t.Context()
+	s := dial(t, client)
+	held := acquire(t, s, "held")
+	value := strings.Repeat("x", 100_000)
+	var err error
+	for i := 0; err == nil && i < 100; i++ {
+		_, err = client.Put(ctx, "filler", value)
+	}
+	wants(t, err, "space")
+
+	_, err = s.Acquire(ctx, driver.Request{Name: "new"})
+	wants(t, err, "etcd", "space exceeded")
+	_, err = etcdlock.Dial(ctx, client)
+	wants(t, err, "etcd", "space exceeded")
+	release(t, held)
+	if n := keys(t, client, "lockutils", "new") + keys(t, client, "lockutils", "held"); n != 0 {
+		t.Errorf("%d keys are left", n)
+	}
+
+	status, err := client.Status(ctx, cluster.Endpoints()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		second(client.Compact(ctx, status.Header.Revision, clientv3.WithCompactPhysical())),
+		second(client.Defragment(ctx, cluster.Endpoints()[0])),
+		second(client.AlarmDisarm(ctx, &clientv3.AlarmMember{})),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	release(t, acquire(t, s, "new"))
+}
+
+func TestServerWithoutItsData(t *testing.T) {
+	cluster := etcdtest.Run(t, 1)
+	s := dial(t, cluster.Client(t), etcdlock.WithTTL(3*time.Second))
+	h := acquire(t, s, "a")
+	restart(t, cluster, 0, cluster.Wipe)
+	await(t, h.Lost(), "the news of the loss")
+	if err := h.Release(t.Context()); !errors.Is(err, driver.ErrLost) {
+		t.Errorf("release: %v", err)
+	}
+	release(t, acquire(t, s, "a"))
+}
+
+func TestHoldSurvivesARestart(t *testing.T) {
+	cluster := etcdtest.Run(t, 1)
+	s := dial(t, cluster.Client(t))
+	h := acquire(t, s, "a")
+	restart(t, cluster, 0, func(int) error { return nil })
+	if lost(h) {
+		t.Error("the hold was lost")
+	}
+	release(t, h)
+}
+
+// restart kills a member, calls meanwhile, and starts it again.
+func restart(t *testing.T, c *etcdtest.Cluster, i int, meanwhile func(i int) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := errors.Join(c.Kill(i), meanwhile(i), c.Restart(i), c.Await(ctx)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWithoutQuorum(t *testing.T) {
+	cluster := etcdtest.Run(t, 3)
+	client := cluster.Client(t)
+	s := dial(t, client, etcdlock.WithTTL(6*time.Second))
+	leader := cluster.Leader(t.Context())
+	others := []int{(leader + 1) % 3, (leader + 2) % 3}
+	for _, i := range others {
+		if err := cluster.Kill(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	_, err := etcdlock.Dial(ctx, client)
+	wants(t, err, "etcd", cluster.Endpoints()[0], "the last try")
+	_, err = s.Acquire(t.Context(), driver.Request{Name: "a", NoWait: true})
+	wants(t, err, "etcd", "no answer")
+	if errors.Is(err, driver.ErrLocked) {
+		t.Error("a service without quorum knows that a lock is taken")
+	}
+	waiter := make(chan driver.Hold, 1)
+	go func() { waiter <- acquire(t, s, "a") }()
+	for _, i := range others {
+		if err := cluster.Restart(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case h := <-waiter:
+		release(t, h)
+	case <-time.After(time.Minute):
+		t.Fatal("nothing was granted when the quorum was back")
+	}
+}
+
+// A transaction that was frozen on its way to one member reaches it after the request was withdrawn
+// at another. It must not create a key.
+func TestLateTransactionCreatesNothing(t *testing.T) {
+	cluster := etcdtest.Run(t, 3)
+	proxies := map[string]*drivertest.Proxy{}
+	for _, endpoint := range cluster.Endpoints() {
+		proxies[endpoint] = drivertest.NewProxy()
+		defer proxies[endpoint].Close()
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: cluster.Endpoints(), Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithContextDialer(
+			func(ctx context.Context, addr string) (net.Conn, error) { return proxies[addr].Dial(ctx, "tcp", addr) },
+		)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s, direct := dial(t, client), cluster.Client(t)
+	for _, endpoint := range cluster.Endpoints() {
+		proxies[endpoint].Freeze()
+		var all sync.WaitGroup
+		for range 6 {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+				defer cancel()
+				if h, err := s.Acquire(ctx, driver.Request{Name: "late"}); err == nil {
+					release(t, h)
+				}
+			})
+		}
+		all.Wait()
+		for keys(t, direct, "lockutils", "late") > 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		proxies[endpoint].Mend()
+		release(t, acquire(t, s, "late"))
+	}
+	for keys(t, direct, "lockutils", "late") > 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+}

@@ -1,0 +1,97 @@
+package etcdlock_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/drivers/etcdlock"
+	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
+)
+
+var kills = flag.Int("kills", 1, "how often TestLeaderKilled kills the leader")
+
+// Workers acquire and release beside a hold that stays, while leaders are killed.
+func TestLeaderKilled(t *testing.T) {
+	cluster := etcdtest.Run(t, 3)
+	client := cluster.Client(t)
+	const ttl = 5 * time.Second
+	s := dial(t, client, etcdlock.WithTTL(ttl))
+	stays := acquire(t, s, "stays")
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	const workers = 8
+	var (
+		mu      sync.Mutex
+		longest time.Duration
+		grants  int
+		errs    []error
+		running sync.WaitGroup
+	)
+	for i := range workers {
+		service := dial(t, client, etcdlock.WithTTL(ttl))
+		running.Go(func() {
+			for ctx.Err() == nil {
+				begun := time.Now()
+				h, err := service.Acquire(ctx, driver.Request{Name: fmt.Sprint("worked on ", i%2)})
+				if err == nil {
+					err = h.Release(context.WithoutCancel(ctx))
+				}
+				mu.Lock()
+				if err == nil {
+					grants, longest = grants+1, max(longest, time.Since(begun))
+				} else if ctx.Err() == nil {
+					errs = append(errs, err)
+				}
+				mu.Unlock()
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+	for i := range *kills {
+		leader := -1
+		for leader < 0 {
+			leader = cluster.Leader(ctx)
+		}
+		mu.Lock()
+		before := grants
+		longest = 0
+		mu.Unlock()
+		if err := cluster.Kill(leader); err != nil {
+			t.Fatal(err)
+		}
+		progress := func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return grants > before+50 || len(errs) > 0
+		}
+		for begun := time.Now(); !progress(); time.Sleep(10 * time.Millisecond) {
+			if time.Since(begun) > time.Minute {
+				t.Fatal("waits did not resume")
+			}
+		}
+		mu.Lock()
+		t.Logf("kill %d: the longest cycle of acquire and release took %v", i+1, longest)
+		mu.Unlock()
+		if err := errors.Join(cluster.Restart(leader), cluster.Await(ctx)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	running.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Error(err)
+	}
+	if lost(stays) {
+		t.Error("a hold was lost")
+	}
+	release(t, stays)
+}
