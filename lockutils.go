@@ -42,7 +42,7 @@ import (
 func Lock(name string, opts ...Option) (Guard, error) {
 	ctx := context.Background()
 	if len(opts) == 0 && defaultSettings.Load() == nil && !handler().Enabled(ctx, slog.LevelDebug) {
-		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Barging); ok {
+		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Exclusive, queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -54,7 +54,7 @@ func Lock(name string, opts ...Option) (Guard, error) {
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
 	if len(opts) == 0 && defaultSettings.Load() == nil && ctx != nil && ctx.Err() == nil &&
 		!handler().Enabled(ctx, slog.LevelDebug) {
-		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Barging); ok {
+		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Exclusive, queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -226,6 +226,16 @@ func (h layers) release() (err error) {
 // acquire takes the lock with these settings: the way of every acquisition by name. Log messages
 // name the function that takes the lock, by, unless it is "".
 func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
+	if s.plain() && ctx != nil && ctx.Err() == nil && (s.silent || !handler().Enabled(ctx, slog.LevelDebug)) {
+		if h, ok := internalLocks.AcquireFast(s.key(name), s.mode(), s.order()); ok {
+			return Guard{name, h}, nil
+		}
+	}
+	return acquireSlow(ctx, name, by, s)
+}
+
+// acquireSlow is acquire for all but a free lock of this process.
+func acquireSlow(ctx context.Context, name, by string, s *settings) (Guard, error) {
 	if err := s.check(); err != nil {
 		return Guard{}, s.refused(name, err)
 	}

@@ -145,9 +145,10 @@ type settings struct {
 	fileOnly       bool // there is no internal layer: set by ExternalLock and InterProcessLock only
 	contradictory  bool // one list had NonBlocking and WithTimeout
 	given          optionSet
+	ever           optionSet
 }
 
-// An optionSet is the set of the kinds of option that the list applied last had.
+// An optionSet is a set of kinds of option.
 type optionSet uint32
 
 func (set optionSet) has(k optionKind) bool { return set&(1<<k) != 0 }
@@ -188,6 +189,7 @@ func (s *settings) apply(opts []Option) {
 			s.service, _ = o.ref.(driver.Service)
 		}
 	}
+	s.ever |= s.given
 	switch nonBlocking, timed := s.given.has(optNonBlocking), s.given.has(optTimeout); {
 	case nonBlocking && timed:
 		s.contradictory = true
@@ -277,6 +279,15 @@ func (s *settings) forPath() settings {
 		delay: s.delay, hasMode: s.hasMode, fileMode: s.fileMode, contradictory: s.contradictory,
 		fileOnly: true,
 	}
+}
+
+// plainOptions are those of a lock of this process that can be acquired in one step.
+const plainOptions optionSet = 1<<optNone | 1<<optPrefix | 1<<optFair | 1<<optShared | 1<<optNonBlocking |
+	1<<optTimeout | 1<<optLogging
+
+// plain reports whether the settings are those of a lock of this process, of no container, and make sense.
+func (s *settings) plain() bool {
+	return s.ever&^plainOptions == 0 && !s.contradictory && s.timeout >= 0 && !s.fileOnly
 }
 
 // check returns an error that wraps ErrOptions if the settings contradict themselves.

@@ -35,8 +35,7 @@ type CleanupFunc func(name string, opts ...Option) error
 func LockWithPrefix(prefix string, defaults ...Option) LockFunc {
 	project := projectOptions(prefix, defaults)
 	return func(name string, opts ...Option) (Guard, error) {
-		s := project.with(opts)
-		return acquire(context.Background(), name, "", &s)
+		return project.acquire(context.Background(), name, opts)
 	}
 }
 
@@ -45,8 +44,7 @@ func LockWithPrefix(prefix string, defaults ...Option) LockFunc {
 func LockContextWithPrefix(prefix string, defaults ...Option) LockContextFunc {
 	project := projectOptions(prefix, defaults)
 	return func(ctx context.Context, name string, opts ...Option) (Guard, error) {
-		s := project.with(opts)
-		return acquire(ctx, name, "", &s)
+		return project.acquire(ctx, name, opts)
 	}
 }
 
@@ -82,4 +80,13 @@ func RemoveExternalLockFileWithPrefix(prefix string, defaults ...Option) Cleanup
 
 func projectOptions(prefix string, defaults []Option) *keptOptions {
 	return keepOptions(append([]Option{WithPrefix(prefix)}, defaults...))
+}
+
+// acquire acquires a lock with these options and those of a call.
+func (k *keptOptions) acquire(ctx context.Context, name string, opts []Option) (Guard, error) {
+	if len(opts) == 0 {
+		return acquire(ctx, name, "", k.settings())
+	}
+	s := k.with(opts)
+	return acquire(ctx, name, "", &s)
 }

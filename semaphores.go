@@ -55,6 +55,9 @@ type Semaphore struct {
 // error that wraps [ErrOptions]. If ctx comes from [Do] and holds all the permits itself, the error wraps
 // [ErrDeadlock].
 func (s Semaphore) Acquire(ctx context.Context) error {
+	if ctx != nil && ctx.Err() == nil && s.owner.locks().AcquireNamedFast(s.key(), s.hash, queue.Exclusive, queue.Barging) {
+		return nil
+	}
 	if checkHeld(ctx, "", s.Name(), &settings{semaphores: s.owner}) == wouldDeadlock {
 		return s.failed(ErrDeadlock)
 	}
@@ -111,6 +114,9 @@ func (c *container) len() int {
 
 // acquireNamed acquires the lock of a handle, which releases it by name.
 func acquireNamed(ctx context.Context, t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o queue.Order) error {
+	if ctx != nil && ctx.Err() == nil && t.AcquireNamedFast(k, h, m, o) {
+		return nil
+	}
 	if err := usable(ctx); err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (s *slot) releaseFast(k Key, h Hash, m Mode) bool {
 		return false
 	}
 	if m == Exclusive && s.permits <= 1 {
-		return s.ReleaseGeneration(w.generation())
+		return w&(busy|waiting) == 0 && s.swap(w, w.released()) || s.ReleaseGeneration(w.generation())
 	}
 	return s.uncountNamed(m) && s.Release(m)
 }

@@ -36,14 +36,27 @@ func NewTable(slots int, permits int64) *Table {
 // Permits returns how many exclusive holders a key may have at once.
 func (t *Table) Permits() int64 { return max(t.permits, 1) }
 
-// AcquireFast acquires the key's lock exclusively if that takes a single step. It is what the other methods try first.
-func (t *Table) AcquireFast(k Key, o Order) (Hold, bool) {
-	if t.permits > 1 {
-		return Hold{}, false
-	}
+// AcquireFast acquires the key's lock if that takes a single step. It is what the other methods try first.
+func (t *Table) AcquireFast(k Key, m Mode, o Order) (Hold, bool) {
 	s, h := t.slot(k.Hash())
-	w, ok := s.take(k, h, o)
-	return Hold{&s.Lock, w}, ok
+	if m == Exclusive && t.permits <= 1 {
+		w, ok := s.take(k, h, o)
+		return Hold{&s.Lock, w}, ok
+	}
+	if w, ok := s.acquireFast(k, h, m, o); ok {
+		return place{s, nil, w}.hold(m), true
+	}
+	return Hold{}, false
+}
+
+// AcquireNamedFast is AcquireFast for callers that release by name and know the hash of the key.
+func (t *Table) AcquireNamedFast(k Key, h Hash, m Mode, o Order) bool {
+	s, h := t.slot(h)
+	_, ok := s.acquireFast(k, h, m, o)
+	if ok && t.permits > 1 {
+		s.countNamed(m)
+	}
+	return ok
 }
 
 // TryAcquire acquires the key's lock if that takes no waiting.
