@@ -8,19 +8,19 @@ import (
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
-// Do runs fn with the named lock held, and releases it when fn returns, panics or ends its goroutine with
-// [runtime.Goexit]. It returns fn's error, or the [*AcquireError] of a lock that could not be had, in which case fn has
-// not been run. Waiting ends with ctx, as in [LockContext].
+// Do runs fn with the named lock held. It releases the lock when fn returns, panics or ends its
+// goroutine with [runtime.Goexit]. It returns fn's error. If it cannot acquire the lock, it returns
+// an [*AcquireError] and does not run fn. The wait ends with ctx, as in [LockContext]. A nil fn
+// gives an error that matches [ErrOptions].
 //
-// The context that fn gets is ctx with the knowledge of the lock: [HeldLocks] lists it, and a blocking request that is
-// made with it for the same lock fails with [ErrDeadlock]. So does a request to share a lock that it holds alone, or
-// the other way round. A lock that it shares it may share once more, also while others wait for it. The knowledge ends
-// with the hold.
+// The context that fn gets is ctx with the knowledge of the lock: [HeldLocks] lists it. A request
+// with this context that would wait for the lock fails with [ErrDeadlock], since the wait could not
+// end. A request to share the lock while it is held exclusively is one of them, and so is the
+// reverse. A lock that the context shares can be shared once more, also while other requests wait
+// for it. The knowledge ends with the hold.
 //
 // If a lock at a service is lost, the context that fn gets ends with the cause [ErrLost], and Do
 // returns ErrLost if fn returns nil.
-//
-// A nil fn is an error that wraps [ErrOptions].
 func Do(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error {
 	s := settingsOf(opts)
 	return doAs(ctx, name, "", fn, &s)
@@ -44,8 +44,8 @@ func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) err
 	return fn(ctx)
 }
 
-// HeldLocks returns the names of the locks that ctx knows to be held by the calls of [Do] and [Synchronized] that it
-// comes from, the outermost first. A nil ctx holds none.
+// HeldLocks returns the names of the locks that ctx holds, the outermost first: those of the calls
+// of [Do], [DoAll] and [Synchronized] that ctx comes from. A nil ctx holds none.
 func HeldLocks(ctx context.Context) []string {
 	var names []string
 	for c := innermost(ctx); c != nil; c = c.outer {

@@ -19,9 +19,9 @@ import (
 	"github.com/lockutils/lockutils/internal/filelock"
 )
 
-// ExternalLock takes just the lock file of [Lock] with [External], for those who compose locks themselves. It excludes
-// all others that take this lock file, goroutines of this process included, but not internal locks of the same name.
-// [WithSemaphores], which concerns internal locks, is an error.
+// ExternalLock acquires the lock file of [Lock] with [External] only, for programs that compose
+// locks themselves. It excludes all others that acquire this lock file, those of this process
+// included, but not internal locks of the same name. [WithSemaphores] and [On] are errors.
 func ExternalLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
 	if s.given.has(optSemaphores) && s.semaphores != nil {
@@ -259,13 +259,16 @@ func (l *InterProcessLock) setWriter(g Guard) { l.writer = g }
 
 func (l *InterProcessLock) addReader(g Guard) { l.readers = append(l.readers, g) }
 
-// RemoveExternalLockFile removes the lock file of a name, so that a lock path does not fill up with the files of locks
-// that are not used any more. It is safe at any time: a file that anybody holds stays, with an error that wraps
-// [ErrLocked], and those who wait for the lock or ask for it at the same moment start over with a new file. Programs
-// that do not do so, Python's oslo.concurrency and flock(1) among them, could be left holding a removed file: where
-// they share the lock, do not remove it. A missing file is no error.
+// RemoveExternalLockFile removes the lock file of a name. It is safe at any time: if the file is in
+// use, it stays, and the error matches [ErrLocked]. Waiters and requests that come at the same
+// moment go on with a new file. A missing file is not an error.
 //
-// [WithPrefix] and [WithLockPath] say which file is meant; options that only concern taking the lock have no effect.
+// Some programs do not check whether the file that they have locked is still there, Python's
+// oslo.concurrency and flock(1) among them. Do not remove files that such programs use: two of them
+// could hold the lock at once.
+//
+// [WithPrefix] and [WithLockPath] say which file is meant. Options that only concern the
+// acquisition have no effect.
 func RemoveExternalLockFile(name string, opts ...Option) error {
 	s := settingsOf(opts)
 	return removeExternalLockFile(name, &s)

@@ -1,6 +1,7 @@
-// Package lockutils takes locks by name: a program asks for the lock called "instance-4711" and gets it, whether the
-// contenders are goroutines of one process or processes of one host. It does not build, keep or clean up lock objects:
-// a name costs memory only while somebody holds it or waits for it.
+// Package lockutils provides locks by name. A program acquires the lock called "instance-4711",
+// whether the contenders are goroutines of one process, processes of one host or hosts of a
+// cluster. It does not create, keep or clean up lock objects: a name costs memory only while its
+// lock is held or waited for.
 //
 //	guard, err := lockutils.Lock("instance-4711")
 //	if err != nil {
@@ -8,19 +9,64 @@
 //	}
 //	defer guard.Unlock()
 //
-// [Lock], [LockContext] and [TryLock] return a [Guard]; [Do] runs a function with the lock held, [Synchronized] makes a
-// function that always runs so. Options say what kind of lock it is: [External] excludes other processes as well,
-// through a lock file; [Shared] lets readers in together; [Fair] serves strictly in order of arrival; [WithPrefix]
-// scopes the name to a project.
+// [Lock], [LockContext] and [TryLock] return a [Guard]. [Do] runs a function with the lock held,
+// and [Synchronized] makes a function that always runs so. [LockAll] and [DoAll] acquire several
+// locks. Containers such as [Semaphores] and [ReaderWriterLocks] have handles that work like a
+// [sync.Locker]. Options say which lock a call means, and how to acquire it:
 //
-// The package is the Go counterpart of Python's oslo_concurrency.lockutils, with which it can share lock files (see
-// [WithFcntl]).
+//   - [External] excludes other processes of the host too, through a lock file.
+//   - [WithFcntl] also excludes programs that know fcntl locks only, such as Python's
+//     oslo.concurrency.
+//   - [On] excludes other hosts too, through a lock service.
+//   - [Shared] lets readers in together.
+//   - [Fair] serves requests strictly in order of arrival.
+//   - [WithPrefix] puts the name in the scope of a project.
 //
-// Without [Fair], a request may take a lock that is free although others wait for it, as with [sync.Mutex]; a waiter
-// that has been passed for two milliseconds is served next. No lock is reentrant: whoever holds one and asks for it again
-// waits for ever, unless the asking goes through the context of [Do], which gives [ErrDeadlock].
+// Without Fair, a request may acquire a free lock although others wait for it, as with
+// [sync.Mutex]. A waiter that has been passed for two milliseconds is served next.
+//
+// No lock is reentrant: a goroutine that requests a lock that it holds waits for ever. A request
+// with the context of [Do] gets [ErrDeadlock] instead.
 //
 // All functions and methods may be called concurrently, unless their documentation says otherwise.
+// The package is the Go counterpart of Python's oslo_concurrency.lockutils, from which many names
+// come.
+//
+// # Memory
+//
+// In the terminology of [the Go memory model], the n'th release of a lock “synchronizes before” the
+// m'th acquisition of it, for any n < m, inside one process. This holds for all locks of this
+// package, lock files and lock services included, and for Do, Synchronized and the handles of
+// containers. With shared holds, it holds between a release and an acquisition of which at least
+// one is exclusive. With n permits, the k'th release “synchronizes before” the k+n'th acquisition.
+// A call that fails to acquire a lock establishes no “synchronizes before” relation.
+//
+// # Errors and panics
+//
+// A call whose lock can be refused or whose wait can end returns an error. A call that can fail
+// only because the program is wrong panics, as the sync package does.
+//
+//	Lock, LockContext, TryLock, InternalLock, InternalFairLock,   *AcquireError
+//	ExternalLock, LockAll, and their forms with a prefix
+//	Do, DoAll; synchronized functions with an error result        *AcquireError, or fn's error,
+//	                                                              or that of Unlock
+//	synchronized functions without one                            panic with the *AcquireError
+//	Guard.Unlock, Guards.Unlock                                   ErrNotHeld, ErrLost, or an error of
+//	                                                              the file system or the service
+//	InterProcessLock: Lock, RLock, their Context and Guard forms  *AcquireError
+//	InterProcessLock: TryLock, TryRLock                           false; *AcquireError for other
+//	                                                              reasons than ErrLocked
+//	InterProcessLock: Unlock, RUnlock                             as Guard.Unlock
+//	handles: Acquire, LockContext, RLockContext                   *AcquireError
+//	handles: Lock, RLock, TryLock, TryRLock, TryAcquire           none; false
+//	handles: Unlock, RUnlock, Downgrade, Release                  panic if the lock is not held so
+//	RemoveExternalLockFile, Holders and others about lock files   error
+//	NewSemaphores, Synchronized and the setters of settings       panic if an argument makes no sense
+//
+// The text of each error and panic begins with “lockutils: ”, once: the reason inside an
+// AcquireError does not repeat it. Errors of fn are passed on as they are.
+//
+// [the Go memory model]: https://go.dev/ref/mem
 package lockutils
 
 import (
@@ -36,9 +82,12 @@ import (
 	"github.com/lockutils/lockutils/internal/servicelock"
 )
 
-// Lock takes the named lock, waiting for it as long as it takes, and returns the guard that releases it. An error is
-// always an [*AcquireError]. Inside a process, locks with and without [External], with and without [Fair], are the same
-// lock if they have the same name, prefix and container.
+// Lock acquires the named lock and returns the guard that releases it. It waits for as long as it
+// takes, unless an option says otherwise. Its error is an [*AcquireError].
+//
+// Inside a process the prefix, the container and the name make the lock. Calls with and without
+// [External], [On] or [Fair] exclude each other. The name may be any string. A lock with a file
+// needs one that is fit for a file name, see [ErrName].
 func Lock(name string, opts ...Option) (Guard, error) {
 	ctx := context.Background()
 	if len(opts) == 0 && defaultSettings.Load() == nil && !handler().Enabled(ctx, slog.LevelDebug) {
@@ -49,8 +98,10 @@ func Lock(name string, opts ...Option) (Guard, error) {
 	return lockSlow(ctx, name, opts)
 }
 
-// LockContext is [Lock] with a wait that ends with ctx: the error then matches ctx.Err() and context.Cause(ctx). With a
-// ctx that is done already not even a free lock is taken. A nil ctx is an error that wraps [ErrOptions].
+// LockContext is [Lock] with a wait that ends with ctx. The error then matches ctx.Err() and
+// context.Cause(ctx). If ctx has ended before, LockContext does not acquire even a free lock. If
+// ctx comes from [Do] and holds the lock, the error matches [ErrDeadlock]. A nil ctx gives an error
+// that matches [ErrOptions].
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
 	if len(opts) == 0 && defaultSettings.Load() == nil && ctx != nil && ctx.Err() == nil &&
 		!handler().Enabled(ctx, slog.LevelDebug) {
@@ -61,22 +112,23 @@ func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error
 	return lockSlow(ctx, name, opts)
 }
 
-// lockSlow is LockContext for all but a free lock that is asked for without options.
+// lockSlow is LockContext for all but a free lock that is requested without options.
 func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
 	s := settingsOf(opts)
 	return acquire(ctx, name, "", &s)
 }
 
-// TryLock is [Lock] with [NonBlocking]: it returns an error that wraps [ErrLocked] if the lock is taken. As with
-// [sync.Mutex.TryLock], that can happen although nobody holds the lock, if others come and go at the same instant.
+// TryLock is [Lock] with [NonBlocking]: it returns an error that matches [ErrLocked] if the lock is
+// held. As with [sync.Mutex.TryLock], that can happen although no goroutine holds the lock, if
+// others acquire and release it at the same instant.
 func TryLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
 	s.applyNonBlocking()
 	return acquire(context.Background(), name, "", &s)
 }
 
-// InternalLock takes just the layer of [Lock] that concerns the goroutines of this process, for those who compose locks
-// themselves. Asking it for [External] is an error.
+// InternalLock acquires the layer of [Lock] inside the process only, for programs that compose
+// locks themselves. [External] and [On] are errors.
 func InternalLock(name string, opts ...Option) (Guard, error) {
 	s := settingsOf(opts)
 	if s.given.has(optExternal) || s.given.has(optService) {
@@ -96,8 +148,8 @@ func InternalFairLock(name string, opts ...Option) (Guard, error) {
 	return acquire(context.Background(), name, "", &s)
 }
 
-// A Guard stands for one acquisition of a lock. It is a small value that may be copied and be unlocked by any
-// goroutine. The zero Guard holds nothing.
+// A Guard stands for one acquisition of a lock. It is a small value that may be copied. Any
+// goroutine may unlock it. The zero Guard holds nothing.
 type Guard struct {
 	label string     // the lock's name; with a guardState: path, labelSeparator, name
 	hold  queue.Hold // of the internal lock, or a guardState's record
@@ -134,15 +186,15 @@ func newGuardState(held layers, log *acquireLog) queue.Hold {
 	return x.record.Issue(x)
 }
 
-// Unlock releases the lock. A second Unlock, on whatever copy, returns [ErrNotHeld] and disturbs
-// nobody.
+// Unlock releases the lock. A second Unlock, of whatever copy, returns [ErrNotHeld] and has no
+// effect.
 //
-// With [On], Unlock returns [ErrLost] if the hold was lost before, or may have been. Any other error
-// of the service means that it has not confirmed the release within a third of the TTL. The release
-// goes on in the background then, until it is confirmed or the hold ends, and requests of this
+// With [On], Unlock returns [ErrLost] if the hold was lost before, or may have been. Any other
+// error of the service means that it has not confirmed the release within a third of the TTL. The
+// release then goes on in the background, until it is confirmed or the hold ends. Requests of this
 // process for the lock wait for that.
 //
-// An error of the file system means that the lock file could not be closed properly; the lock is
+// An error of the file system means that the lock file could not be closed properly. The lock is
 // released all the same.
 func (g Guard) Unlock() error {
 	if g.hold.ReleaseFast() {
@@ -151,7 +203,8 @@ func (g Guard) Unlock() error {
 	return g.unlockSlow()
 }
 
-// unlockSlow is Unlock for a lock with a guardState, or that others want, and for a guard that holds nothing any more.
+// unlockSlow is Unlock for a lock with a guardState, or that others wait for, and for a guard that
+// holds nothing any more.
 func (g Guard) unlockSlow() error {
 	x := g.state()
 	if !g.hold.Release() {
@@ -168,7 +221,8 @@ func (g Guard) unlockSlow() error {
 	return fmt.Errorf("lockutils: cannot confirm the release of %s%s: %w", title("", name), inFile(path), err)
 }
 
-// Name returns the lock's name, as it was asked for.
+// Name returns the lock's name, as given to the call. It is "" for the guard of an
+// [InterProcessLock].
 func (g Guard) Name() string {
 	_, name := g.parts()
 	return name
@@ -288,7 +342,8 @@ func newGuard(label, path string, held layers, log *acquireLog) Guard {
 	return Guard{label, newGuardState(held, log)}
 }
 
-// acquireTimed applies the timeout, if there is one. What can be had at once is had, however short the timeout.
+// acquireTimed applies the timeout, if there is one. A lock that is free is acquired however short
+// the timeout is.
 func acquireTimed(ctx context.Context, name, path string, s *settings) (layers, error) {
 	if s.timed {
 		// A lock service would have to be asked twice.
@@ -336,7 +391,7 @@ func (h *layers) acquireOuter(ctx context.Context, name, path string, s *setting
 	return err
 }
 
-// acquireIn takes the lock of a key as the settings say.
+// acquireIn acquires the lock of a key as the settings say.
 func acquireIn(ctx context.Context, t *queue.Table, key queue.Key, s *settings) (queue.Hold, error) {
 	if s.nonBlocking {
 		h, ok := t.TryAcquire(key, s.mode(), s.order())

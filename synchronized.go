@@ -7,21 +7,22 @@ import (
 	"runtime"
 )
 
-// Synchronized returns a function of fn's type that holds the named lock while it runs fn.
+// Synchronized returns a function of fn's type that runs fn with the named lock held. It panics if
+// fn is nil or not a function.
 //
-//   - If fn's first parameter is a [context.Context], waiting ends with it, and fn gets the context that [Do] would give
-//     it.
-//   - If fn's last result is an error, a lock that cannot be had is returned there, the other results being zero. If fn has no such
-//     result, the function panics with the [*AcquireError].
+//   - If fn's first parameter is a [context.Context], the wait ends with it, and fn gets the
+//     context that [Do] would give it.
+//   - If fn's last result is an error, the [*AcquireError] of a lock that could not be acquired is
+//     returned there. The other results are zero.
+//   - If fn has no such result, the function panics with the AcquireError.
 //
-// If a lock at a service is lost, a nil error of fn becomes [ErrLost]. A function without an error
+// The lock is released when fn returns, panics or ends its goroutine with [runtime.Goexit]. If a
+// lock at a service is lost, a nil error of fn becomes [ErrLost]. A function without an error
 // result logs a warning instead.
 //
-// The lock is released when fn returns, panics or ends its goroutine. Log messages name fn in the attribute "by". The
-// types func(), func() error and func(context.Context) error are called without reflection; others cost a few hundred
-// nanoseconds more.
-//
-// Synchronized panics at once if fn is nil or not a function.
+// Log messages name fn in the attribute "by". Functions of the types func(), func() error and
+// func(context.Context) error are called without reflection. Others cost a few hundred nanoseconds
+// more.
 func Synchronized[F any](name string, fn F, opts ...Option) F {
 	return synchronized(name, fn, keepOptions(opts))
 }
