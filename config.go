@@ -88,8 +88,8 @@ var baseDirectory = sync.OnceValues(os.Getwd)
 //   - [ExternalLock] ignores WithSemaphores and On.
 //   - [InterProcessLock] heeds Fair, WithFcntl, WithTimeout, WithDelay, WithFileMode and
 //     WithLogging.
-//   - [RemoveExternalLockFile], [RemoveExternalLockFiles] and [Holders] heed WithPrefix,
-//     WithLockPath and WithLogging.
+//   - [RemoveExternalLockFile], [SweepExternalLockFiles], [Holders] and [HostLocks] heed
+//     WithPrefix and WithLockPath.
 //   - The handles of containers heed none.
 //
 // Default options that contradict each other make every call fail with an error that wraps

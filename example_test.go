@@ -563,7 +563,7 @@ func ExampleRemoveExternalLockFile() {
 	// <nil>
 }
 
-func ExampleRemoveExternalLockFiles() {
+func ExampleSweepExternalLockFiles() {
 	dir := tempDir()
 	defer os.RemoveAll(dir)
 	opts := []lockutils.Option{lockutils.External(), lockutils.WithLockPath(dir), lockutils.WithPrefix("nova")}
@@ -575,12 +575,16 @@ func ExampleRemoveExternalLockFiles() {
 		}
 		_ = guard.Unlock()
 	}
-	removed, err := lockutils.RemoveExternalLockFiles(24*time.Hour, opts...)
-	fmt.Println("not used for a day:", removed, err)
-	removed, err = lockutils.RemoveExternalLockFiles(0, opts...)
-	fmt.Println("not in use:", removed, err)
+	result, err := lockutils.SweepExternalLockFiles(24*time.Hour, opts...)
+	fmt.Println("not used for a day:", len(result.Removed), err)
+	odd := lockutils.Matching(func(name string) bool { return name != "instance-2" })
+	result, err = lockutils.SweepExternalLockFiles(0, append(opts, odd, lockutils.DryRun())...)
+	fmt.Println("would go:", len(result.Removed), err)
+	result, err = lockutils.SweepExternalLockFiles(0, opts...)
+	fmt.Println("not in use:", len(result.Removed), err)
 	// Output:
 	// not used for a day: 0 <nil>
+	// would go: 2 <nil>
 	// not in use: 3 <nil>
 }
 

@@ -6,14 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unicode/utf8"
 
 	"github.com/lockutils/lockutils/internal/filelock"
@@ -281,70 +278,12 @@ func removeExternalLockFile(name string, s *settings) error {
 	}
 	if err == nil {
 		err = filelock.Remove(path)
-		s.warnNotRemoved(path, err)
 	}
 	if err == nil {
 		return nil
 	}
 	return fmt.Errorf("lockutils: cannot remove the file of %s%s: %w",
 		title(s.prefixScope(), name), inFile(path), err)
-}
-
-// RemoveExternalLockFiles removes the files in the lock path that nobody holds and nobody has used for olderThan, and
-// returns how many. With [WithPrefix] it removes only those whose names begin with the prefix and a hyphen: those of
-// that project, and of projects whose prefixes begin in the same way. Without it everything in the directory counts as
-// a lock file, so keep nothing else there. The time of the last use is kept in the file's modification time, to about a
-// second. The remarks on [RemoveExternalLockFile] about other programs apply.
-//
-// Files that are in use are left alone. Others that cannot be removed do not stop the sweep: err joins their errors. A
-// missing directory is no error. A negative olderThan is one.
-func RemoveExternalLockFiles(olderThan time.Duration, opts ...Option) (removed int, err error) {
-	s := settingsOf(opts)
-	dir, err := s.directory()
-	if err == nil {
-		err = s.check()
-	}
-	switch {
-	case err != nil:
-	case olderThan < 0:
-		err = invalid("negative age")
-	case s.prefix != "":
-		_, err = s.fileName("x") // a prefix that no lock can have
-	}
-	var entries []fs.DirEntry
-	if err == nil {
-		entries, err = os.ReadDir(dir)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("lockutils: cannot sweep lock files (directory %q): %w", dir, err)
-	}
-	var failures []error
-	for _, e := range entries {
-		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), s.filePrefix()) {
-			continue
-		}
-		path := filepath.Join(dir, e.Name())
-		gone, err := filelock.RemoveIdle(path, olderThan)
-		if gone {
-			removed++
-		}
-		if err != nil {
-			s.warnNotRemoved(path, err)
-			failures = append(failures, fmt.Errorf("lockutils: cannot remove lock file %q: %w", path, err))
-		}
-	}
-	return removed, errors.Join(failures...)
-}
-
-// warnNotRemoved logs the failure to remove a file. That somebody uses the file is none.
-func (s *settings) warnNotRemoved(path string, err error) {
-	if err != nil && !errors.Is(err, ErrLocked) && !s.silent {
-		logger().LogAttrs(context.Background(), slog.LevelWarn, "Failed to remove lock file",
-			slog.String("path", path), slog.Any("error", err))
-	}
 }
 
 // A Holder is a process that holds a lock file.

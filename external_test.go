@@ -242,7 +242,7 @@ func TestNoLockPathIsAnError(t *testing.T) {
 	_, err = lockutils.TryLock("x", lockutils.External(), lockutils.WithLockPath(""))
 	wantAcquireError(t, err, "x", "", lockutils.ErrLockPath)
 	wantError(t, lockutils.RemoveExternalLockFile("x"), lockutils.ErrLockPath)
-	_, err = lockutils.RemoveExternalLockFiles(0)
+	_, err = sweep(0)
 	wantError(t, err, lockutils.ErrLockPath)
 	_, err = lockutils.Holders("x")
 	wantError(t, err, lockutils.ErrLockPath)
@@ -371,7 +371,7 @@ func TestWhatIsNoLockFileIsRefused(t *testing.T) {
 			if _, err := os.Lstat(path); err != nil {
 				t.Error(err)
 			}
-			if removed, err := lockutils.RemoveExternalLockFiles(0, lockutils.WithPrefix("x")); removed != 0 || err != nil {
+			if removed, err := sweep(0, lockutils.WithPrefix("x")); removed != 0 || err != nil {
 				t.Errorf("sweep: %d, %v", removed, err)
 			}
 			wantFree(t, "x") // nothing stays held of the internal layer
@@ -404,7 +404,7 @@ func TestLockPathThatIsAFileIsAnError(t *testing.T) {
 		}
 		wantAcquireError(t, err, "x", filepath.Join(path, "x"), inFile.Err)
 		wantFree(t, "x")
-		_, err = lockutils.RemoveExternalLockFiles(0, opts...)
+		_, err = sweep(0, opts...)
 		if !errors.As(err, &inFile) {
 			t.Errorf("sweep: %v", err)
 		}
@@ -854,7 +854,7 @@ func TestFileInUseIsNotRemoved(t *testing.T) {
 	stays := func() {
 		t.Helper()
 		wantError(t, lockutils.RemoveExternalLockFile("x"), lockutils.ErrLocked)
-		if removed, err := lockutils.RemoveExternalLockFiles(0); removed != 0 || err != nil {
+		if removed, err := sweep(0); removed != 0 || err != nil {
 			t.Errorf("sweep: %d, %v", removed, err)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "x")); err != nil {
@@ -914,21 +914,21 @@ func TestSweepRemovesWhatNobodyHasUsedForSoLong(t *testing.T) {
 		{0, []lockutils.Option{lockutils.WithPrefix("q")}, 0, []string{"held", "new", "p-directory", "p-held"}},
 		{0, nil, 1, []string{"held", "p-directory", "p-held"}},
 	} {
-		removed, err := lockutils.RemoveExternalLockFiles(test.age, test.opts...)
+		removed, err := sweep(test.age, test.opts...)
 		if left := files(t, dir); removed != test.removed || err != nil || !slices.Equal(left, test.left) {
 			t.Errorf("older than %v: %d removed, error %v, left %q; want %d and %q", test.age, removed, err, left, test.removed, test.left)
 		}
 	}
 	mustUnlock(t, held)
 	other.must("unlock", "p-held", dir)
-	if removed, err := lockutils.RemoveExternalLockFiles(0, lockutils.WithLockPath(filepath.Join(dir, "missing"))); removed != 0 || err != nil {
+	if removed, err := sweep(0, lockutils.WithLockPath(filepath.Join(dir, "missing"))); removed != 0 || err != nil {
 		t.Errorf("missing directory: %d, %v", removed, err)
 	}
-	_, err := lockutils.RemoveExternalLockFiles(-1)
+	_, err := sweep(-1)
 	wantError(t, err, lockutils.ErrOptions)
-	_, err = lockutils.RemoveExternalLockFiles(0, lockutils.WithDelay(-1))
+	_, err = sweep(0, lockutils.WithDelay(-1))
 	wantError(t, err, lockutils.ErrOptions)
-	if removed, err := lockutils.RemoveExternalLockFiles(0); removed != 2 || err != nil {
+	if removed, err := sweep(0); removed != 2 || err != nil {
 		t.Errorf("at the end: %d, %v", removed, err)
 	}
 }
@@ -950,7 +950,7 @@ func TestUseKeepsALockFileFromTheSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustUnlock(t, g)
-		removed, err := lockutils.RemoveExternalLockFiles(time.Minute)
+		removed, err := sweep(time.Minute)
 		if removed != 0 || err != nil {
 			t.Errorf("%d, %v: a lock just used counts as not used for a minute", removed, err)
 		}
@@ -973,7 +973,7 @@ func TestRemovalLeavesNothingOfAFairLock(t *testing.T) {
 		t.Errorf("error %v, left %q", err, files(t, dir))
 	}
 	mustUnlock(t, mustLock(t, "x", opts...))
-	if removed, err := lockutils.RemoveExternalLockFiles(0); removed != 1 || err != nil || len(files(t, dir)) > 0 {
+	if removed, err := sweep(0); removed != 1 || err != nil || len(files(t, dir)) > 0 {
 		t.Errorf("%d removed, error %v, left %q", removed, err, files(t, dir))
 	}
 }
@@ -992,7 +992,7 @@ func TestSweepGoesOnAfterAFailure(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "b.lockutils-queue"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	removed, err := lockutils.RemoveExternalLockFiles(0)
+	removed, err := sweep(0)
 	if removed != 2 || err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "b")) {
 		t.Errorf("%d removed, error %v", removed, err)
 	}
@@ -1054,7 +1054,7 @@ func TestRemovalIsSafeWhileOthersRun(t *testing.T) {
 					if err := lockutils.RemoveExternalLockFile("x"); err != nil && !errors.Is(err, lockutils.ErrLocked) {
 						t.Error(err)
 					}
-				} else if n, err := lockutils.RemoveExternalLockFiles(0); err != nil {
+				} else if n, err := sweep(0); err != nil {
 					t.Error(err)
 				} else {
 					removed.Add(int64(n))

@@ -169,7 +169,7 @@ func servePeer() error {
 		case "remove":
 			err = lockutils.RemoveExternalLockFile(o.Name, append(opts, lockutils.WithLogging(false))...)
 		case "sweep":
-			a.Swept, err = lockutils.RemoveExternalLockFiles(0, append(opts, lockutils.WithLogging(false))...)
+			a.Swept, err = sweep(0, opts...)
 		case "work":
 			var g lockutils.Guard
 			if g, err = lockutils.Lock(o.Name, opts...); err == nil {
@@ -403,13 +403,13 @@ func TestInteropRemovalLeavesWhatOsloConcurrencyHolds(t *testing.T) {
 		t.Fatal(a)
 	}
 	wantError(t, lockutils.RemoveExternalLockFile("x", lockutils.WithPrefix("p")), lockutils.ErrLocked)
-	if n, err := lockutils.RemoveExternalLockFiles(0); n != 0 || err != nil {
+	if n, err := sweep(0); n != 0 || err != nil {
 		t.Errorf("swept %d files, error %v", n, err)
 	}
 	if a := oslo.ask("unlock", "x", dir); a != "ok" {
 		t.Fatal(a)
 	}
-	if n, err := lockutils.RemoveExternalLockFiles(0); n != 1 || err != nil {
+	if n, err := sweep(0); n != 1 || err != nil {
 		t.Errorf("swept %d files that nobody holds, error %v", n, err)
 	}
 }

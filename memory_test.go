@@ -110,7 +110,7 @@ func TestOneOffLockFilesLeaveNothingBehind(t *testing.T) {
 			}
 		}
 	})
-	if removed, err := lockutils.RemoveExternalLockFiles(0); removed != 2_000 || err != nil || len(files(t, dir)) > 0 {
+	if removed, err := sweep(0); removed != 2_000 || err != nil || len(files(t, dir)) > 0 {
 		t.Errorf("%d removed, error %v", removed, err)
 	}
 }

@@ -23,7 +23,7 @@ type Option struct {
 	kind   optionKind
 	text   string
 	number int64
-	ref    any // *Semaphores, or driver.Service
+	ref    any // *Semaphores, driver.Service, or func(string) bool
 }
 
 // Options are values that one loop folds into the settings, since closures would make the settings escape to the heap.
@@ -44,6 +44,8 @@ const (
 	optFileMode
 	optFcntl
 	optService
+	optDryRun
+	optMatching
 )
 
 // External makes the lock exclude other processes of the host too, through a lock file in the lock
@@ -139,7 +141,9 @@ type settings struct {
 	prefix         string
 	lockPath       string
 	semaphores     *Semaphores
-	onService      bool // the lock is kept by service, which check has found usable
+	dryRun         bool
+	matching       func(name string) bool // nil means all
+	onService      bool                   // the lock is kept by service, which check has found usable
 	service        driver.Service
 	reentrantShare bool // the context holds a share of the lock already; no option sets it
 	fileOnly       bool // there is no internal layer: set by ExternalLock and InterProcessLock only
@@ -187,6 +191,10 @@ func (s *settings) apply(opts []Option) {
 		case optService:
 			s.onService = true
 			s.service, _ = o.ref.(driver.Service)
+		case optDryRun:
+			s.dryRun = true
+		case optMatching:
+			s.matching = o.ref.(func(string) bool)
 		}
 	}
 	s.ever |= s.given
@@ -299,6 +307,8 @@ func (s *settings) check() error {
 		return invalid("NonBlocking with WithTimeout")
 	case s.timeout < 0:
 		return invalid("negative timeout")
+	case s.dryRun || s.matching != nil:
+		return invalid("DryRun and Matching are for SweepExternalLockFiles")
 	case s.delay < 0:
 		return invalid("negative delay")
 	case s.fileMode&^fs.ModePerm != 0:

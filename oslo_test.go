@@ -210,7 +210,7 @@ func TestOsloRemovesTheFileOfAnExternalLock(t *testing.T) {
 	if err := lockutils.RemoveExternalLockFile("name"); err == nil {
 		t.Error("no error for what cannot be removed")
 	}
-	r.want(t, "Failed to remove lock file: error path")
+	r.want(t) // where oslo.concurrency has nothing but its log
 }
 
 func TestOsloNameWhoseHashHasASlash(t *testing.T) {

@@ -38,6 +38,8 @@ type lockFile interface {
 	touch()
 	// unlock gives back what try and wait have taken, a place in a queue included.
 	unlock() error
+	// unused returns ErrLocked if others use a file locked exclusively all the same: by a record lock, or by queueing.
+	unused() error
 	// remove unlinks the path of a file locked exclusively, then unlocks and closes.
 	remove() error
 	// close closes a file that is unlocked.

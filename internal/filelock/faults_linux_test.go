@@ -260,8 +260,8 @@ func TestFailedRemovalHoldsNothing(t *testing.T) {
 					if err := Remove(r.Path); !errors.Is(err, c.want) {
 						t.Errorf("Remove: %v", err)
 					}
-					if removed, err := RemoveIdle(r.Path, 0); removed || !errors.Is(err, c.want) {
-						t.Errorf("RemoveIdle: %v, %v", removed, err)
+					if found, err := RemoveIdle(r.Path, 0); !errors.Is(err, c.want) {
+						t.Errorf("RemoveIdle: %v, %v", found, err)
 					}
 				})
 				if _, err := os.Lstat(r.Path); err != nil {
@@ -289,8 +289,8 @@ func TestFileThatAStrangerRemovesFirst(t *testing.T) {
 			if err := Remove(r.Path); err != nil {
 				t.Error(err)
 			}
-			if removed, err := RemoveIdle(r.Path, 0); removed || err != nil {
-				t.Errorf("removed: %v, %v", removed, err)
+			if found, err := RemoveIdle(r.Path, 0); found == Idle || err != nil {
+				t.Errorf("found: %v, %v", found, err)
 			}
 		})
 		mustBeFree(t, r)

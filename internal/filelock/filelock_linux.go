@@ -197,6 +197,13 @@ func (f *flockFile) backOff() {
 	f.taken = time.Time{}
 }
 
+func (f *flockFile) unused() error {
+	if err := f.refuseRecordHolders(); err != nil {
+		return err
+	}
+	return checkQueueFile(queueFileOf(f.path))
+}
+
 func (f *flockFile) remove() error {
 	err := f.refuseRecordHolders()
 	if err == nil {

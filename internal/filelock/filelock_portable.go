@@ -127,6 +127,8 @@ func (f *portableFile) unlock() error {
 	return f.explain("flock", f.lock.Unlock())
 }
 
+func (f *portableFile) unused() error { return checkQueueFile(queueFileOf(f.path)) }
+
 func (f *portableFile) remove() error {
 	err := removeQueueFile(queueFileOf(f.path))
 	if err != nil {

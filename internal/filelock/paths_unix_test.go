@@ -229,7 +229,7 @@ func TestFileBelowAFileCannotBeRemoved(t *testing.T) {
 		}
 		r := Request{Path: filepath.Join(dir, "lock")}
 		mustBeAbout(t, Remove(r.Path), r, syscall.ENOTDIR)
-		removed, err := RemoveIdle(r.Path, 0)
+		removed, err := removeIdle(r.Path, 0)
 		if removed {
 			t.Error("removed")
 		}
@@ -288,17 +288,9 @@ func TestFileUsedMeanwhileStays(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		r := Request{Path: lockPath(t)}
 		mustGrant(t, r)
-		want := time.Now().Add(-time.Hour).Truncate(time.Second)
-		if err := os.Chtimes(r.Path, want, want); err != nil {
-			t.Fatal(err)
-		}
-		var seen time.Time
-		removed, err := removeIf(r.Path, func(used time.Time) bool {
-			seen = used
-			return false
-		})
-		if removed || err != nil || !seen.Equal(want) {
-			t.Errorf("removed: %v, %v, used at %v instead of %v", removed, err, seen, want)
+		found, err := sweep{olderThan: time.Hour}.idleFile(r.Path)
+		if found != Kept || err != nil {
+			t.Errorf("found: %v, %v", found, err)
 		}
 		if _, err := os.Lstat(r.Path); err != nil {
 			t.Error(err)

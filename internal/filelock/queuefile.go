@@ -25,6 +25,11 @@ func IsQueueFile(fileName string) bool {
 	return strings.HasSuffix(fileName, queueFileSuffix) || strings.HasSuffix(fileName, hashSuffix)
 }
 
+// LockName returns the name of a lock file, given its own name or that of its queue file.
+func LockName(fileName string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(fileName, hashSuffix), queueFileSuffix)
+}
+
 // queueFileOf returns the path of the queue file of a lock file. Its name begins like that of the lock file.
 func queueFileOf(path string) string {
 	dir, name := filepath.Split(path)

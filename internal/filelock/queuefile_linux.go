@@ -203,11 +203,22 @@ func (q *queueFile) set(kind int16, start, length int64) (bool, error) {
 	return done, pathError("fcntl", q.path, err)
 }
 
-// removeQueueFile unlinks a queue file if nobody stands in its line, else it returns ErrLocked. A missing one is no error.
-func removeQueueFile(queuePath string) error {
-	q := queueFile{path: queuePath}
+// removeQueueFile unlinks a queue file if nobody queues on it, else it returns ErrLocked. A missing one is no error.
+func removeQueueFile(path string) error {
+	return whileUnqueued(path, func() error { return pathError("unlink", path, unix.Unlink(path)) })
+}
+
+// checkQueueFile returns ErrLocked if somebody queues on a queue file.
+func checkQueueFile(path string) error {
+	return whileUnqueued(path, func() error { return nil })
+}
+
+// whileUnqueued calls do while nobody can queue on the queue file at path, or returns ErrLocked if somebody does. It
+// does nothing if the file is missing.
+func whileUnqueued(path string, do func() error) error {
+	q := queueFile{path: path}
 	var err error
-	q.fd, q.id, err = openExisting(q.path, unix.O_RDWR)
+	q.fd, q.id, err = openExisting(path, unix.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -222,9 +233,9 @@ func removeQueueFile(queuePath string) error {
 	if !locked {
 		return ErrLocked
 	}
-	current, _, err := leadsTo(q.path, q.id)
+	current, _, err := leadsTo(path, q.id)
 	if current {
-		err = pathError("unlink", q.path, unix.Unlink(q.path))
+		err = do()
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

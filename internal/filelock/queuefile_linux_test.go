@@ -115,7 +115,7 @@ func TestQueueFileInUseKeepsItsLockFile(t *testing.T) {
 		if err := Remove(r.Path); !errors.Is(err, ErrLocked) {
 			t.Error(err)
 		}
-		if removed, err := RemoveIdle(r.Path, 0); removed || err != nil {
+		if removed, err := removeIdle(r.Path, 0); removed || err != nil {
 			t.Errorf("removed: %v, %v", removed, err)
 		}
 		if _, err := os.Lstat(r.Path); err != nil {
@@ -170,18 +170,18 @@ func TestOrphanThatCannotBeRemoved(t *testing.T) {
 	r := Request{Path: filepath.Join(d.link, "lock")}
 	queuePath := queueFileOf(r.Path)
 	unlock := lockRecords(t, queuePath)
-	if removed, err := RemoveIdle(queuePath, 0); removed || err != nil {
+	if removed, err := removeIdle(queuePath, 0); removed || err != nil {
 		t.Errorf("removed: %v, %v", removed, err)
 	}
 	unlock()
 	d.breakLink()
-	removed, err := RemoveIdle(queuePath, 0)
+	removed, err := removeIdle(queuePath, 0)
 	if removed {
 		t.Error("removed")
 	}
 	mustBeAbout(t, err, r, syscall.ELOOP)
 	d.repair()
-	if removed, err := RemoveIdle(queuePath, 0); !removed || err != nil {
+	if removed, err := removeIdle(queuePath, 0); !removed || err != nil {
 		t.Errorf("not removed: %v, %v", removed, err)
 	}
 }

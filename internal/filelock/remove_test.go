@@ -2,6 +2,7 @@ package filelock
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,7 +100,7 @@ func TestRemoveIdleSparesWhatWasUsed(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.prepare(t, r)
-				removed, err := RemoveIdle(r.Path, c.olderThan)
+				removed, err := removeIdle(r.Path, c.olderThan)
 				if err != nil || removed != c.want {
 					t.Errorf("removed: %v, %v", removed, err)
 				}
@@ -111,6 +112,16 @@ func TestRemoveIdleSparesWhatWasUsed(t *testing.T) {
 	})
 }
 
+// removeIdle reports whether RemoveIdle has removed the file. It fails the test if CheckIdle says otherwise.
+func removeIdle(path string, olderThan time.Duration) (bool, error) {
+	foreseen, errForeseen := CheckIdle(path, olderThan)
+	found, err := RemoveIdle(path, olderThan)
+	if (errForeseen == nil || err == nil) && foreseen != found {
+		err = errors.Join(err, fmt.Errorf("CheckIdle says %v, and RemoveIdle %v", foreseen, found))
+	}
+	return found == Idle && err == nil, err
+}
+
 func mustGrantTo(t *testing.T, r Request) { mustGrant(t, r) }
 
 func TestRemoveIdleSparesWhatIsNoLockFile(t *testing.T) {
@@ -119,7 +130,7 @@ func TestRemoveIdleSparesWhatIsNoLockFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{dir, filepath.Join(dir, "missing")} {
-		if removed, err := RemoveIdle(path, 0); removed || err != nil {
+		if removed, err := removeIdle(path, 0); removed || err != nil {
 			t.Errorf("%s: %v, %v", path, removed, err)
 		}
 	}
@@ -134,20 +145,20 @@ func TestQueueFilesAreSwept(t *testing.T) {
 func sweepQueueFile(t *testing.T, r Request) {
 	needs(t, r)
 	queuePath := queueFileOf(r.Path)
-	if removed, err := RemoveIdle(queuePath, 0); removed || err != nil {
+	if removed, err := removeIdle(queuePath, 0); removed || err != nil {
 		t.Errorf("removed before its lock file: %v, %v", removed, err)
 	}
 	if err := os.Remove(r.Path); err != nil {
 		t.Fatal(err)
 	}
-	if removed, err := RemoveIdle(queuePath, time.Hour); removed || err != nil {
+	if removed, err := removeIdle(queuePath, time.Hour); removed || err != nil {
 		t.Errorf("removed early: %v, %v", removed, err)
 	}
-	if removed, err := RemoveIdle(queuePath, 0); !removed || err != nil {
+	if removed, err := removeIdle(queuePath, 0); !removed || err != nil {
 		t.Errorf("not removed: %v, %v", removed, err)
 	}
 	mustGrant(t, r)
-	if removed, err := RemoveIdle(r.Path, 0); !removed || err != nil {
+	if removed, err := removeIdle(r.Path, 0); !removed || err != nil {
 		t.Errorf("not removed: %v, %v", removed, err)
 	}
 	if entries, err := os.ReadDir(filepath.Dir(r.Path)); len(entries) > 0 || err != nil {

@@ -2,13 +2,24 @@
 
 package filelock
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
 
 // systemEngine is the portable one.
 type systemEngine = portableEngine
 
-// removeQueueFile has nothing to remove, since nobody queues on this system.
-func removeQueueFile(string) error { return nil }
+// removeQueueFile removes what another system may have left, since nobody queues on this one.
+func removeQueueFile(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func checkQueueFile(string) error { return nil }
 
 // Holders needs a system that publishes its table of locks.
 func Holders(path string) ([]Holder, error) {

@@ -211,7 +211,7 @@ func (group *processGroup) close(st *stats) {
 // expectSwept checks that no lock file in dir is in use.
 func (st *stats) expectSwept(t testing.TB, dir string) {
 	t.Helper()
-	if _, err := lockutils.RemoveExternalLockFiles(0, lockutils.WithLockPath(dir)); err != nil {
+	if _, err := lockutils.SweepExternalLockFiles(0, lockutils.WithLockPath(dir)); err != nil {
 		t.Error(err)
 	}
 	if rest := names(dir); len(rest) > 0 {

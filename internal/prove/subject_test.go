@@ -115,7 +115,7 @@ func (f withFiles) remove(name string) error {
 }
 
 func (f withFiles) sweep() error {
-	_, err := lockutils.RemoveExternalLockFiles(0, f.byOptions...)
+	_, err := lockutils.SweepExternalLockFiles(0, f.byOptions...)
 	return err
 }
 
