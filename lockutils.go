@@ -148,6 +148,10 @@ func InternalFairLock(name string, opts ...Option) (Guard, error) {
 	return acquire(context.Background(), name, "", &s)
 }
 
+// Len returns how many locks of the package's own container are in use now: held or waited for. The
+// locks of other containers, of [ExternalLock] and of [InterProcessLock] do not count.
+func Len() int { return internalLocks.Len() }
+
 // A Guard stands for one acquisition of a lock. It is a small value that may be copied. Any
 // goroutine may unlock it. The zero Guard holds nothing.
 type Guard struct {

@@ -578,3 +578,19 @@ func TestCancellingAnyWaiterAtAnyMomentLosesNoWakeUp(t *testing.T) {
 	}
 	wantFree(t, "x")
 }
+
+func TestLenCountsTheLocksInUse(t *testing.T) {
+	setLockPath(t)
+	before := lockutils.Len()
+	a := mustLock(t, "len-a")
+	b := mustLock(t, "len-a", lockutils.WithPrefix("p"), lockutils.External())
+	mustLock(t, "len-a", lockutils.WithSemaphores(new(lockutils.Semaphores)))
+	if n := lockutils.Len(); n != before+2 {
+		t.Errorf("Len %d with two locks more than at %d", n, before)
+	}
+	mustUnlock(t, a)
+	mustUnlock(t, b)
+	if n := lockutils.Len(); n != before {
+		t.Errorf("Len %d, want %d", n, before)
+	}
+}

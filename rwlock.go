@@ -9,7 +9,7 @@ import (
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
-// A Mode says how a lock is held.
+// A Mode says how a lock is held. The words are those of fasteners and oslo.concurrency.
 type Mode int
 
 const (
@@ -39,45 +39,46 @@ func modeOf(m queue.Mode, held bool) Mode {
 	return ModeWriter
 }
 
-// A ReaderWriterLock is held by any number of readers or by one writer. Both are served in order of arrival, neighbouring
-// readers together, so that neither side starves. The zero value is free. It must not be copied after first use.
+// A ReaderWriterLock is held by any number of readers or by one writer. Requests are served in
+// order of arrival, neighbouring readers together, so neither side starves. The zero value is free.
+// A ReaderWriterLock must not be copied after first use.
 //
-// Like a [sync.RWMutex] it is not tied to goroutines, and not reentrant: a reader that asks for it again while a writer
-// waits, waits for ever.
+// Like a [sync.RWMutex] it belongs to no goroutine, and is not reentrant: a reader that requests it
+// again while a writer waits may wait for ever. Its methods write no log messages.
 type ReaderWriterLock struct{ lock queue.Lock }
 
-// Lock takes the lock as a writer.
+// Lock acquires the lock for writing and waits for it if necessary.
 func (l *ReaderWriterLock) Lock() { mustAcquire(l.LockContext(context.Background())) }
 
-// LockContext takes the lock as a writer, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
-// is an error that wraps [ErrOptions].
+// LockContext is Lock with a wait that ends with ctx. It then returns an [*AcquireError] that
+// matches ctx.Err(). A nil ctx gives an error that matches [ErrOptions].
 func (l *ReaderWriterLock) LockContext(ctx context.Context) error {
 	return l.acquire(ctx, queue.Exclusive)
 }
 
-// TryLock takes the lock as a writer if it is free, and reports whether it did.
+// TryLock acquires the lock for writing if it is free, and reports whether it did.
 func (l *ReaderWriterLock) TryLock() bool { return l.try(queue.Exclusive) }
 
-// Unlock releases a writer's hold. It panics if there is none.
+// Unlock releases a writer's hold. It panics if there is no writer.
 func (l *ReaderWriterLock) Unlock() {
 	if !l.lock.Release(queue.Exclusive) {
 		panic("lockutils: Unlock of a ReaderWriterLock without a writer")
 	}
 }
 
-// RLock takes the lock as a reader.
+// RLock acquires the lock for reading and waits for it if necessary.
 func (l *ReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Background())) }
 
-// RLockContext takes the lock as a reader, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
-// is an error that wraps [ErrOptions].
+// RLockContext is RLock with a wait that ends with ctx, see LockContext.
 func (l *ReaderWriterLock) RLockContext(ctx context.Context) error {
 	return l.acquire(ctx, queue.Shared)
 }
 
-// TryRLock takes the lock as a reader if neither a writer holds it nor anybody waits for it, and reports whether it did.
+// TryRLock acquires the lock for reading and reports whether it did. It does not if a writer holds
+// the lock, nor if another request waits for it.
 func (l *ReaderWriterLock) TryRLock() bool { return l.try(queue.Shared) }
 
-// RUnlock releases one reader's hold. It panics if there is none.
+// RUnlock releases one reader's hold. It panics if there is no reader.
 func (l *ReaderWriterLock) RUnlock() {
 	if !l.lock.Release(queue.Shared) {
 		panic("lockutils: RUnlock of a ReaderWriterLock without a reader")
@@ -87,8 +88,8 @@ func (l *ReaderWriterLock) RUnlock() {
 // RLocker returns a [sync.Locker] whose Lock and Unlock are RLock and RUnlock.
 func (l *ReaderWriterLock) RLocker() sync.Locker { return (*readLocker)(l) }
 
-// Downgrade turns the writer's hold into a reader's, without letting a writer in between. Readers at the front of the queue
-// come in with it. It panics if there is no writer.
+// Downgrade turns the writer's hold into a reader's, without letting a writer in between. Readers
+// at the front of the queue are admitted with it. It panics if there is no writer.
 func (l *ReaderWriterLock) Downgrade() {
 	if !l.lock.Downgrade() {
 		panic("lockutils: Downgrade of a ReaderWriterLock without a writer")
@@ -116,7 +117,7 @@ func (l *ReaderWriterLock) try(m queue.Mode) bool {
 	return ok
 }
 
-// mustAcquire is for waits that nothing can end but success.
+// mustAcquire is for waits that end with the acquisition only.
 func mustAcquire(err error) {
 	if err != nil {
 		panic(err)
@@ -129,8 +130,10 @@ func (r *readLocker) Lock()   { (*ReaderWriterLock)(r).RLock() }
 func (r *readLocker) Unlock() { (*ReaderWriterLock)(r).RUnlock() }
 
 // ReaderWriterLocks is a container of named reader-writer locks. The zero value is ready for use.
+// Locks of different containers are different locks.
 //
-// A name costs memory only while its lock is held or waited for. A ReaderWriterLocks must not be copied after first use.
+// A name costs memory only while its lock is held or waited for. A ReaderWriterLocks must not be
+// copied after first use.
 type ReaderWriterLocks struct {
 	// Name tells the container from others in errors and log messages, see [AcquireError]. It has no
 	// other meaning. It must not change after first use.
@@ -139,8 +142,8 @@ type ReaderWriterLocks struct {
 	table container
 }
 
-// Get returns the lock of that name. It costs nothing: the handle keeps nothing alive, and handles of equal names of one
-// container are equal.
+// Get returns the handle of the lock of that name. It allocates nothing, and the handle keeps
+// nothing alive. Handles of equal names of one container are equal.
 func (c *ReaderWriterLocks) Get(name string) NamedReaderWriterLock {
 	return NamedReaderWriterLock{c, name, queue.Key{Name: name}.Hash()}
 }
@@ -152,50 +155,50 @@ func (c *ReaderWriterLocks) locks() *queue.Table { return c.table.get(1) }
 
 func (c *ReaderWriterLocks) scope() string { return cmp.Or(c.Name, "reader-writer locks") }
 
-// A NamedReaderWriterLock is the handle of a named [ReaderWriterLock]; see [ReaderWriterLocks.Get]. The
-// zero value belongs to no container and cannot be used.
+// A NamedReaderWriterLock is the handle of a named [ReaderWriterLock], see [ReaderWriterLocks.Get].
+// Its methods write no log messages. The zero value belongs to no container and cannot be used.
 type NamedReaderWriterLock struct {
 	owner *ReaderWriterLocks
 	name  string
 	hash  queue.Hash // of the name
 }
 
-// Lock takes the lock as a writer.
+// Lock acquires the lock for writing and waits for it if necessary.
 func (l NamedReaderWriterLock) Lock() { mustAcquire(l.LockContext(context.Background())) }
 
-// LockContext takes the lock as a writer, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
-// is an error that wraps [ErrOptions].
+// LockContext is Lock with a wait that ends with ctx. It then returns an [*AcquireError] that
+// matches ctx.Err(). A nil ctx gives an error that matches [ErrOptions].
 func (l NamedReaderWriterLock) LockContext(ctx context.Context) error {
 	return l.failed(acquireNamed(ctx, l.owner.locks(), l.key(), l.hash, queue.Exclusive, queue.Fair))
 }
 
-// TryLock takes the lock as a writer if it is free, and reports whether it did.
+// TryLock acquires the lock for writing if it is free, and reports whether it did.
 func (l NamedReaderWriterLock) TryLock() bool {
 	return l.owner.locks().TryAcquireNamed(l.key(), l.hash, queue.Exclusive, queue.Fair)
 }
 
-// Unlock releases a writer's hold. It panics if there is none.
+// Unlock releases a writer's hold. It panics if there is no writer.
 func (l NamedReaderWriterLock) Unlock() {
 	if !l.owner.locks().Release(l.key(), l.hash, queue.Exclusive) {
 		panic(fmt.Sprintf("lockutils: Unlock of %s, which no writer holds", title(l.owner.scope(), l.Name())))
 	}
 }
 
-// RLock takes the lock as a reader.
+// RLock acquires the lock for reading and waits for it if necessary.
 func (l NamedReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Background())) }
 
-// RLockContext takes the lock as a reader, waiting for it until ctx ends; then it returns an [*AcquireError]. A nil ctx
-// is an error that wraps [ErrOptions].
+// RLockContext is RLock with a wait that ends with ctx, see LockContext.
 func (l NamedReaderWriterLock) RLockContext(ctx context.Context) error {
 	return l.failed(acquireNamed(ctx, l.owner.locks(), l.key(), l.hash, queue.Shared, queue.Fair))
 }
 
-// TryRLock takes the lock as a reader if neither a writer holds it nor anybody waits for it, and reports whether it did.
+// TryRLock acquires the lock for reading and reports whether it did. It does not if a writer holds
+// the lock, nor if another request waits for it.
 func (l NamedReaderWriterLock) TryRLock() bool {
 	return l.owner.locks().TryAcquireNamed(l.key(), l.hash, queue.Shared, queue.Fair)
 }
 
-// RUnlock releases one reader's hold. It panics if there is none.
+// RUnlock releases one reader's hold. It panics if there is no reader.
 func (l NamedReaderWriterLock) RUnlock() {
 	if !l.owner.locks().Release(l.key(), l.hash, queue.Shared) {
 		panic(fmt.Sprintf("lockutils: RUnlock of %s, which no reader holds", title(l.owner.scope(), l.Name())))
@@ -204,6 +207,24 @@ func (l NamedReaderWriterLock) RUnlock() {
 
 // RLocker returns a [sync.Locker] whose Lock and Unlock are RLock and RUnlock.
 func (l NamedReaderWriterLock) RLocker() sync.Locker { return namedReadLocker(l) }
+
+// Downgrade turns the writer's hold into a reader's, as [ReaderWriterLock.Downgrade] does. It
+// panics if there is no writer.
+func (l NamedReaderWriterLock) Downgrade() {
+	if !l.owner.locks().Downgrade(l.key(), l.hash) {
+		panic(fmt.Sprintf("lockutils: Downgrade of %s, which no writer holds", title(l.owner.scope(), l.Name())))
+	}
+}
+
+// Owner returns how the lock is held now.
+func (l NamedReaderWriterLock) Owner() Mode {
+	return modeOf(l.owner.locks().Holder(l.key(), l.hash))
+}
+
+// HasPendingWriters reports whether a writer waits for the lock now.
+func (l NamedReaderWriterLock) HasPendingWriters() bool {
+	return l.owner.locks().Waiting(l.key(), l.hash, queue.Exclusive) > 0
+}
 
 // Name returns the lock's name.
 func (l NamedReaderWriterLock) Name() string { return l.name }

@@ -9,10 +9,11 @@ import (
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
-// Semaphores is a container of named semaphores. Two containers have nothing to do with each other: the same name means
-// another semaphore in each. The zero value is ready for use, with one permit for each name.
+// Semaphores is a container of named semaphores. The zero value is ready for use, and has one
+// permit for each name. Semaphores of different containers are different semaphores.
 //
-// A name costs memory only while a permit of it is held or waited for. A Semaphores must not be copied after first use.
+// A name costs memory only while a permit of it is held or waited for. A Semaphores must not be
+// copied after first use.
 type Semaphores struct {
 	// Name tells the container from others in errors and log messages, see [AcquireError]. It has no
 	// other meaning. It must not change after first use.
@@ -22,7 +23,8 @@ type Semaphores struct {
 	table   container
 }
 
-// NewSemaphores returns a container whose semaphores have that many permits each. It panics if there is not at least one.
+// NewSemaphores returns a container whose semaphores have that many permits each. It panics if
+// permits is less than one.
 func NewSemaphores(permits int64) *Semaphores {
 	if permits < 1 {
 		panic(fmt.Sprintf("lockutils: NewSemaphores(%d): at least one permit is needed", permits))
@@ -30,8 +32,8 @@ func NewSemaphores(permits int64) *Semaphores {
 	return &Semaphores{permits: permits}
 }
 
-// Get returns the semaphore of that name. It costs nothing: the handle keeps nothing alive, and handles of equal names of
-// one container are equal.
+// Get returns the handle of the semaphore of that name. It allocates nothing, and the handle keeps
+// nothing alive. Handles of equal names of one container are equal.
 func (s *Semaphores) Get(name string) Semaphore {
 	return Semaphore{s, name, queue.Key{Name: name}.Hash()}
 }
@@ -43,17 +45,19 @@ func (s *Semaphores) locks() *queue.Table { return s.table.get(max(s.permits, 1)
 
 func (s *Semaphores) scope() string { return cmp.Or(s.Name, "semaphores") }
 
-// A Semaphore is the handle of a named semaphore; see [Semaphores.Get]. A lock taken with [WithSemaphores] and without
-// a prefix takes a permit of the semaphore of its name. The zero Semaphore belongs to no container and cannot be used.
+// A Semaphore is the handle of a named semaphore, see [Semaphores.Get]. A lock that is acquired
+// with [WithSemaphores] and without a prefix holds a permit of the semaphore of its name. The
+// methods of a Semaphore write no log messages. The zero Semaphore belongs to no container and
+// cannot be used.
 type Semaphore struct {
 	owner *Semaphores
 	name  string
 	hash  queue.Hash // of the name
 }
 
-// Acquire takes a permit, waiting for one if it must. If ctx ends first it returns an [*AcquireError]. A nil ctx is an
-// error that wraps [ErrOptions]. If ctx comes from [Do] and holds all the permits itself, the error wraps
-// [ErrDeadlock].
+// Acquire acquires a permit and waits for one if necessary. If ctx ends first, it returns an
+// [*AcquireError] that matches ctx.Err(). If ctx comes from [Do] and holds all the permits itself,
+// the error matches [ErrDeadlock]. A nil ctx gives an error that matches [ErrOptions].
 func (s Semaphore) Acquire(ctx context.Context) error {
 	if ctx != nil && ctx.Err() == nil && s.owner.locks().AcquireNamedFast(s.key(), s.hash, queue.Exclusive, queue.Barging) {
 		return nil
@@ -64,13 +68,13 @@ func (s Semaphore) Acquire(ctx context.Context) error {
 	return s.failed(acquireNamed(ctx, s.owner.locks(), s.key(), s.hash, queue.Exclusive, queue.Barging))
 }
 
-// TryAcquire takes a permit if one is free, and reports whether it did.
+// TryAcquire acquires a permit if one is free, and reports whether it did.
 func (s Semaphore) TryAcquire() bool {
 	return s.owner.locks().TryAcquireNamed(s.key(), s.hash, queue.Exclusive, queue.Barging)
 }
 
-// Release gives a permit back that Acquire or TryAcquire has taken. It panics if there is none. What [Lock] has taken
-// is for its guard to release.
+// Release releases a permit that Acquire or TryAcquire has acquired. It panics if there is none. A
+// permit that [Lock] has acquired is released by its guard.
 func (s Semaphore) Release() {
 	if !s.owner.locks().Release(s.key(), s.hash, queue.Exclusive) {
 		panic(fmt.Sprintf("lockutils: Release of %s, which nobody holds", title(s.owner.scope(), s.Name())))
@@ -96,7 +100,7 @@ type container struct{ table atomic.Pointer[queue.Table] }
 // containerSlots makes an empty container 24 KiB. With more names in use at a time it gets slower, not wrong.
 const containerSlots = 128
 
-// get returns the table; whoever comes first says how many permits its locks have.
+// get returns the table. The first call says how many permits its locks have.
 func (c *container) get(permits int64) *queue.Table {
 	if t := c.table.Load(); t != nil {
 		return t

@@ -1,4 +1,4 @@
-// Package lockutilstest is for the tests of programs that take locks with package lockutils.
+// Package lockutilstest helps to test programs that acquire locks with package lockutils.
 package lockutilstest
 
 import (
@@ -13,11 +13,12 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// TempLockPath points the process at a new lock path for the rest of the test, and returns it. The processes that the test
-// starts inherit it through the environment. The old settings come back, and the directory is removed, when the test ends.
+// TempLockPath makes a new directory the process-wide lock path for the rest of the test, and
+// returns it. Processes that the test starts inherit it through the environment. When the test
+// ends, the old settings are restored and the directory is removed.
 //
-// The lock path is process-wide, so that a parallel test cannot have one of its own: there TempLockPath panics, as
-// [testing.T.Setenv] does. Use lockutils.WithLockPath in parallel tests.
+// The lock path is process-wide, so a parallel test cannot have its own: there TempLockPath panics,
+// as [testing.T.Setenv] does. Use lockutils.WithLockPath in parallel tests.
 func TempLockPath(t testing.TB) string {
 	t.Helper()
 	before := lockutils.LockPath()
@@ -32,9 +33,11 @@ func TempLockPath(t testing.TB) string {
 }
 
 // Hold acquires the lock and releases it when the test ends, unless the test has done so itself. It
-// waits for the lock until shortly before the deadline of the test. A test without a
-// deadline, such as a benchmark or one in a bubble of testing/synctest, waits as long as it takes. If it cannot acquire the lock, it ends the test with a message that
-// says who holds the lock, as far as that is known.
+// waits for the lock until shortly before the deadline of the test. A test without a deadline, such
+// as a benchmark or one in a bubble of testing/synctest, waits as long as it takes.
+//
+// If Hold cannot acquire the lock, it ends the test. The message says who holds the lock, as far as
+// that is known.
 func Hold(t testing.TB, name string, opts ...lockutils.Option) lockutils.Guard {
 	t.Helper()
 	ctx, cancel := untilDeadline(t)

@@ -109,18 +109,25 @@ func (l *Lock) uncountNamed(m Mode) bool {
 func (l *Lock) Downgrade() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := l.lockState()
-	ok := w.heldAs(Exclusive)
-	if ok {
-		w = l.grantNext(l.leave(w, Exclusive) + oneHolder)
-	}
+	w, ok := l.downgrade(l.lockState())
 	l.unlockState(w)
 	return ok
 }
 
+// downgrade is Downgrade with busy set. It returns the new state.
+func (l *Lock) downgrade(w word) (word, bool) {
+	if !w.heldAs(Exclusive) {
+		return w, false
+	}
+	return l.grantNext(l.leave(w, Exclusive) + oneHolder), true
+}
+
 // Holder reports whether the lock is held, and how.
-func (l *Lock) Holder() (m Mode, held bool) {
-	switch w := l.load(); {
+func (l *Lock) Holder() (m Mode, held bool) { return l.load().holder() }
+
+// holder is Holder for a word.
+func (w word) holder() (m Mode, held bool) {
+	switch {
 	case w.heldAs(Exclusive):
 		return Exclusive, true
 	case w.heldAs(Shared):
@@ -140,13 +147,18 @@ func (l *Lock) Waiting(m Mode) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := l.lockState()
+	defer l.unlockState(w)
+	return l.waiting(m)
+}
+
+// waiting is Waiting with busy set.
+func (l *Lock) waiting(m Mode) int {
 	n := 0
 	for q := l.queue.head; q != nil; q = q.next {
 		if q.Mode == m {
 			n++
 		}
 	}
-	l.unlockState(w)
 	return n
 }
 

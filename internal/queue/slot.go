@@ -151,6 +151,23 @@ func (s *slot) release(k Key, h Hash, m Mode) bool {
 	return true
 }
 
+// visit calls f with the key's lock and its state, with busy set, unless the key is not in use. f returns the new state.
+func (s *slot) visit(k Key, h Hash, f func(*Lock, word) word) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.lockName()
+	if w.inUse() && s.serves(k) {
+		s.unlockState(f(&s.Lock, w))
+		return
+	}
+	s.unlockState(w)
+	if e := s.find(k, h); e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.unlockState(f(&e.Lock, e.lockState()))
+	}
+}
+
 func (s *slot) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

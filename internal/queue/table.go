@@ -117,6 +117,36 @@ func (t *Table) Len() int {
 	return n
 }
 
+// Downgrade is [Lock.Downgrade] for the key's lock.
+func (t *Table) Downgrade(k Key, h Hash) (ok bool) {
+	s, h := t.slot(h)
+	s.visit(k, h, func(l *Lock, w word) word {
+		w, ok = l.downgrade(w)
+		return w
+	})
+	return ok
+}
+
+// Holder is [Lock.Holder] for the key's lock.
+func (t *Table) Holder(k Key, h Hash) (m Mode, held bool) {
+	s, h := t.slot(h)
+	s.visit(k, h, func(_ *Lock, w word) word {
+		m, held = w.holder()
+		return w
+	})
+	return m, held
+}
+
+// Waiting is [Lock.Waiting] for the key's lock.
+func (t *Table) Waiting(k Key, h Hash, m Mode) (n int) {
+	s, h := t.slot(h)
+	s.visit(k, h, func(l *Lock, w word) word {
+		n = l.waiting(m)
+		return w
+	})
+	return n
+}
+
 // slot returns the slot of keys with that hash, and the hash without the bits that are cut.
 func (t *Table) slot(h Hash) (*slot, Hash) {
 	h &^= t.cut

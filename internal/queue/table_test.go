@@ -322,3 +322,48 @@ func TestWaitersMoveBetweenBubbles(t *testing.T) {
 		synctest.Test(t, queueAndServe)
 	}
 }
+
+func TestAKeyTellsItsStateWhereverItsLockIs(t *testing.T) {
+	keys := []Key{Key{"", "a"}, Key{"", "b"}, Key{"scope", "c"}, Key{"", longName}}
+	for _, table := range []*Table{NewTable(64, 1), collisions(1, 0, 1)} {
+		synctest.Test(t, func(t *testing.T) {
+			want := func(k Key, m Mode, held bool, writers, readers int) {
+				t.Helper()
+				if gotMode, got := table.Holder(k, k.Hash()); got != held || held && gotMode != m {
+					t.Errorf("%v: held %v in mode %v, want %v, %v", k, got, gotMode, held, m)
+				}
+				if w, r := table.Waiting(k, k.Hash(), Exclusive), table.Waiting(k, k.Hash(), Shared); w != writers || r != readers {
+					t.Errorf("%v: %d writers and %d readers wait, want %d and %d", k, w, r, writers, readers)
+				}
+			}
+			for _, k := range keys {
+				mustHoldNamed(t, table, k, Exclusive)
+			}
+			for _, k := range keys {
+				for _, m := range []Mode{Shared, Exclusive} {
+					go func() { _ = table.AcquireNamed(context.Background(), k, k.Hash(), m, Fair) }()
+					synctest.Wait()
+				}
+				want(k, Exclusive, true, 1, 1)
+				if !table.Downgrade(k, k.Hash()) || table.Downgrade(k, k.Hash()) {
+					t.Errorf("%v: Downgrade", k)
+				}
+				synctest.Wait()
+				want(k, Shared, true, 1, 0)
+			}
+			for _, k := range keys {
+				for _, m := range []Mode{Shared, Shared, Exclusive} {
+					if !table.Release(k, k.Hash(), m) {
+						t.Errorf("%v: not held in mode %d", k, m)
+					}
+					synctest.Wait()
+				}
+				want(k, Exclusive, false, 0, 0)
+				if table.Downgrade(k, k.Hash()) {
+					t.Errorf("%v: Downgrade of a free lock", k)
+				}
+			}
+			table.checkIdle(t)
+		})
+	}
+}
