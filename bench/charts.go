@@ -125,10 +125,8 @@ func writeChart(path string, panels []panel) error {
 	}
 	canvas := vgsvg.New(chartWidth, height)
 	c := draw.New(canvas)
-	c.FillPolygon(
-		paper,
-		[]vg.Point{{X: 0, Y: 0}, {X: chartWidth, Y: 0}, {X: chartWidth, Y: height}, {X: 0, Y: height}},
-	)
+	c.FillPolygon(paper,
+		[]vg.Point{{X: 0, Y: 0}, {X: chartWidth, Y: 0}, {X: chartWidth, Y: height}, {X: 0, Y: height}})
 	top := height - margin
 	for _, p := range panels {
 		p.draw(c, top)
@@ -149,11 +147,8 @@ func (p panel) height() vg.Length {
 
 // draw draws the panel below top.
 func (p panel) draw(c draw.Canvas, top vg.Length) {
-	c.FillText(
-		style(titleSize, ink, font.Font{Weight: xfont.WeightBold}),
-		vg.Point{X: margin, Y: top - 14},
-		p.title,
-	)
+	c.FillText(style(titleSize, ink, font.Font{Weight: xfont.WeightBold}),
+		vg.Point{X: margin, Y: top - 14}, p.title)
 	c.FillText(style(captionSize, faint, font.Font{}), vg.Point{X: margin, Y: top - 29}, p.caption)
 	for i, b := range p.bars {
 		middle := top - headHeight - vg.Length(i)*barPitch

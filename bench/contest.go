@@ -155,10 +155,8 @@ func merge(logs [][]use, start, end int64) contestLog {
 
 // trim drops the uses before the last process began and after the end.
 func (log *contestLog) trim() {
-	log.uses = slices.DeleteFunc(
-		log.uses,
-		func(u loggedUse) bool { return u.Acquired < log.start || u.Acquired > log.end },
-	)
+	log.uses = slices.DeleteFunc(log.uses,
+		func(u loggedUse) bool { return u.Acquired < log.start || u.Acquired > log.end })
 }
 
 // readUses reads the log of one process.

@@ -84,11 +84,8 @@ func run(args []string, out, progress io.Writer) error {
 		only   = flags.String("only", "", "measure only the scenarios whose key matches this `regexp`")
 		dir    = flags.String("out", "", "write benchmarks.md and charts/*.svg into this `directory`")
 		list   = flags.Bool("list", false, "list the scenarios and the contenders of each")
-		python = flags.String(
-			"python",
-			"/usr/bin/python3",
-			"the Python `interpreter` that has the Python peers",
-		)
+		python = flags.String("python", "/usr/bin/python3",
+			"the Python `interpreter` that has the Python peers")
 	)
 	flags.SetOutput(progress)
 	switch err := flags.Parse(args); {
@@ -139,8 +136,6 @@ func run(args []string, out, progress io.Writer) error {
 	if *dir == "" {
 		return writeTables(out, results)
 	}
-	return writeReport(
-		*dir,
-		report{results: results, budget: b, elapsed: time.Since(begin), machine: describe(site)},
-	)
+	return writeReport(*dir,
+		report{results: results, budget: b, elapsed: time.Since(begin), machine: describe(site)})
 }

@@ -88,14 +88,8 @@ func (r report) write(out io.Writer) {
 		}
 	}
 	for _, result := range r.results {
-		fmt.Fprintf(
-			out,
-			"\n## %s\n\n%s\n\n![%s](charts/%s.svg)\n\n",
-			capital(result.title),
-			result.about,
-			capital(result.title),
-			result.key,
-		)
+		fmt.Fprintf(out, "\n## %s\n\n%s\n\n![%s](charts/%s.svg)\n\n", capital(result.title),
+			result.about, capital(result.title), result.key)
 		result.writeTable(out)
 	}
 }

@@ -122,12 +122,8 @@ func handOver(s *site, b budget) scenario {
 		sc.contenders = append(sc.contenders, contender{
 			name: p.name, note: p.note, mine: p.mine,
 			turn: func() ([]float64, error) {
-				log, err := s.contest(
-					goProcesses(2, p.name),
-					300*time.Microsecond,
-					100*time.Microsecond,
-					2*b.processes,
-				)
+				log, err := s.contest(goProcesses(2, p.name), 300*time.Microsecond,
+					100*time.Microsecond, 2*b.processes)
 				if err != nil {
 					return nil, err
 				}

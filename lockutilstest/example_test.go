@@ -21,7 +21,7 @@ func resize(instance string) error {
 	return guard.Unlock()
 }
 
-// A test that wants its lock files for itself, and nothing to clean up.
+// A test with a lock path of its own, which needs no cleanup.
 func ExampleTempLockPath() {
 	testResize := func(t *testing.T) {
 		lockutilstest.TempLockPath(t)
@@ -32,7 +32,7 @@ func ExampleTempLockPath() {
 	_ = testResize // go test runs it, by the name TestResize
 }
 
-// A test of what happens when somebody else has the lock.
+// A test of code that finds the lock held.
 func ExampleHold() {
 	testResizeOfABusyInstance := func(t *testing.T) {
 		lockutilstest.TempLockPath(t)

@@ -37,7 +37,8 @@ func TestTempLockPathIsInForceForOneTest(t *testing.T) {
 			inForce := func(dir string) {
 				t.Helper()
 				if lockutils.LockPath() != dir || os.Getenv("OSLO_LOCK_PATH") != dir {
-					t.Errorf("LockPath %q, environment %q, want %q", lockutils.LockPath(), os.Getenv("OSLO_LOCK_PATH"), dir)
+					t.Errorf("LockPath %q, environment %q, want %q", lockutils.LockPath(),
+						os.Getenv("OSLO_LOCK_PATH"), dir)
 				}
 			}
 			inForce(outer)
@@ -52,7 +53,8 @@ func TestTempLockPathIsInForceForOneTest(t *testing.T) {
 			lockutilstest.Hold(t, "x", lockutils.External())
 		})
 		if lockutils.LockPath() != was || os.Getenv("OSLO_LOCK_PATH") != before.environment {
-			t.Errorf("after %+v: LockPath %q, environment %q", before, lockutils.LockPath(), os.Getenv("OSLO_LOCK_PATH"))
+			t.Errorf("after %+v: LockPath %q, environment %q", before, lockutils.LockPath(),
+				os.Getenv("OSLO_LOCK_PATH"))
 		}
 		for _, dir := range []string{outer, inner} {
 			if _, err := os.Stat(dir); err == nil {
@@ -92,11 +94,15 @@ func TestHoldHoldsTheLockUntilTheTestEnds(t *testing.T) {
 			if g.Name() != "x" {
 				t.Errorf("name %q", g.Name())
 			}
-			if _, err := lockutils.Lock("x", lockutils.WithTimeout(0), lockutils.WithPrefix(prefix(opts))); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := lockutils.Lock("x", lockutils.WithTimeout(0), lockutils.WithPrefix(prefix(opts))); !errors.Is(
+				err,
+				context.DeadlineExceeded,
+			) {
 				t.Error("the lock should be taken:", err)
 			}
 		})
-		g := lockutilstest.Hold(t, "x", lockutils.NonBlocking(), lockutils.External(), lockutils.WithPrefix(prefix(opts)))
+		g := lockutilstest.Hold(t, "x", lockutils.NonBlocking(), lockutils.External(),
+			lockutils.WithPrefix(prefix(opts)))
 		if err := g.Unlock(); err != nil { // which a test may do before its end
 			t.Error(err)
 		}
@@ -158,7 +164,8 @@ func TestHoldEndsTheTestByItsDeadline(t *testing.T) {
 			time.Hour:   time.Hour - 10*time.Second,
 		} {
 			start := time.Now()
-			wantHoldToFail(t, &stage{TB: t, limit: limit}, context.DeadlineExceeded, "the test is near its deadline")
+			wantHoldToFail(t, &stage{TB: t, limit: limit}, context.DeadlineExceeded,
+				"the test is near its deadline")
 			if took := time.Since(start); took != latest {
 				t.Errorf("with %v left it took %v", limit, took)
 			}
@@ -173,5 +180,6 @@ func TestHoldSaysWhichProcessHoldsTheLock(t *testing.T) {
 	if _, err := lockutils.Holders("x"); errors.Is(err, errors.ErrUnsupported) {
 		text = "inside this process"
 	}
-	wantHoldToFail(t, &stage{TB: t}, lockutils.ErrLocked, text, lockutils.External(), lockutils.NonBlocking())
+	wantHoldToFail(t, &stage{TB: t}, lockutils.ErrLocked, text, lockutils.External(),
+		lockutils.NonBlocking())
 }

@@ -1,29 +1,30 @@
-// Lockutils-wrapper runs a command with a lock directory of its own.
+// Lockutils-wrapper runs a command with a temporary lock path.
 //
 //	lockutils-wrapper [--] command [argument ...]
 //
-// It makes an empty temporary directory, runs the command with OSLO_LOCK_PATH naming that directory, and removes the
-// directory when the command has ended. Programs that take external locks through this library, or through Python's
-// oslo.concurrency, need no other configuration, and two runs side by side never wait for each other. Test suites are
-// what it is for:
+// It creates an empty temporary directory, runs the command with OSLO_LOCK_PATH set to that
+// directory, and removes the directory when the command has ended. Programs that use external
+// locks of this library or of Python's oslo.concurrency need no other configuration, and two
+// concurrent runs never wait for each other. It is meant for test suites:
 //
 //	lockutils-wrapper go test ./...
 //
-// The command has the wrapper's standard input, output and error and stays in its process group. Signals that would
-// end the wrapper are passed on to the command instead, and so are SIGUSR1, SIGUSR2, SIGALRM and SIGWINCH. What a
-// terminal sends to the whole foreground process group, such as SIGINT on Ctrl-C, reaches the command without the
-// wrapper, which then does not repeat it. Stopping and continuing is left to the shell and the kernel.
+// The command has the wrapper's standard input, output and error and stays in its process group.
+// Signals that would end the wrapper are passed on to the command instead, and so are SIGUSR1,
+// SIGUSR2, SIGALRM and SIGWINCH. A terminal sends signals such as SIGINT to the whole foreground
+// process group, the command included; the wrapper does not repeat them. Stopping and continuing
+// is left to the shell and the kernel.
 //
-// The directory is the command's for as long as the command itself runs, not for as long as processes that it leaves
-// behind do. Only a wrapper that is killed by SIGKILL leaves the directory behind.
+// The directory exists while the command itself runs, but not for processes that outlive the
+// command. Only a wrapper killed by SIGKILL leaves the directory behind.
 //
 // # Exit status
 //
-//	the command's own   it ended by itself
+//	the command's own   it exited by itself
 //	128+n               it was killed by signal n
 //	127                 it was not found
 //	126                 it was found but could not be run
-//	125                 the wrapper itself failed, for one because the directory could not be made
+//	125                 the wrapper failed, for example to create the directory
 //	2                   no command was given
 package main
 
@@ -43,7 +44,7 @@ Runs the command with OSLO_LOCK_PATH set to a temporary directory, which is
 removed when the command has ended, and exits with the command's status.
 `
 
-// Statuses of the wrapper's own failures.
+// Exit statuses of the wrapper's own failures.
 const (
 	statusUsage   = 2
 	statusFailure = 125
@@ -75,9 +76,10 @@ func parse(args []string, stdout, stderr io.Writer) (command []string, status in
 	return args, 0
 }
 
-// run runs the command with a lock directory of its own and returns the status to exit with.
+// run runs the command with a temporary lock path and returns the exit status.
 func run(command []string) int {
-	// From here on no signal that can be caught ends the wrapper, so the deferred removal always runs.
+	// From here on, no signal that can be caught ends the wrapper, so that the deferred removal
+	// runs.
 	signals := child.CatchSignals()
 
 	dir, err := makeLockDir()
@@ -107,7 +109,8 @@ func run(command []string) int {
 	return status
 }
 
-// makeLockDir makes the temporary directory. Its path is absolute, because the command may change its directory.
+// makeLockDir creates the temporary directory. Its path is absolute, because the command may
+// change its working directory.
 func makeLockDir() (string, error) {
 	parent, err := filepath.Abs(os.TempDir())
 	if err != nil {

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// asWrapper is set in the environment of a test binary that is to act as the wrapper.
+// asWrapper is set in the environment of a test binary that acts as the wrapper.
 const asWrapper = "LOCKUTILS_WRAPPER_TEST"
 
-// actors are the commands that the wrapper runs in these tests: the test binary again, with the actor's name as its
-// first argument.
+// actors are the commands that the wrapper runs in these tests: the test binary again, with the
+// actor's name as its first argument.
 var actors = map[string]func(args []string) (status int){
 	"exit": func(args []string) int {
 		status, _ := strconv.Atoi(args[0])
@@ -61,8 +61,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// wrapper returns the wrapper around the command, unstarted. When the test ends, nothing may be left in the directory
-// where the wrapper makes its own.
+// wrapper returns the wrapper around the command, not started. At the end of the test, the parent
+// of the wrapper's directory must be empty.
 func wrapper(t *testing.T, command ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -76,7 +76,7 @@ func wrapper(t *testing.T, command ...string) *exec.Cmd {
 		}
 	})
 	cmd := exec.CommandContext(t.Context(), self, command...)
-	// The race detector would have each process of a test sleep for a second before it ends.
+	// The race detector would make each process of a test sleep for a second before it exits.
 	cmd.Env = append(os.Environ(), asWrapper+"=1", "TMPDIR="+temp, "TMP="+temp, "GORACE=atexit_sleep_ms=0")
 	cmd.WaitDelay = 10 * time.Second
 	return cmd

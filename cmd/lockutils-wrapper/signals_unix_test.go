@@ -31,7 +31,8 @@ func init() {
 	}
 }
 
-// start starts cmd without a terminal, so that every signal has to be passed on, and returns what it prints.
+// start starts cmd without a terminal, so that the wrapper must pass on every signal, and returns
+// its output.
 func start(t *testing.T, cmd *exec.Cmd) *bufio.Scanner {
 	t.Helper()
 	stdout, err := cmd.StdoutPipe()
@@ -47,8 +48,8 @@ func start(t *testing.T, cmd *exec.Cmd) *bufio.Scanner {
 	return bufio.NewScanner(stdout)
 }
 
-// ignoreNothing undoes what the tests may have been started with, by nohup(1) or in the background of a shell: a signal
-// that is ignored stays so in the wrapper, but one that is caught does not.
+// ignoreNothing catches signals that nohup(1) or a shell may have set to be ignored. A child
+// process inherits ignored signals, but not caught ones.
 func ignoreNothing() {
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
 		if signal.Ignored(s) {
@@ -57,7 +58,7 @@ func ignoreNothing() {
 	}
 }
 
-// stopWhenFailed ends the command too, not the wrapper alone, when the test fails before it has come to its end.
+// stopWhenFailed also stops the command, and not only the wrapper, if the test fails early.
 func stopWhenFailed(t *testing.T, cmd *exec.Cmd) {
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -96,13 +97,15 @@ func TestSignalsReachTheCommand(t *testing.T) {
 
 func TestStatusOfCommandKilledBySignal(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGUSR1} {
-		if status, _, _ := outcome(t, wrapper(t, "sh", "-c", fmt.Sprintf("kill -%d $$", s))); status != 128+int(s) {
+		cmd := wrapper(t, "sh", "-c", fmt.Sprintf("kill -%d $$", s))
+		if status, _, _ := outcome(t, cmd); status != 128+int(s) {
 			t.Errorf("status %d after %v, want %d", status, s, 128+int(s))
 		}
 	}
 }
 
-// A signal that comes as soon as there is a directory finds no command yet, or one that has just been started.
+// A signal sent as soon as the directory exists arrives before the command has started, or just
+// after.
 func TestDirectoryIsRemovedWhenASignalComesBeforeTheCommand(t *testing.T) {
 	for range 20 {
 		cmd := wrapper(t, "sleep", "60")

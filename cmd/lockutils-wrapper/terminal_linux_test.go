@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal makes a pseudo-terminal and returns its two ends.
+// terminal opens a pseudo-terminal and returns its two ends.
 func terminal(t *testing.T) (keyboard, screen *os.File) {
 	t.Helper()
 	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -33,8 +33,8 @@ func terminal(t *testing.T) (keyboard, screen *os.File) {
 	return keyboard, screen
 }
 
-// A terminal sends SIGINT to the wrapper and to the command, and a test runner that is interrupted twice gives up its
-// own cleaning.
+// A terminal sends SIGINT to the wrapper and to the command, and a test runner that is
+// interrupted twice skips its cleanup.
 func TestInterruptFromTerminalArrivesOnce(t *testing.T) {
 	keyboard, screen := terminal(t)
 	cmd := wrapper(t, actor(t, "watch")...)
@@ -55,7 +55,8 @@ func TestInterruptFromTerminalArrivesOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, lines, syscall.SIGINT.String())
-	// The wrapper passes signals on in the order in which they arrive: a second SIGINT would come before this.
+	// The wrapper passes signals on in the order in which they arrive: a second SIGINT would come
+	// before this.
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

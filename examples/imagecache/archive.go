@@ -23,15 +23,16 @@ func pack(w io.Writer, img image) error {
 	return zipped.Close()
 }
 
-// packFile adds the part of the file that was there when the input was read. A file that has become shorter since is an
-// error.
+// packFile adds the part of the file that existed when the input was read. It fails if the file
+// has become shorter.
 func packFile(archive *tar.Writer, img image, f file) error {
 	source, err := os.Open(filepath.Join(img.Dir, f.Name))
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	if err := archive.WriteHeader(&tar.Header{Name: f.Name, Mode: 0o644, Size: f.Size, ModTime: f.Modified}); err != nil {
+	header := &tar.Header{Name: f.Name, Mode: 0o644, Size: f.Size, ModTime: f.Modified}
+	if err := archive.WriteHeader(header); err != nil {
 		return err
 	}
 	_, err = io.CopyN(archive, source, f.Size)

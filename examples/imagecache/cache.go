@@ -14,18 +14,18 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// A cache is a directory of archives that several processes fill together. Everything this example is about is in its
-// get method.
+// A cache is a directory of archives that several processes fill together. The point of this
+// example is its get method.
 type cache struct {
 	directory string
 	build     func(w io.Writer, img image) error
 	exclusive exclusion
 }
 
-// An exclusion runs fn while nobody else runs a function under the same name.
+// An exclusion runs fn while no other function runs under the same name.
 type exclusion func(ctx context.Context, name string, fn func(context.Context) error) error
 
-// externally excludes the goroutines of all processes that use the same lock directory.
+// externally excludes the goroutines of all processes with the same lock path.
 func externally(lockDirectory string) exclusion {
 	return func(ctx context.Context, name string, fn func(context.Context) error) error {
 		return lockutils.Do(ctx, name, fn,
@@ -33,7 +33,7 @@ func externally(lockDirectory string) exclusion {
 	}
 }
 
-// notAtAll excludes nobody: it is there to show what the lock is for.
+// notAtAll excludes nothing. It shows what the lock is for.
 func notAtAll(ctx context.Context, _ string, fn func(context.Context) error) error {
 	return fn(ctx)
 }
@@ -67,17 +67,18 @@ func (p protection) exclusion(lockDirectory string) exclusion {
 	return externally(lockDirectory)
 }
 
-// A visit is what somebody who wanted an archive found.
+// A visit is the outcome of one request for an archive.
 type visit struct {
-	Built  bool          // by this visitor, though perhaps in vain
+	Built  bool          // by this request, although another may have built it too
 	Waited time.Duration // for the lock
-	Sum    string        // of the archive as the visitor read it
+	Sum    string        // of the archive that was read
 }
 
-// get makes sure that the image's archive is there, and reads it.
+// get builds the image's archive unless it exists, and reads it.
 //
-// An archive gets its name only when it is complete, so one that is there can be used without the lock. If it is not
-// there, whoever gets the lock first builds it. The others find it when they look again with the lock held.
+// An archive gets its name only when it is complete, so that an existing one can be used without
+// the lock. The first request to acquire the lock builds a missing one. The others find it when
+// they check again under the lock.
 func (c *cache) get(ctx context.Context, img image) (visit, error) {
 	var v visit
 	if c.has(img) {
@@ -107,8 +108,9 @@ func (c *cache) has(img image) bool {
 	return err == nil
 }
 
-// create builds the archive under another name and renames it when it is complete. As there is one builder at a time, the
-// other name need not be unique, and what a builder left that was killed is overwritten by the next.
+// create builds the archive under a temporary name and renames it when it is complete. There is
+// one builder at a time, so that the temporary name need not be unique: the next builder
+// overwrites what a killed one left.
 func (c *cache) create(img image) error {
 	part := c.path(img) + ".part"
 	f, err := os.Create(part)
@@ -127,7 +129,7 @@ func (c *cache) create(img image) error {
 	return os.Rename(part, c.path(img))
 }
 
-// read reads the archive, as a user of the cache would, and notes its checksum.
+// read reads the archive, as a user of the cache would, and records its checksum.
 func (c *cache) read(img image, v *visit) error {
 	f, err := os.Open(c.path(img))
 	if err != nil {
@@ -142,11 +144,11 @@ func (c *cache) read(img image, v *visit) error {
 	return nil
 }
 
-// A build is a line of the build log. The log does not rely on the locks: a short write to a file that is open for
-// appending is not torn by others.
+// A build is a line of the build log. The log does not depend on the locks: short writes to a
+// file opened for appending are atomic.
 type build struct {
 	Key string // of the image
-	Sum string // of what the builder wrote
+	Sum string // of the archive that was written
 	PID int
 }
 
@@ -163,7 +165,7 @@ func (b build) log(directory string) error {
 	return errors.Join(err, f.Close())
 }
 
-// readBuildLog returns the builds of each image, by its key.
+// readBuildLog returns the builds of each image by its key.
 func readBuildLog(directory string) (map[string][]build, error) {
 	builds := make(map[string][]build)
 	f, err := os.Open(buildLog(directory))

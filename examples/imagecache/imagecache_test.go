@@ -18,12 +18,12 @@ import (
 	"time"
 )
 
-// stuckVariable makes a worker process say so on standard error and hang in the middle of its first build.
+// stuckVariable makes a worker process hang in its first build, with a line on standard error.
 const stuckVariable = "IMAGECACHE_TEST_STUCK"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(workerVariable) == "" {
-		// The race detector would have each worker sleep for a second before it ends.
+		// The race detector would make each worker sleep for a second before it exits.
 		os.Setenv("GORACE", "atexit_sleep_ms=0")
 		os.Exit(m.Run())
 	}
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	exitOn(work(context.Background(), os.Stdin, os.Stdout, build))
 }
 
-// source makes a directory with the given files in it.
+// source creates a directory with the given files.
 func source(t *testing.T, files ...string) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "source")
@@ -55,7 +55,7 @@ func source(t *testing.T, files ...string) string {
 	return root
 }
 
-// newJob is about the input of a directory and caches in a directory of the test.
+// newJob returns a job for the input of a directory, with a cache in a directory of the test.
 func newJob(t *testing.T, directory string, goroutines int) job {
 	t.Helper()
 	in, err := readInput(t.Context(), directory, 100)
@@ -65,7 +65,7 @@ func newJob(t *testing.T, directory string, goroutines int) job {
 	return job{Images: in.Images, Directory: t.TempDir(), Goroutines: goroutines, Protection: locksOn}
 }
 
-// members lists the names in the archive and fails the test if it is not whole.
+// members lists the names in the archive and fails the test if it is incomplete.
 func members(t *testing.T, path string) []string {
 	t.Helper()
 	f, err := os.Open(path)
@@ -118,14 +118,16 @@ func TestEachArchiveIsBuiltOnceWithLocks(t *testing.T) {
 	if err := r.print(&printed); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"built once = yes (5 archives, 5 lines in the build log)", "source/b/c/d ", "60 in"} {
+	for _, want := range []string{
+		"built once = yes (5 archives, 5 lines in the build log)", "source/b/c/d ", "60 in",
+	} {
 		if !strings.Contains(printed.String(), want) {
 			t.Errorf("%q is not in the report:\n%s", want, &printed)
 		}
 	}
 }
 
-// What goes wrong without locks is a matter of luck; that nothing stops and that the report tells the truth is not.
+// The damage without locks is random, but the work must end and the report must be true.
 func TestWithoutLocksTheReportStillAddsUp(t *testing.T) {
 	r, err := demonstrate(t.Context(), settings{
 		directory: source(t, "a/one", "b/one"), archives: 100, workers: 3, goroutines: 2, protection: locksOff,
@@ -144,7 +146,11 @@ func TestWithoutLocksTheReportStillAddsUp(t *testing.T) {
 }
 
 func TestReportOfThingsGoneWrong(t *testing.T) {
-	j := job{Images: []image{{Name: "good"}, {Name: "twice"}, {Name: "never"}}, Directory: t.TempDir(), Protection: locksOff}
+	j := job{
+		Images:     []image{{Name: "good"}, {Name: "twice"}, {Name: "never"}},
+		Directory:  t.TempDir(),
+		Protection: locksOff,
+	}
 	log := make(map[string][]build)
 	log[j.Images[0].key()] = []build{{Sum: "x"}}
 	log[j.Images[1].key()] = []build{{Sum: "y"}, {Sum: "y"}}
@@ -164,7 +170,7 @@ func TestReportOfThingsGoneWrong(t *testing.T) {
 	}
 	for _, want := range []string{
 		"built once = no (1 archives were built more than once, 1 never)", "worker 2 was killed", "out of luck",
-		"3 of 3 archives, 1 of them in vain", "read 1 times, of 1 archives",
+		"3 of 3 archives, 1 of them redundant", "read 1 times, of 1 archives",
 	} {
 		if !strings.Contains(printed.String(), want) {
 			t.Errorf("%q is not in the report:\n%s", want, &printed)
@@ -175,7 +181,7 @@ func TestReportOfThingsGoneWrong(t *testing.T) {
 	}
 }
 
-// The lock of a killed builder is free at once, and what it left is no obstacle.
+// The lock of a killed builder is free at once, and its unfinished archive is overwritten.
 func TestKilledBuilderDoesNotStopTheOthers(t *testing.T) {
 	j := newJob(t, source(t, "a/one", "b/one", "b/two", "c/one"), 3)
 
@@ -205,7 +211,7 @@ func TestKilledBuilderDoesNotStopTheOthers(t *testing.T) {
 			t.Errorf("%s: %s", j.Images[o.Image].Name, o.Failed)
 		}
 		if o.Image == 0 && stuck.ProcessState == nil {
-			t.Error("got an archive that was still being built")
+			t.Error("read an unfinished archive")
 		}
 		if o.Visit.Built {
 			built[o.Image]++

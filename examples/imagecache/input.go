@@ -14,44 +14,45 @@ import (
 	"time"
 )
 
-// An image is what one archive is made of: the regular files of one directory.
+// An image is the content of one archive: the regular files of one directory.
 type image struct {
 	Name  string // unique in the input
 	Dir   string
 	Files []file
 }
 
-// A file is described as it was when the input was read, so that each build of its archive has the same content even
-// where the file grows meanwhile.
+// A file is described as it was when the input was read, so that each build of its archive has
+// the same content even if the file grows.
 type file struct {
 	Name     string
 	Size     int64
 	Modified time.Time
 }
 
-// key names the image's files in the cache. Unlike the name it fits into a file name whatever the input.
+// key names the image's files in the cache. Unlike the name, it is always a valid file name.
 func (i image) key() string {
 	sum := sha256.Sum256([]byte(i.Name))
 	return fmt.Sprintf("%x", sum[:16])
 }
 
-// input is everything that is to be archived.
+// input is everything to archive.
 type input struct {
 	Images []image
-	source string // for people
+	source string // for the user
 	bytes  int64
-	more   bool // there would have been more than the limit allows
+	more   bool // the limit left some out
 }
 
 func (in input) String() string {
 	s := fmt.Sprintf("%d archives of %s, %s to pack", len(in.Images), in.source, size(in.bytes))
 	if in.more {
-		s += " (there is more: see -archives)"
+		s += " (more exist: see -archives)"
 	}
 	return s
 }
 
-// readInput lists at most limit images below the directory, or the packages of the Go standard library for "".
+// readInput lists at most limit images below the directory, or the packages of the Go standard
+// library for "".
 func readInput(ctx context.Context, directory string, limit int) (input, error) {
 	var (
 		in  input
@@ -63,7 +64,7 @@ func readInput(ctx context.Context, directory string, limit int) (input, error) 
 		in, err = readDirectory(ctx, directory, limit)
 	}
 	if err == nil && len(in.Images) == 0 {
-		err = fmt.Errorf("there are no readable files in %s", in.source)
+		err = fmt.Errorf("no readable files in %s", in.source)
 	}
 	return in, err
 }
@@ -71,7 +72,7 @@ func readInput(ctx context.Context, directory string, limit int) (input, error) 
 func readStandardLibrary(ctx context.Context, limit int) (input, error) {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
-		return input{}, fmt.Errorf("cannot find the Go sources, name a directory instead: %w", err)
+		return input{}, fmt.Errorf("cannot find the Go sources; name a directory instead: %w", err)
 	}
 	root := filepath.Join(strings.TrimSpace(string(out)), "src")
 	in, err := walk(ctx, root, limit, selection{
@@ -101,14 +102,15 @@ func readDirectory(ctx context.Context, directory string, limit int) (input, err
 	return in, err
 }
 
-// selection says which directories to enter, which files to take, and how to name the image of a directory.
+// selection says which directories to enter, which files to include, and how to name the image of
+// a directory.
 type selection struct {
 	directory, file func(name string) bool
 	image           func(relative string) string
 }
 
-// walk lists the images below root in lexical order, without following symbolic links. What may not be read is passed
-// over.
+// walk lists the images below root in lexical order, without following symbolic links. It skips
+// what may not be read.
 func walk(ctx context.Context, root string, limit int, s selection) (input, error) {
 	var in input
 	root, err := filepath.EvalSymlinks(root)
@@ -152,7 +154,7 @@ func walk(ctx context.Context, root string, limit int, s selection) (input, erro
 	return in, err
 }
 
-// readableFiles lists the regular files of a directory that may be read.
+// readableFiles lists the readable regular files of a directory.
 func readableFiles(dir string, wanted func(name string) bool) []file {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

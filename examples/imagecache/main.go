@@ -1,17 +1,18 @@
-// Imagecache fills a cache of derived files from several processes at once, and shows that each file is built exactly
-// once.
+// Imagecache fills a cache of derived files from several processes at once, and shows that each
+// file is built exactly once.
 //
-// A host that runs virtual machines keeps the disk images that it has converted in a cache. Several worker processes
-// want the same image at the same moment, and converting it is dear: one of them is to do it while the others wait. Here
-// the images are archives, made of the Go standard library's packages or of the subdirectories of any directory. Every
-// goroutine of every worker asks for every archive; an external lock per archive makes the first one build it.
+// A host of virtual machines caches converted disk images. Several worker processes want the same
+// image at once, and converting it is expensive: one of them should do it while the others wait.
+// Here the images are archives of the Go standard library's packages or of the subdirectories of
+// a directory. Every goroutine of every worker requests every archive; with an external lock for
+// each archive, the first one builds it.
 //
 //	go run ./examples/imagecache                  the work with locks
-//	go run ./examples/imagecache -locks=off       the same work without, and what then goes wrong
+//	go run ./examples/imagecache -locks=off       the same work without locks, and the damage
 //	go run ./examples/imagecache /usr/share/doc   the work on another directory
 //
-// What it prints at the end does not rest on the locks: each build leaves a line in a log, and whoever gets an archive
-// compares its checksum with those of the builds.
+// The result that it prints does not depend on the locks: each build writes a line to a log, and
+// each reader of an archive compares its checksum with those of the builds.
 package main
 
 import (
@@ -25,13 +26,13 @@ import (
 	"time"
 )
 
-// workerVariable is set in the environment of a process that is to act as a worker.
+// workerVariable is set in the environment of a worker process.
 const workerVariable = "IMAGECACHE_WORKER"
 
-// settings is what the command line says.
+// settings are the command line.
 type settings struct {
 	directory  string // input; "" for the Go standard library
-	archives   int    // archives at most
+	archives   int    // greatest number of archives
 	workers    int    // processes
 	goroutines int    // of each process
 	protection protection
@@ -63,8 +64,8 @@ func parseFlags() settings {
 	s := settings{protection: locksOn}
 	flag.IntVar(&s.workers, "workers", 4, "number of worker `processes`")
 	flag.IntVar(&s.goroutines, "goroutines", 4, "number of `goroutines` of each worker")
-	flag.IntVar(&s.archives, "archives", 400, "`number` of archives at most")
-	flag.Var(&s.protection, "locks", "`on|off`: take an external lock around each build, or do not")
+	flag.IntVar(&s.archives, "archives", 400, "greatest `number` of archives")
+	flag.Var(&s.protection, "locks", "`on|off`: whether each build holds an external lock")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: imagecache [flags] [directory]")
 		flag.PrintDefaults()
@@ -78,7 +79,7 @@ func parseFlags() settings {
 	return s
 }
 
-// demonstrate does the work in a temporary directory and returns what came of it.
+// demonstrate does the work in a temporary directory and returns the report.
 func demonstrate(ctx context.Context, s settings, terminal *os.File) (report, error) {
 	in, err := readInput(ctx, s.directory, s.archives)
 	if err != nil {
@@ -91,7 +92,9 @@ func demonstrate(ctx context.Context, s settings, terminal *os.File) (report, er
 	defer os.RemoveAll(dir)
 
 	fmt.Fprintf(terminal, "input  %s\n", in)
-	fmt.Fprintf(terminal, "work   %d processes of %d goroutines, each of which asks for each archive\n", s.workers, s.goroutines)
+	fmt.Fprintf(terminal,
+		"work   %d processes of %d goroutines, each of which requests each archive\n", s.workers,
+		s.goroutines)
 	fmt.Fprintf(terminal, "locks  %s\n\n", s.protection)
 
 	begun := time.Now()

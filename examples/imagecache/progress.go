@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// progress tells how far the work has got: in one line that is redrawn on a terminal, in a line now and then elsewhere.
+// progress shows the state of the work: in one line that is redrawn on a terminal, in a line
+// every few seconds elsewhere.
 type progress struct {
 	out      *os.File
 	format   string
@@ -39,7 +40,7 @@ func (p *progress) add(o outcome) {
 	}
 }
 
-// end shows the last state and leaves the line.
+// end shows the last state and ends the line.
 func (p *progress) end() {
 	p.show()
 	fmt.Fprintln(p.out)

@@ -13,13 +13,13 @@ import (
 	"unicode"
 )
 
-// A tally collects what the workers report.
+// A tally collects the reports of the workers.
 type tally []demand
 
-// A demand is what the workers report of one image.
+// A demand collects the reports about one image.
 type demand struct {
 	asked    int
-	builders []int // numbers of the workers that built it, or tried to
+	builders []int // numbers of the workers that built it or tried to
 	longest  time.Duration
 	sums     []string // of the archives that were read
 	failures []string
@@ -43,7 +43,7 @@ func (t tally) add(o outcome) {
 	}
 }
 
-// A report says what came of the work, and proves it.
+// A report is the outcome of the work, with the proof.
 type report struct {
 	protection protection
 	rows       []row // the most remarkable first
@@ -57,10 +57,12 @@ type row struct {
 	name   string
 	size   int64 // of the archive; 0 if there is none
 	builds int   // according to the log
-	torn   int   // reads that did not get what any builder wrote
+	torn   int   // reads that match no build
 }
 
-func newReport(j job, t tally, log map[string][]build, workerFailures []error, took time.Duration) report {
+func newReport(
+	j job, t tally, log map[string][]build, workerFailures []error, took time.Duration,
+) report {
 	r := report{protection: j.Protection, took: took}
 	c := cache{directory: j.Directory}
 	for i, img := range j.Images {
@@ -77,11 +79,8 @@ func newReport(j job, t tally, log map[string][]build, workerFailures []error, t
 		r.rows = append(r.rows, entry)
 	}
 	slices.SortStableFunc(r.rows, func(a, b row) int {
-		return cmp.Or(
-			cmp.Compare(b.torn, a.torn),
-			cmp.Compare(b.builds, a.builds),
-			cmp.Compare(b.longest, a.longest),
-		)
+		return cmp.Or(cmp.Compare(b.torn, a.torn), cmp.Compare(b.builds, a.builds),
+			cmp.Compare(b.longest, a.longest))
 	})
 	for _, err := range workerFailures {
 		if err != nil {
@@ -100,7 +99,7 @@ func (r report) sum(figure func(row) int) int {
 	return total
 }
 
-// count returns the number of rows of which the condition is true.
+// count returns the number of rows that meet the condition.
 func (r report) count(condition func(row) bool) int {
 	return r.sum(func(entry row) int {
 		if condition(entry) {
@@ -122,7 +121,7 @@ func (r report) failed() int {
 	return r.sum(func(entry row) int { return len(entry.failures) })
 }
 
-// failure returns nil if every archive was built exactly once and everybody who asked for it got it whole.
+// failure returns nil if every archive was built exactly once and every request read it whole.
 func (r report) failure() error {
 	switch {
 	case !r.builtOnce():
@@ -135,7 +134,7 @@ func (r report) failure() error {
 	return nil
 }
 
-// shownRows is how many archives the table shows.
+// shownRows is the number of archives in the table.
 const shownRows = 15
 
 // print writes the table, the totals and the proof.
@@ -149,10 +148,11 @@ func (r report) print(w io.Writer) error {
 
 func (r report) printTable(out io.Writer) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ARCHIVE\tSIZE\tBUILT BY WORKER\tASKED\tBUILDS\tTORN READS\tLONGEST WAIT")
+	fmt.Fprintln(table, "ARCHIVE\tSIZE\tBUILT BY WORKER\tREQUESTS\tBUILDS\tTORN READS\tLONGEST WAIT")
 	for _, entry := range r.rows[:min(shownRows, len(r.rows))] {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%s\n", shorten(entry.name), size(entry.size), numbers(entry.builders),
-			entry.asked, entry.builds, entry.torn, entry.longest.Round(100*time.Microsecond))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%s\n", shorten(entry.name), size(entry.size),
+			numbers(entry.builders), entry.asked, entry.builds, entry.torn,
+			entry.longest.Round(100*time.Microsecond))
 	}
 	table.Flush()
 	if more := len(r.rows) - shownRows; more > 0 {
@@ -170,18 +170,22 @@ func (r report) printTotals(out io.Writer) {
 	for _, err := range r.lost {
 		fmt.Fprintf(out, "lost             %v\n", err)
 	}
-	fmt.Fprintf(out, "requests         %d in %s\n", r.sum(func(entry row) int { return entry.asked }), r.took.Round(time.Millisecond))
+	fmt.Fprintf(out, "requests         %d in %s\n",
+		r.sum(func(entry row) int { return entry.asked }), r.took.Round(time.Millisecond))
 	fmt.Fprintf(out, "failed requests  %d\n", r.failed())
 	if reason := r.exampleOfFailure(); reason != "" {
 		fmt.Fprintf(out, "                 for example %s\n", reason)
 	}
-	fmt.Fprintf(out, "builds           %d of %d archives, %d of them in vain\n", builds, len(r.rows), builds-needed)
-	fmt.Fprintf(out, "torn archives    read %d times, of %d archives\n", r.torn(), r.count(func(entry row) bool { return entry.torn > 0 }))
+	fmt.Fprintf(out, "builds           %d of %d archives, %d of them redundant\n", builds,
+		len(r.rows), builds-needed)
+	fmt.Fprintf(out, "torn archives    read %d times, of %d archives\n", r.torn(),
+		r.count(func(entry row) bool { return entry.torn > 0 }))
 	if r.builtOnce() {
 		fmt.Fprintf(out, "\nbuilt once = yes (%d archives, %d lines in the build log)\n", len(r.rows), builds)
 		return
 	}
-	fmt.Fprintf(out, "\nbuilt once = no (%d archives were built more than once, %d never)\n", repeated, missing)
+	fmt.Fprintf(out, "\nbuilt once = no (%d archives were built more than once, %d never)\n",
+		repeated, missing)
 }
 
 func (r report) exampleOfFailure() string {
@@ -193,7 +197,7 @@ func (r report) exampleOfFailure() string {
 	return ""
 }
 
-// shorten keeps the end of a long name, which tells more, and nothing that would move the cursor.
+// shorten keeps the end of a long name, which is more telling, and drops control characters.
 func shorten(name string) string {
 	const most = 40
 	runes := []rune(name)
@@ -215,7 +219,7 @@ func numbers(of []int) string {
 	return strings.Trim(fmt.Sprint(slices.Sorted(slices.Values(of))), "[]")
 }
 
-// size writes a number of bytes for people.
+// size formats a number of bytes.
 func size(bytes int64) string {
 	switch {
 	case bytes >= 1e9:

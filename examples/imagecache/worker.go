@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A job is what a worker process reads from its standard input. It travels as a gob, like the outcomes, because file names
-// may be any bytes, which JSON does not keep.
+// A job is what a worker process reads from its standard input. Jobs and outcomes are gobs,
+// because file names may contain any bytes, which JSON does not preserve.
 type job struct {
 	Images     []image
 	Directory  string
@@ -29,11 +29,11 @@ type outcome struct {
 	Image  int // index in the job
 	Visit  visit
 	Failed string // the error, or ""
-	Worker int    // its number, which the parent fills in
+	Worker int    // its number, set by the parent
 }
 
-// work is what a worker process does: each of its goroutines asks for every archive. They start at different places, so
-// that goroutines of different processes rather than those of one process meet at the same archive.
+// work is what a worker process does: each of its goroutines requests every archive. They start
+// at different archives, so that contenders are in different processes rather than in one.
 func work(ctx context.Context, in io.Reader, out io.Writer, build func(io.Writer, image) error) error {
 	var j job
 	if err := gob.NewDecoder(in).Decode(&j); err != nil {
@@ -69,8 +69,9 @@ func work(ctx context.Context, in io.Reader, out io.Writer, build func(io.Writer
 	return group.Wait()
 }
 
-// runWorkers runs the job in n worker processes, numbered from 1, and gives what they report to each, one at a time. It
-// returns what became of the workers that did not come to their end, which does not stop the others.
+// runWorkers runs the job in n worker processes, numbered from 1, and passes their outcomes to
+// each, one at a time. It returns the errors of the workers that failed. A failure does not stop
+// the others.
 func runWorkers(ctx context.Context, j job, n int, each func(outcome)) []error {
 	outcomes := make(chan outcome)
 	failures := make([]error, n)
@@ -91,7 +92,7 @@ func runWorkers(ctx context.Context, j job, n int, each func(outcome)) []error {
 	return failures
 }
 
-// runWorker runs the job in a process of its own, which is this program again.
+// runWorker runs the job in another process of this program.
 func runWorker(ctx context.Context, j job, number int, outcomes chan<- outcome) error {
 	cmd, err := workerCommand(ctx, j)
 	if err != nil {
@@ -104,7 +105,7 @@ func runWorker(ctx context.Context, j job, number int, outcomes chan<- outcome) 
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	// An error here means that the worker broke off in the middle of a report: Wait knows why.
+	// An error here means that the worker stopped within an outcome; Wait returns the reason.
 	for reports := gob.NewDecoder(out); err == nil; {
 		var o outcome
 		if err = reports.Decode(&o); err == nil {
@@ -118,7 +119,7 @@ func runWorker(ctx context.Context, j job, number int, outcomes chan<- outcome) 
 	return nil
 }
 
-// workerCommand returns the command that does the job, unstarted.
+// workerCommand returns the command for the job, not started.
 func workerCommand(ctx context.Context, j job) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {

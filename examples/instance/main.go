@@ -1,12 +1,12 @@
-// Instance serialises the life-cycle of virtual machines: requests for one instance run one at a time, requests for
-// different instances side by side.
+// Instance serialises the life cycle of virtual machines: requests for one instance run one at a
+// time, requests for different instances concurrently.
 //
 //	go run ./examples/instance
 //
-// The lock is named by the instance's UUID. Nobody makes such a lock or keeps it: it is there while somebody holds it or
-// waits for it. The example takes it in the two ways that take care of the release: around a piece of code with Do, and
-// around a function with Synchronized. It ends with a mistake: an operation that asks for the lock that it already holds
-// is told so instead of hanging for ever.
+// The lock is named by the instance's UUID. It is not created or kept: it exists while it is held
+// or waited for. The example acquires it in the two ways that ensure the release: around a piece
+// of code with Do, and around a function with Synchronized. It ends with a mistake: an operation
+// that requests a lock that it already holds gets an error instead of hanging for ever.
 package main
 
 import (
@@ -34,12 +34,14 @@ func main() {
 		fmt.Fprintln(os.Stderr, "instance:", err)
 		os.Exit(1)
 	}
-	fmt.Printf("\n%d operations; at most %d at once on one instance, %d on the host\n", h.done, h.mostOfOne, h.mostOfAll)
-	fmt.Println("rescue, which reboots the instance that it holds:", h.rescue(context.Background(), instances[0]))
+	fmt.Printf("\n%d operations; at most %d at once on one instance, %d on the host\n", h.done,
+		h.mostOfOne, h.mostOfAll)
+	fmt.Println("rescue, which reboots the instance that it holds:",
+		h.rescue(context.Background(), instances[0]))
 }
 
-// A host carries out operations on instances and watches how many run at once. It has a mutex for its own books only:
-// what keeps the operations of an instance apart is the instance's lock.
+// A host performs operations on instances and counts how many run at once. Its mutex guards the
+// counts only: the instance's lock serialises the operations of an instance.
 type host struct {
 	out   io.Writer
 	begun time.Time
@@ -49,7 +51,7 @@ type host struct {
 	done, mostOfOne, mostOfAll int
 }
 
-// serve gets four requests for each instance, all at the same time.
+// serve makes four concurrent requests for each instance.
 func (h *host) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, instance := range instances {
@@ -62,14 +64,15 @@ func (h *host) serve(ctx context.Context) error {
 	return group.Wait()
 }
 
-// resize holds the lock around the whole operation. The context that it gets from Do ends when its caller's ends.
+// resize holds the lock during the whole operation. The context that it gets from Do ends with
+// its caller's.
 func (h *host) resize(ctx context.Context, instance string) error {
 	return lockutils.Do(ctx, instance, func(ctx context.Context) error {
 		return h.operate(ctx, "resize", instance)
 	})
 }
 
-// snapshot needs the lock for a part of its work only.
+// snapshot needs the lock for part of its work only.
 func (h *host) snapshot(ctx context.Context, instance string) error {
 	err := lockutils.Do(ctx, instance, func(ctx context.Context) error {
 		return h.operate(ctx, "snapshot", instance)
@@ -81,19 +84,20 @@ func (h *host) snapshot(ctx context.Context, instance string) error {
 	return nil
 }
 
-// reboot returns a function that takes the instance's lock each time it is called.
+// reboot returns a function that acquires the instance's lock in each call.
 func (h *host) reboot(instance string) func(context.Context) error {
 	return lockutils.Synchronized(instance, func(ctx context.Context) error {
 		return h.operate(ctx, "reboot", instance)
 	})
 }
 
-// rescue is wrong: the reboot waits for a lock that rescue does not give up before the reboot has ended. The context knows.
+// rescue is wrong: the reboot would wait for a lock that rescue holds until the reboot has ended.
+// The context knows that.
 func (h *host) rescue(ctx context.Context, instance string) error {
 	return lockutils.Do(ctx, instance, h.reboot(instance))
 }
 
-// operate stands for the work. Whoever calls it holds the instance's lock.
+// operate stands for the work. Its caller holds the instance's lock.
 func (h *host) operate(ctx context.Context, operation, instance string) error {
 	if held := lockutils.HeldLocks(ctx); len(held) != 1 || held[0] != instance {
 		return fmt.Errorf("%s of %s holds the locks %q", operation, instance, held)
@@ -132,5 +136,6 @@ func (h *host) leave(instance string) {
 func (h *host) say(instance, what string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	fmt.Fprintf(h.out, "%6.1f ms  %.8s  %s\n", float64(time.Since(h.begun).Microseconds())/1000, instance, what)
+	fmt.Fprintf(h.out, "%6.1f ms  %.8s  %s\n", float64(time.Since(h.begun).Microseconds())/1000,
+		instance, what)
 }

@@ -1,10 +1,11 @@
-// Project shows how a project defines its own lock functions once, uses them, and cleans up after itself.
+// Project shows how a project defines its own lock functions, uses them, and cleans up.
 //
 //	go run ./examples/project
 //
-// Package internal/locks binds the project's prefix. The program guards a host-wide tool that must not run twice at a
-// time, holds a volume's lock beside another project's lock of the same name, and removes the lock files of volumes that
-// are deleted: not while one is in use, and never the other project's.
+// Package internal/locks binds the project's prefix. The program guards a tool that must run once
+// at a time on the host, holds a volume's lock beside another project's lock of the same name,
+// and removes the lock files of deleted volumes: none that is in use, and none of the other
+// project.
 package main
 
 import (
@@ -33,7 +34,7 @@ func main() {
 	}
 }
 
-// run uses dir as the lock path of the process, as a service does with the one in its configuration.
+// run sets dir as the lock path of the process, as a service does with its configuration.
 func run(out io.Writer, dir string) error {
 	lockutils.SetDefaults(dir)
 	if err := applyRules(out); err != nil {
@@ -45,7 +46,7 @@ func run(out io.Writer, dir string) error {
 	return deleteVolumes(out, dir, "vol-1", "vol-2")
 }
 
-// A firewall stands for a tool that must not run twice at a time on a host.
+// A firewall stands for a tool that must run once at a time on a host.
 type firewall struct {
 	running, runs, overlaps atomic.Int32
 }
@@ -59,7 +60,7 @@ func (f *firewall) apply() error {
 	return nil
 }
 
-// applyRules has many goroutines change the rules at the same time.
+// applyRules changes the rules from many goroutines at once.
 func applyRules(out io.Writer) error {
 	var rules firewall
 	apply := locks.HostSynchronized("firewall", rules.apply)
@@ -70,11 +71,13 @@ func applyRules(out io.Writer) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "the firewall was changed %d times, %d times by two at once\n", rules.runs.Load(), rules.overlaps.Load())
+	fmt.Fprintf(out, "the firewall was changed %d times, %d times concurrently\n",
+		rules.runs.Load(), rules.overlaps.Load())
 	return nil
 }
 
-// detach holds the volume's lock while another project holds its own lock of that name, and somebody wants to clean up.
+// detach holds the volume's lock while another project holds its own lock of that name, and tries
+// to remove the lock file.
 func detach(out io.Writer, volume string) (err error) {
 	ours, err := locks.Host(volume)
 	if err != nil {
@@ -87,15 +90,16 @@ func detach(out io.Writer, volume string) (err error) {
 	}
 	defer func() { err = errors.Join(err, theirs.Unlock()) }()
 
-	fmt.Fprintf(out, "%s is held by both projects: %s and %s\n", volume, filepath.Base(ours.Path()), filepath.Base(theirs.Path()))
+	fmt.Fprintf(out, "%s is held by both projects: %s and %s\n", volume, filepath.Base(ours.Path()),
+		filepath.Base(theirs.Path()))
 	if err := locks.Cleanup(volume); !errors.Is(err, lockutils.ErrLocked) {
 		return fmt.Errorf("cleaning up a lock in use: %v, want %w", err, lockutils.ErrLocked)
 	}
-	fmt.Fprintf(out, "its lock file cannot be removed meanwhile\n")
+	fmt.Fprintf(out, "its lock file cannot be removed while it is held\n")
 	return nil
 }
 
-// deleteVolumes removes the lock files of volumes that nobody will ever lock again, whether they have one or not.
+// deleteVolumes removes the lock files, if any, of volumes that are no longer used.
 func deleteVolumes(out io.Writer, dir string, volumes ...string) error {
 	if err := list(out, "before cleaning up:", dir); err != nil {
 		return err

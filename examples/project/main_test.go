@@ -15,9 +15,9 @@ func TestRun(t *testing.T) {
 	if err := run(&out, t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	const want = `the firewall was changed 20 times, 0 times by two at once
+	const want = `the firewall was changed 20 times, 0 times concurrently
 vol-1 is held by both projects: project-vol-1 and other-vol-1
-its lock file cannot be removed meanwhile
+its lock file cannot be removed while it is held
 before cleaning up: other-vol-1, project-firewall, project-vol-1
 after cleaning up:  other-vol-1, project-firewall
 `
@@ -26,7 +26,7 @@ after cleaning up:  other-vol-1, project-firewall
 	}
 }
 
-// Locks that stay within the process leave no file.
+// Locks without External create no file.
 func TestLocksWithinTheProcess(t *testing.T) {
 	dir := t.TempDir()
 	lockutils.SetDefaults(dir)

@@ -13,12 +13,13 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// A cache is a directory with images and an index that lists them. While the lock is free the two agree.
+// A cache is a directory of images with an index that lists them. While the lock is free, they
+// agree.
 type cache struct {
 	dir string
 }
 
-// lock takes the cache's lock, exclusively unless an option says otherwise.
+// lock acquires the cache's lock, exclusively unless an option says otherwise.
 func (c cache) lock(ctx context.Context, opts ...lockutils.Option) (lockutils.Guard, error) {
 	opts = append(opts, lockutils.External(), lockutils.WithLockPath(filepath.Join(c.dir, "locks")))
 	return lockutils.LockContext(ctx, "cache", opts...)
@@ -36,7 +37,7 @@ func (c cache) fill(images int) error {
 	return c.writeIndex(names)
 }
 
-// look returns how many of the images in the index are missing.
+// look returns the number of images in the index that are missing.
 func (c cache) look(ctx context.Context) (missing int, err error) {
 	guard, err := c.lock(ctx, lockutils.Shared())
 	if err != nil {

@@ -1,13 +1,15 @@
-// Readers shares a cache directory between processes: many read it at once, and one prunes it while nobody reads.
+// Readers shares a cache directory between processes: many read it at once, and one prunes it
+// while none reads.
 //
 //	go run ./examples/readers
 //
-// Several reader processes, of several goroutines each, take an external lock in shared mode, look into the cache's
-// index and open every image that it lists. The pruner takes the same lock in exclusive mode, removes images, and only
-// then brings the index up to date. A reader that looked in the middle of that would miss an image.
+// Several reader processes, with several goroutines each, acquire an external lock in shared
+// mode, read the cache's index and open every image that it lists. The pruner acquires the same
+// lock in exclusive mode, removes images and then updates the index. A reader in between would
+// miss an image.
 //
-// First all readers take the lock and keep it until each of them has it, which shows that they do share it, and that the
-// pruner is refused meanwhile. Then readers and pruner work side by side.
+// First all readers hold the lock together, which shows that they share it and that the pruner is
+// refused meanwhile. Then readers and pruner run concurrently.
 package main
 
 import (
@@ -27,7 +29,7 @@ const (
 	pruned     = 30
 )
 
-// directoryVariable is set in the environment of a process that is to act as a reader: to the directory.
+// directoryVariable is set in the environment of a reader process, to the directory.
 const directoryVariable = "READERS_DIRECTORY"
 
 func main() {
@@ -58,7 +60,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	var readers []*reader
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
-		// If something failed there are readers left.
+		// After a failure, readers may still run.
 		cancel()
 		for _, r := range readers {
 			_ = r.cmd.Wait()
@@ -98,7 +100,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "reader process %d looked %d times and missed %d images\n", i+1, looks, missed)
+		fmt.Fprintf(out, "reader process %d read the cache %d times and missed %d images\n", i+1, looks, missed)
 		if missed > 0 {
 			return errors.New("the index listed images that were not there")
 		}

@@ -11,7 +11,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	// The race detector would have each reader sleep for a second before it ends.
+	// The race detector would make each reader sleep for a second before it exits.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
 }
@@ -31,11 +31,11 @@ func TestReadersShareAndThePrunerIsAlone(t *testing.T) {
 		}
 	}
 	if n := strings.Count(out.String(), "missed 0 images"); n != processes {
-		t.Errorf("%d of %d readers missed nothing:\n%s", n, processes, &out)
+		t.Errorf("%d of %d readers missed no image:\n%s", n, processes, &out)
 	}
 }
 
-// The test of the exclusion is worth something only if a reader in the middle of a pruning would notice.
+// The test of the exclusion proves something only if a reader would notice an unfinished pruning.
 func TestLookNoticesAMissingImage(t *testing.T) {
 	c := cache{t.TempDir()}
 	if err := c.fill(3); err != nil {

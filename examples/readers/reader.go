@@ -16,12 +16,13 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// pause is how long a goroutine does something else between two looks. Without pauses there would always be a reader,
-// and no turn for the pruner.
+// pause is the time between two reads of a goroutine. Without pauses there would always be a
+// reader, and the pruner would never acquire the lock.
 const pause = 2 * time.Millisecond
 
-// read is what a reader process does. It says "holding" once all its goroutines have the lock, keeps it until there is a
-// line to read, then looks into the cache until the input ends, and says how often and what it missed.
+// read is what a reader process does. It prints "holding" once all its goroutines hold the lock,
+// and holds it until it reads a line. Then it reads the cache until the input ends, and prints
+// how often it did and how many images it missed.
 func read(ctx context.Context, c cache, in io.Reader, out io.Writer) error {
 	goOn, stop := make(chan struct{}), make(chan struct{})
 	acquired := make(chan error, goroutines)
@@ -30,7 +31,7 @@ func read(ctx context.Context, c cache, in io.Reader, out io.Writer) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for range goroutines {
 		group.Go(func() error {
-			// The time-out is for the case that the readers do not share the lock after all.
+			// The timeout ends the wait if the readers do not share the lock after all.
 			guard, err := c.lock(ctx, lockutils.Shared(), lockutils.WithTimeout(10*time.Second))
 			acquired <- err
 			if err != nil {
@@ -57,7 +58,7 @@ func read(ctx context.Context, c cache, in io.Reader, out io.Writer) error {
 	}
 	for range goroutines {
 		if err := <-acquired; err != nil {
-			return err // the process ends, and with it whatever it holds
+			return err // the process exits, which releases its locks
 		}
 	}
 	fmt.Fprintln(out, "holding")
@@ -73,14 +74,14 @@ func read(ctx context.Context, c cache, in io.Reader, out io.Writer) error {
 	return err
 }
 
-// A reader is a reader process as the pruner sees it.
+// A reader is the pruner's side of a reader process.
 type reader struct {
 	cmd     *exec.Cmd
 	orders  io.WriteCloser
 	answers *bufio.Reader
 }
 
-// startReader starts this program again as a reader of the cache.
+// startReader starts this program as a reader of the cache.
 func startReader(ctx context.Context, c cache) (*reader, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -100,10 +101,10 @@ func startReader(ctx context.Context, c cache) (*reader, error) {
 	return &reader{cmd, orders, bufio.NewReader(answers)}, cmd.Start()
 }
 
-// hasTheLock returns when all goroutines of the reader hold the lock.
+// hasTheLock waits until all goroutines of the reader hold the lock.
 func (r *reader) hasTheLock() error {
 	if _, err := r.answers.ReadString('\n'); err != nil {
-		return errors.Join(errors.New("a reader ended early"), r.cmd.Wait())
+		return errors.Join(errors.New("a reader exited early"), r.cmd.Wait())
 	}
 	return nil
 }
@@ -112,7 +113,7 @@ func (r *reader) goOn() {
 	fmt.Fprintln(r.orders)
 }
 
-// finish stops the reader and returns how often it looked and how many images it missed.
+// finish stops the reader and returns how often it read the cache and how many images it missed.
 func (r *reader) finish() (looks, missed int, err error) {
 	if err := r.orders.Close(); err != nil {
 		return 0, 0, err

@@ -1,5 +1,5 @@
-// Package child runs a command on behalf of a program that waits for it: it passes on signals, leaves
-// the terminal to the command, and translates its end into an exit status.
+// Package child runs a command on behalf of a program that waits for it: it passes on signals,
+// leaves the terminal to the command, and translates its end into an exit status.
 package child
 
 import (
@@ -19,8 +19,8 @@ const (
 	StatusNotFound      = 127
 )
 
-// CatchSignals keeps signals from ending the program from now on, and returns where they arrive. The
-// channel has room for those that come before there is a command to pass them to.
+// CatchSignals keeps signals from ending the program from now on, and returns where they arrive.
+// The channel has room for those that come before there is a command to pass them to.
 func CatchSignals() <-chan os.Signal {
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, passedOn()...)
@@ -38,7 +38,9 @@ func Start(cmd *exec.Cmd) (status int, err error) {
 // Wait passes signals on to a command that runs, and returns its exit status, as a shell would give
 // it. Once stop closes it ends the command, by SIGTERM first, and by SIGKILL if it still runs after
 // grace. A nil stop never closes. An error means that the command could not be waited for.
-func Wait(cmd *exec.Cmd, signals <-chan os.Signal, stop <-chan struct{}, grace time.Duration) (int, error) {
+func Wait(
+	cmd *exec.Cmd, signals <-chan os.Signal, stop <-chan struct{}, grace time.Duration,
+) (int, error) {
 	ended := make(chan struct{})
 	go passSignals(signals, cmd.Process, ended)
 	go stopOn(stop, grace, cmd.Process, ended)
@@ -96,9 +98,9 @@ func startFailureStatus(name string, err error) int {
 	return StatusNotExecutable
 }
 
-// exists reports whether there is a file to which the command's name leads, executable or not. The
-// errors of package exec do not tell: it passes over files of PATH without execute permission, and a
-// script whose interpreter is missing is reported as missing itself.
+// exists reports whether there is a file to which the command's name leads, executable or not.
+// The errors of package exec do not tell: it passes over files of PATH without execute
+// permission, and a script whose interpreter is missing is reported as missing itself.
 func exists(name string) bool {
 	if filepath.Base(name) != name {
 		return isFile(name)

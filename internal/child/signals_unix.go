@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passedOn lists the signals that are caught. Those that the program was told to ignore, as nohup(1)
-// does with SIGHUP, stay ignored, and the command inherits that. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT
-// are absent: a shell sends them to the whole process group, and their default action stops and
-// continues the program along with its command.
+// passedOn lists the signals that are caught. Those that the program was told to ignore, as
+// nohup(1) does with SIGHUP, stay ignored, and the command inherits that. SIGTSTP, SIGTTIN,
+// SIGTTOU and SIGCONT are absent: a shell sends them to the whole process group, and their
+// default action stops and continues the program along with its command.
 func passedOn() []os.Signal {
 	return slices.DeleteFunc([]os.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
@@ -22,10 +22,10 @@ func passedOn() []os.Signal {
 	}, signal.Ignored)
 }
 
-// terminalSends reports whether s is one of the signals that a terminal sends to its foreground process
-// group while the program, and hence the command, is in that group. The command then has the signal
-// already. A SIGINT that kill(1) sends to a program in the foreground looks the same and is not passed
-// on.
+// terminalSends reports whether s is one of the signals that a terminal sends to its foreground
+// process group while the program, and hence the command, is in that group. The command then has
+// the signal already. A SIGINT that kill(1) sends to a program in the foreground looks the same
+// and is not passed on.
 func terminalSends(s os.Signal) bool {
 	switch s {
 	case syscall.SIGINT, syscall.SIGQUIT, syscall.SIGWINCH:

@@ -5,14 +5,14 @@ import (
 	"syscall"
 )
 
-// passedOn lists what the program outlives: Ctrl-C and Ctrl-Break, which arrive as os.Interrupt, and
-// the closing of the console, which arrives as SIGTERM.
+// passedOn lists what the program outlives: Ctrl-C and Ctrl-Break, which arrive as os.Interrupt,
+// and the closing of the console, which arrives as SIGTERM.
 func passedOn() []os.Signal {
 	return []os.Signal{os.Interrupt, syscall.SIGTERM}
 }
 
-// terminalSends reports true: every process of a console gets its events directly, and no others can
-// be caught.
+// terminalSends reports true: every process of a console gets its events directly, and no others
+// can be caught.
 func terminalSends(os.Signal) bool {
 	return true
 }

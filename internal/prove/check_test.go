@@ -17,12 +17,8 @@ type violation struct {
 }
 
 func (v *violation) String() string {
-	return fmt.Sprintf(
-		"no lock with %d permits has this history:\n%vpicture: %s",
-		v.permits,
-		v.history,
-		v.picture,
-	)
+	return fmt.Sprintf("no lock with %d permits has this history:\n%vpicture: %s", v.permits,
+		v.history, v.picture)
 }
 
 // check returns nil if a lock with that many permits can produce the history.

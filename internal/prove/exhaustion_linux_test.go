@@ -69,20 +69,15 @@ func serveExhausted() error {
 		if err != nil {
 			return exhaustion{}, err
 		}
-		return req.acquireExhausted(
-			c.open(req.Dir),
-			c.requests,
-			rand.New(rand.NewPCG(req.Seed[0], req.Seed[1])),
-		)
+		return req.acquireExhausted(c.open(req.Dir), c.requests,
+			rand.New(rand.NewPCG(req.Seed[0], req.Seed[1])))
 	})
 }
 
 // acquireExhausted makes concurrent requests while few descriptors or none are free.
 // Then it frees the descriptors and checks that each kind of request succeeds.
 func (req exhaustRequest) acquireExhausted(
-	s subject,
-	requests []request,
-	random *rand.Rand,
+	s subject, requests []request, random *rand.Rand,
 ) (result exhaustion, err error) {
 	var opened []*os.File
 	for {
@@ -149,11 +144,8 @@ func descriptorsExhausted(t *testing.T, st *stats, environment ...string) {
 		for _, c := range contenders {
 			for range 10 {
 				n++
-				st.exhaustDescriptors(
-					t,
-					p,
-					exhaustRequest{Contender: c.name, Dir: dir, Seed: [2]uint64{st.seed, uint64(n)}},
-				)
+				st.exhaustDescriptors(t, p,
+					exhaustRequest{Contender: c.name, Dir: dir, Seed: [2]uint64{st.seed, uint64(n)}})
 			}
 		}
 		st.exhaustDescriptors(t, p, exhaustRequest{Last: true})

@@ -249,10 +249,8 @@ func startBrokenWorker(t *testing.T, st *stats, name string) *peer {
 	t.Helper()
 	dir, locks := t.TempDir(), t.TempDir()
 	p := startPeer(t, "worker")
-	p.send(
-		t,
-		workerRequest{Contender: name, Dir: dir, LockDir: locks, Account: "0", Seed: [2]uint64{st.seed}},
-	)
+	p.send(t,
+		workerRequest{Contender: name, Dir: dir, LockDir: locks, Account: "0", Seed: [2]uint64{st.seed}})
 	var ready reply
 	if err := p.receive(&ready, waitLimit); err != nil {
 		t.Fatal(err)

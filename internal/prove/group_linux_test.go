@@ -172,10 +172,8 @@ func (h history) withoutVague() history {
 	if !slices.ContainsFunc(h, func(e event) bool { return e.Action == abandon }) {
 		return h
 	}
-	return slices.DeleteFunc(
-		slices.Clone(h),
-		func(e event) bool { return e.Action == refuse || e.Action == inUse },
-	)
+	return slices.DeleteFunc(slices.Clone(h),
+		func(e event) bool { return e.Action == refuse || e.Action == inUse })
 }
 
 // send sends the request to all processes and returns their replies.

@@ -119,10 +119,8 @@ func openInterProcess(dir string) subject { return &interProcess{dir: dir} }
 
 func (p *interProcess) get(name string) *lockutils.InterProcessLock {
 	path := filepath.Join(p.dir, name)
-	found, _ := p.locks.LoadOrStore(
-		name,
-		lockutils.NewInterProcessLock(path, lockutils.WithDelay(time.Millisecond)),
-	)
+	found, _ := p.locks.LoadOrStore(name,
+		lockutils.NewInterProcessLock(path, lockutils.WithDelay(time.Millisecond)))
 	return found.(*lockutils.InterProcessLock)
 }
 

@@ -28,10 +28,8 @@ const (
 
 func allAtOnceTrials(contenders []contender, workers int) (list []trial) {
 	for _, c := range contenders {
-		list = append(
-			list,
-			trial{c.name, 1, func(t *testing.T, st *stats) { loadUntilEnd(t, st, c, workers) }},
-		)
+		list = append(list,
+			trial{c.name, 1, func(t *testing.T, st *stats) { loadUntilEnd(t, st, c, workers) }})
 	}
 	return list
 }
@@ -70,11 +68,7 @@ func loadUntilEnd(t *testing.T, st *stats, c contender, workers int) {
 
 // loadOnce runs one round and checks its histories. It returns the first violation.
 func (st *stats) loadOnce(
-	t testing.TB,
-	c contender,
-	s subject,
-	count, n int,
-	pictures string,
+	t testing.TB, c contender, s subject, count, n int, pictures string,
 ) *violation {
 	t.Helper()
 	var names []string
@@ -154,10 +148,8 @@ func (c *client) act(name string) {
 	case chance < 10:
 		c.acquire(name, r, context.Background())
 	case chance < 10+c.cancels:
-		ctx, cancel := context.WithTimeout(
-			context.Background(),
-			time.Duration(c.random.IntN(200))*time.Microsecond,
-		)
+		ctx, cancel := context.WithTimeout(context.Background(),
+			time.Duration(c.random.IntN(200))*time.Microsecond)
 		c.acquire(name, r, ctx)
 		cancel()
 	case chance < 16 && len(c.stale) > 0:

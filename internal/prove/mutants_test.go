@@ -201,7 +201,7 @@ func TestOverfullSemaphoreIsCaught(t *testing.T) {
 func TestUnfairFairLockIsCaught(t *testing.T) {
 	expectCaught(
 		t,
-		mutant("a fair lock that serves the last first", 1, []request{fair}, func(m *modelLocks) {
+		mutant("a fair lock that grants the last waiter first", 1, []request{fair}, func(m *modelLocks) {
 			m.admits = func(s state, r request) bool {
 				return s.room(r.Mode, m.permits) && (len(s.queue) == 0 || s.queue[len(s.queue)-1] == r)
 			}
@@ -212,7 +212,7 @@ func TestUnfairFairLockIsCaught(t *testing.T) {
 func TestOvertakingInFairLockIsCaught(t *testing.T) {
 	expectCaught(
 		t,
-		mutant("a fair lock with a try that passes those who wait", 1, fairRequests, func(m *modelLocks) {
+		mutant("a fair lock with a try that passes waiters", 1, fairRequests, func(m *modelLocks) {
 			m.admits = func(s state, r request) bool {
 				return m.admitsSoundly(s, r) || s.find(s.queue, r.ID) < 0 && s.room(r.Mode, m.permits)
 			}
@@ -221,7 +221,7 @@ func TestOvertakingInFairLockIsCaught(t *testing.T) {
 }
 
 func TestLostWakeUpIsCaught(t *testing.T) {
-	expectCaught(t, mutant("a wake-up lost when a waiter gives up", 1, mixedRequests, func(m *modelLocks) {
+	expectCaught(t, mutant("a wake-up lost when a wait is cancelled", 1, mixedRequests, func(m *modelLocks) {
 		m.withdrawn = func(*modelLock) {}
 	}))
 }
@@ -242,7 +242,7 @@ func TestStaleGuardThatUnlocksIsCaught(t *testing.T) {
 func TestStaleGuardThatUnlocksInSecretIsCaught(t *testing.T) {
 	expectCaught(
 		t,
-		mutant("a stale guard that unlocks and denies it", 1, []request{plain}, func(m *modelLocks) {
+		mutant("a stale guard that unlocks and returns ErrNotHeld", 1, []request{plain}, func(m *modelLocks) {
 			m.stale = func(l *modelLock) error {
 				l.state.holders = nil
 				l.serve()
@@ -255,7 +255,7 @@ func TestStaleGuardThatUnlocksInSecretIsCaught(t *testing.T) {
 func TestTryThatFailsForNothingIsCaught(t *testing.T) {
 	expectCaught(
 		t,
-		mutant("a try that fails though the lock is free", 1, []request{plain}, func(m *modelLocks) {
+		mutant("a try that fails although the lock is free", 1, []request{plain}, func(m *modelLocks) {
 			m.refuses = func(s state) bool { return len(s.holders) == 0 }
 		}),
 	)

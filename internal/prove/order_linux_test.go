@@ -214,13 +214,8 @@ func (run *orderRun) killAt(i int) {
 func (run *orderRun) settle() {
 	for start := time.Now(); !run.settled(); time.Sleep(20 * time.Microsecond) {
 		if time.Since(start) > waitLimit {
-			run.stats.found(
-				run.t,
-				hangs,
-				1,
-				"in %v a process has neither acquired the lock nor begun to wait",
-				waitLimit,
-			)
+			run.stats.found(run.t, hangs, 1,
+				"in %v a process has neither acquired the lock nor begun to wait", waitLimit)
 			return
 		}
 	}

@@ -127,10 +127,7 @@ func (pool *workerPool) runFlock(l *ledger, n int) error {
 		"flock",
 		"--timeout",
 		fmt.Sprint(int(waitLimit.Seconds())),
-		filepath.Join(
-			pool.request.LockDir,
-			lockName,
-		),
+		filepath.Join(pool.request.LockDir, lockName),
 		"sh",
 		filepath.Join("testdata", "update.sh"),
 		pool.request.Dir,

@@ -7,8 +7,8 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// A subject is what the harness drives: named locks of this library, or mutants. Its errors are those
-// of the library.
+// A subject is what the harness drives: named locks of this library, or mutants. Its errors are
+// those of the library.
 type subject interface {
 	lock(ctx context.Context, name string, r request) (guard, error)
 	try(name string, r request) (guard, error)

@@ -91,10 +91,8 @@ func (req workerRequest) once(s subject, requests []request, l *ledger, random *
 	case chance < 5:
 		g, err = s.try(lockName, r)
 	case chance < 10:
-		ctx, cancel := context.WithTimeout(
-			context.Background(),
-			time.Duration(random.IntN(300))*time.Microsecond,
-		)
+		ctx, cancel := context.WithTimeout(context.Background(),
+			time.Duration(random.IntN(300))*time.Microsecond)
 		g, err = s.lock(ctx, lockName, r)
 		cancel()
 	default:
