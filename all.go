@@ -295,7 +295,8 @@ func (set *lockSet) holdingSoFar(ctx context.Context) context.Context {
 		if m.hasFile {
 			path = m.path
 		}
-		links = append(links, newHoldingContext(ctx, outer, m.name, path, m.hold, set.settings))
+		links = append(links, holdingContext{})
+		links[len(links)-1].set(ctx, outer, m.name, path, m.hold, set.settings)
 		outer = &links[len(links)-1]
 	}
 	if len(links) == 0 {

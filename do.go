@@ -22,7 +22,11 @@ import (
 // If a lock at a service is lost, the context that fn gets ends with the cause [ErrLost], and Do
 // returns ErrLost if fn returns nil.
 func Do(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option) error {
-	s := settingsOf(opts)
+	if len(opts) == 0 {
+		return doAs(ctx, name, "", fn, defaultsNow())
+	}
+	var s settings
+	s.collect(opts)
 	return doAs(ctx, name, "", fn, &s)
 }
 
@@ -39,7 +43,11 @@ func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) err
 			err = e
 		}
 	}()
-	ctx, stop := untilLost(holding(ctx, g, s), g)
+	c := holding(ctx, g, s)
+	if g.Lost() == nil {
+		return fn(c)
+	}
+	ctx, stop := untilLost(c, g)
 	defer stop()
 	return fn(ctx)
 }
@@ -65,7 +73,7 @@ type holdingContext struct {
 	path  string     // of the lock file; "" without one
 	hold  queue.Hold // tells whether the lock is still held
 	table *queue.Table
-	key   queue.Key
+	scope string // of the key
 	mode  queue.Mode
 
 	service     driver.Service // nil without one
@@ -76,17 +84,20 @@ type holdingKey struct{}
 
 func holding(ctx context.Context, g Guard, s *settings) context.Context {
 	path, name := g.parts()
-	c := newHoldingContext(ctx, innermost(ctx), name, path, g.hold, s)
-	return &c
+	c := new(holdingContext)
+	c.set(ctx, innermost(ctx), name, path, g.hold, s)
+	return c
 }
 
-func newHoldingContext(
+// set fills a new link in place, since a copy would take longer than a free lock.
+func (c *holdingContext) set(
 	ctx context.Context, outer *holdingContext, name, path string, hold queue.Hold, s *settings,
-) holdingContext {
-	return holdingContext{
-		Context: ctx, outer: outer, name: name, path: path, hold: hold,
-		table: s.table(), key: s.key(name), mode: s.mode(),
-		service: s.service, serviceName: s.serviceName(name),
+) {
+	c.Context, c.outer = ctx, outer
+	c.name, c.path, c.hold = name, path, hold
+	c.table, c.scope, c.mode = s.table(), s.prefixScope(), s.mode()
+	if s.onService {
+		c.service, c.serviceName = s.service, s.serviceName(name)
 	}
 }
 
@@ -124,7 +135,7 @@ func checkHeld(ctx context.Context, path, name string, s *settings) heldCheck {
 			continue
 		}
 		samePath := path != "" && c.path != "" && isSameFile(path, c.path)
-		sameName := !s.fileOnly && c.table == s.table() && c.key == s.key(name)
+		sameName := !s.fileOnly && c.table == s.table() && c.name == name && c.scope == s.prefixScope()
 		sameService := s.onService && c.service == s.service && c.serviceName == s.serviceName(name)
 		switch {
 		case !samePath && !sameName && !sameService:

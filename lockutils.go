@@ -91,7 +91,7 @@ import (
 func Lock(name string, opts ...Option) (Guard, error) {
 	ctx := context.Background()
 	if len(opts) == 0 && defaultSettings.Load() == nil && !handler().Enabled(ctx, slog.LevelDebug) {
-		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Exclusive, queue.Barging); ok {
+		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -105,7 +105,7 @@ func Lock(name string, opts ...Option) (Guard, error) {
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
 	if len(opts) == 0 && defaultSettings.Load() == nil && ctx != nil && ctx.Err() == nil &&
 		!handler().Enabled(ctx, slog.LevelDebug) {
-		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Exclusive, queue.Barging); ok {
+		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -114,15 +114,55 @@ func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error
 
 // lockSlow is LockContext for all but a free lock that is requested without options.
 func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
-	s := settingsOf(opts)
-	return acquire(ctx, name, "", &s)
+	if h, ok := lockPlain(ctx, name, opts); ok {
+		return Guard{name, h}, nil
+	}
+	var s settings
+	s.collect(opts)
+	return acquireSlow(ctx, name, "", &s)
+}
+
+// lockPlain acquires a free lock of this process whose options need no settings: to fill and to read those takes longer
+// than the rest.
+func lockPlain(ctx context.Context, name string, opts []Option) (queue.Hold, bool) {
+	if defaultSettings.Load() != nil || ctx == nil || ctx.Err() != nil {
+		return queue.Hold{}, false
+	}
+	prefix, shared, silent, order := "", false, false, queue.Barging
+	for i := range opts {
+		switch o := &opts[i]; o.kind {
+		case optPrefix:
+			prefix = o.text
+		case optFair:
+			order = queue.Fair
+		case optShared:
+			shared = true
+		case optLogging:
+			silent = o.number != 0
+		case optTimeout:
+			if o.number < 0 {
+				return queue.Hold{}, false
+			}
+		default:
+			return queue.Hold{}, false
+		}
+	}
+	if !silent && handler().Enabled(ctx, slog.LevelDebug) {
+		return queue.Hold{}, false
+	}
+	k := queue.Key{Scope: strings.TrimSuffix(prefix, "-"), Name: name}
+	if shared {
+		return internalLocks.ShareFast(k)
+	}
+	return internalLocks.AcquireFast(k, order)
 }
 
 // TryLock is [Lock] with [NonBlocking]: it returns an error that matches [ErrLocked] if the lock is
 // held. As with [sync.Mutex.TryLock], that can happen although no goroutine holds the lock, if
 // others acquire and release it at the same instant.
 func TryLock(name string, opts ...Option) (Guard, error) {
-	s := settingsOf(opts)
+	var s settings
+	s.collect(opts)
 	s.applyNonBlocking()
 	return acquire(context.Background(), name, "", &s)
 }
@@ -284,12 +324,21 @@ func (h layers) release() (err error) {
 // acquire takes the lock with these settings: the way of every acquisition by name. Log messages
 // name the function that takes the lock, by, unless it is "".
 func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
-	if s.plain() && ctx != nil && ctx.Err() == nil && (s.silent || !handler().Enabled(ctx, slog.LevelDebug)) {
-		if h, ok := internalLocks.AcquireFast(s.key(name), s.mode(), s.order()); ok {
-			return Guard{name, h}, nil
-		}
+	if h, ok := s.acquireFast(ctx, name); ok {
+		return Guard{name, h}, nil
 	}
 	return acquireSlow(ctx, name, by, s)
+}
+
+// acquireFast acquires a free lock of this process, of no container.
+func (s *settings) acquireFast(ctx context.Context, name string) (queue.Hold, bool) {
+	if !s.plain() || ctx == nil || ctx.Err() != nil || !s.silent && handler().Enabled(ctx, slog.LevelDebug) {
+		return queue.Hold{}, false
+	}
+	if s.shared {
+		return internalLocks.ShareFast(s.key(name))
+	}
+	return internalLocks.AcquireFast(s.key(name), s.order())
 }
 
 // acquireSlow is acquire for all but a free lock of this process.

@@ -219,11 +219,26 @@ func (s *settings) applyNonBlocking() {
 
 // settingsOf returns what the options of a call amount to, after the process-wide ones.
 func settingsOf(opts []Option) (s settings) {
+	s.collect(opts)
+	return s
+}
+
+// defaultsNow returns the settings of a call without options. The caller must not change them.
+func defaultsNow() *settings {
 	if d := defaultSettings.Load(); d != nil {
-		s = *d
+		return d
+	}
+	return &noSettings
+}
+
+var noSettings settings
+
+// collect is settingsOf for zero settings in place, since copies take longer than a free lock.
+func (s *settings) collect(opts []Option) {
+	if d := defaultSettings.Load(); d != nil {
+		*s = *d
 	}
 	s.apply(opts)
-	return s
 }
 
 // keptOptions are options for many calls. The process-wide ones count as if they came first,

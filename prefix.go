@@ -85,7 +85,11 @@ func projectOptions(prefix string, defaults []Option) *keptOptions {
 // acquire acquires a lock with these options and those of a call.
 func (k *keptOptions) acquire(ctx context.Context, name string, opts []Option) (Guard, error) {
 	if len(opts) == 0 {
-		return acquire(ctx, name, "", k.settings())
+		s := k.settings()
+		if h, ok := s.acquireFast(ctx, name); ok {
+			return Guard{name, h}, nil
+		}
+		return acquireSlow(ctx, name, "", s)
 	}
 	s := k.with(opts)
 	return acquire(ctx, name, "", &s)

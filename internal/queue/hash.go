@@ -15,7 +15,7 @@ type hasher struct{ start, factor uint64 }
 
 func newHasher() hasher { return hasher{rand.Uint64(), rand.Uint64()} }
 
-// sum returns the hash of s, or, with the hash of another string for seed, that of both. The first seed is start.
+// sum returns the hash of s with that seed.
 func (h *hasher) sum(seed uint64, s string) uint64 {
 	var a, b uint64 // up to 16 bytes at the end; the two may overlap, or repeat what has gone into seed
 	switch n := len(s); {

@@ -44,9 +44,9 @@ var hashes = newHasher()
 
 // Hash returns the hash of the key.
 func (k Key) Hash() Hash {
-	seed := hashes.start
+	h := hashes.sum(hashes.start, k.Name)
 	if k.Scope != "" {
-		seed = hashes.sum(seed, k.Scope)
+		h = h*31 + hashes.sum(hashes.start, k.Scope) // The factor tells (a, b) from (b, a).
 	}
-	return Hash(hashes.sum(seed, k.Name))
+	return Hash(h)
 }

@@ -36,17 +36,21 @@ func NewTable(slots int, permits int64) *Table {
 // Permits returns how many exclusive holders a key may have at once.
 func (t *Table) Permits() int64 { return max(t.permits, 1) }
 
-// AcquireFast acquires the key's lock if that takes a single step. It is what the other methods try first.
-func (t *Table) AcquireFast(k Key, m Mode, o Order) (Hold, bool) {
+// AcquireFast acquires the key's lock exclusively if that takes a single step, in a table with one permit for each key. It
+// is what the other methods try first.
+func (t *Table) AcquireFast(k Key, o Order) (Hold, bool) {
 	s, h := t.slot(k.Hash())
-	if m == Exclusive && t.permits <= 1 {
-		w, ok := s.take(k, h, o)
-		return Hold{&s.Lock, w}, ok
+	w, ok := s.take(k, h, o)
+	return Hold{&s.Lock, w}, ok
+}
+
+// ShareFast is AcquireFast for a shared hold.
+func (t *Table) ShareFast(k Key) (Hold, bool) {
+	s, h := t.slot(k.Hash())
+	if _, ok := s.acquireFast(k, h, Shared, Fair); !ok {
+		return Hold{}, false
 	}
-	if w, ok := s.acquireFast(k, h, m, o); ok {
-		return place{s, nil, w}.hold(m), true
-	}
-	return Hold{}, false
+	return place{slot: s}.hold(Shared), true
 }
 
 // AcquireNamedFast is AcquireFast for callers that release by name and know the hash of the key.
