@@ -329,8 +329,8 @@ func ExampleWithTimeout() {
 	busy, _ := lockutils.Lock("x")
 	defer busy.Unlock()
 	_, err := lockutils.Lock("x", lockutils.WithTimeout(time.Millisecond))
-	fmt.Println(errors.Is(err, context.DeadlineExceeded))
-	// Output: true
+	fmt.Println(errors.Is(err, lockutils.ErrTimeout), errors.Is(err, context.DeadlineExceeded))
+	// Output: true true
 }
 
 // On a network file system, where nobody wakes a waiter, look more seldom than usual.
@@ -530,6 +530,21 @@ func ExampleInterProcessLock() {
 	// <nil>
 }
 
+func ExampleInterProcessLock_LockGuard() {
+	dir := tempDir()
+	defer os.RemoveAll(dir)
+	l := lockutils.NewInterProcessLock(filepath.Join(dir, "cache.lock"))
+	guard, err := l.LockGuard(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer guard.Unlock()
+	free, err := l.TryLock()
+	fmt.Println(free, err)
+	// Output: false <nil>
+}
+
 func ExampleNewInterProcessLock() {
 	dir := tempDir()
 	defer os.RemoveAll(dir)
@@ -630,6 +645,18 @@ func ExampleSetDefaults() {
 }
 
 // What SetDefaults has set goes before the environment.
+func ExampleSetDefaultOptions() {
+	// In main: this program shares its lock files with Python.
+	lockutils.SetDefaultOptions(lockutils.WithFcntl(), lockutils.WithTimeout(time.Minute))
+	defer lockutils.SetDefaultOptions()
+
+	busy, _ := lockutils.Lock("x")
+	defer busy.Unlock()
+	_, err := lockutils.Lock("x", lockutils.NonBlocking()) // instead of the timeout
+	fmt.Println(err)
+	// Output: lockutils: cannot acquire lock "x": locked by another holder
+}
+
 func ExampleLockPath() {
 	_ = os.Setenv("OSLO_LOCK_PATH", "/run/lock/environment")
 	defer os.Unsetenv("OSLO_LOCK_PATH")
@@ -689,6 +716,30 @@ func ExampleLockWithPrefix() {
 	defer guard.Unlock()
 	fmt.Println(guard.Name())
 	// Output: instance-4711
+}
+
+func ExampleLockContextWithPrefix() {
+	lock := lockutils.LockContextWithPrefix("nova", lockutils.WithTimeout(time.Minute))
+	guard, err := lock(context.Background(), "instance-4711")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer guard.Unlock()
+	fmt.Println(guard.Name())
+	// Output: instance-4711
+}
+
+func ExampleDoWithPrefix() {
+	do := lockutils.DoWithPrefix("nova")
+	err := do(context.Background(), "instance-4711", func(ctx context.Context) error {
+		fmt.Println(lockutils.HeldLocks(ctx))
+		return do(ctx, "instance-4711", func(context.Context) error { return nil })
+	})
+	fmt.Println(err)
+	// Output:
+	// [instance-4711]
+	// lockutils: cannot acquire lock "instance-4711" of "nova": deadlock: the context already holds this lock
 }
 
 func ExampleSynchronizedWithPrefix() {

@@ -33,7 +33,8 @@ func ExternalLock(name string, opts ...Option) (Guard, error) {
 
 // An InterProcessLock is a lock file with a path of its own, apart from names and lock paths. One
 // writer or several readers hold it, in this and other processes. Any goroutine may release what
-// another has acquired. An InterProcessLock is not reentrant, and must not be copied after first use.
+// another has acquired. An InterProcessLock is not reentrant: a second Lock of the same object waits for
+// Unlock, other than in gofrs/flock. It must not be copied after first use.
 // The zero value has no file and cannot be locked.
 //
 // The file is created if it is missing. It is never written to, and stays behind. Log messages are
