@@ -4,6 +4,7 @@ GO      ?= go
 DIR     ?=
 LOCKS   ?= on
 TIME    ?= 2m
+ENGINE  ?= etcd
 TARGETS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 windows/amd64 windows/arm64
 
 # The lock services, by the name of the server, and the module of each.
@@ -11,15 +12,19 @@ DRIVERS         := etcd postgres
 MODULE_etcd     := etcdlock
 MODULE_postgres := pglock
 MODULE_redis    := redislock
-DRIVER_MODULES  := $(foreach driver,$(DRIVERS),drivers/$(MODULE_$(driver)))
+DRIVER_MODULES  := $(foreach driver,$(DRIVERS),drivers/$(MODULE_$(driver))) examples/cluster
 
-.PHONY: help demo test test-drivers $(DRIVERS:%=test-%) peers stress lint cross matrix bench bench-quick prove
+.PHONY: help demo demo-cluster test test-drivers $(DRIVERS:%=test-%) peers stress lint cross matrix bench bench-quick prove
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## the image cache: worker processes build each file once (DIR=input LOCKS=off)
 	$(GO) run ./examples/imagecache -locks=$(LOCKS) $(DIR)
+
+demo-cluster: ## the image cache on several hosts, some of which fail (ENGINE=etcd)
+	@scripts/servers.sh $(ENGINE)
+	cd examples/cluster && $(GO) run . -engine=$(ENGINE)
 
 test: peers ## all tests, with the race detector, beside real peers and servers
 	GO="$(GO)" scripts/test.sh

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/lockutils/lockutils/drivers/etcdlock"
+	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
+)
+
+// etcd is a cluster of three members.
+type etcd struct {
+	*etcdtest.Cluster
+}
+
+func startEtcd(ctx context.Context) (engine, error) {
+	c, err := etcdtest.Start(ctx, 3)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	return etcd{c}, nil
+}
+
+func (e etcd) FailServer(ctx context.Context) (string, error) {
+	leader := e.Leader(ctx)
+	if leader < 0 {
+		return "", errors.New("etcd has no leader")
+	}
+	return "the leader of etcd", e.Kill(leader)
+}
+
+func dialEtcd(ctx context.Context, endpoints []string) (service, error) {
+	client, err := etcdtest.NewClient(endpoints...)
+	if err != nil {
+		return nil, err
+	}
+	s, err := etcdlock.Dial(ctx, client, etcdlock.WithTTL(ttl), etcdlock.WithNamespace("imagecache"))
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return &closeBoth{s, []func() error{s.Close, client.Close}}, nil
+}
