@@ -12,9 +12,10 @@ DRIVERS         := etcd postgres
 MODULE_etcd     := etcdlock
 MODULE_postgres := pglock
 MODULE_redis    := redislock
-DRIVER_MODULES  := $(foreach driver,$(DRIVERS),drivers/$(MODULE_$(driver))) examples/cluster
+DRIVER_MODULES  := $(foreach driver,$(DRIVERS),drivers/$(MODULE_$(driver)))
+NESTED_MODULES  := $(DRIVER_MODULES) examples/cluster
 
-.PHONY: help demo demo-cluster test test-drivers $(DRIVERS:%=test-%) peers stress lint cross matrix bench bench-quick prove
+.PHONY: help demo demo-cluster test test-drivers $(DRIVERS:%=test-%) peers released stress lint cross matrix bench bench-quick prove
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +32,7 @@ test: peers ## all tests, with the race detector, beside real peers and servers
 	@$(MAKE) --no-print-directory test-drivers
 
 test-drivers: $(DRIVERS:%=test-%) ## the tests of the lock services, which start servers of their own
+	GO="$(GO)" scripts/test.sh examples/cluster
 
 $(DRIVERS:%=test-%): test-%:
 	@scripts/servers.sh $*
@@ -38,6 +40,9 @@ $(DRIVERS:%=test-%): test-%:
 
 peers: ## install what the tests run beside, where that is possible
 	@scripts/peers.sh
+
+released: ## that programs build with the modules as they are released, without this checkout
+	cd tools && $(GO) run ./released .. . $(DRIVER_MODULES)
 
 stress: ## the locks of one process under load for ten seconds, with names that collide
 	$(GO) test -race -count=1 ./internal/queue -run '^TestStress$$' -stress 10s
@@ -47,7 +52,7 @@ lint: ## gofmt, go vet, staticcheck, and that go.mod is tidy
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
-	@for module in $(DRIVER_MODULES); do \
+	@for module in $(NESTED_MODULES); do \
 		echo "lint $$module"; \
 		(cd $$module && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./... && $(GO) mod tidy -diff) || exit 1; \
 	done
@@ -58,7 +63,7 @@ cross: ## build and vet for every supported system
 		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) build ./... && \
 		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./... || exit 1; \
 	done
-	@for target in darwin/arm64 freebsd/amd64 windows/amd64; do for module in $(DRIVER_MODULES); do \
+	@for target in darwin/arm64 freebsd/amd64 windows/amd64; do for module in $(NESTED_MODULES); do \
 		echo "vet $$target $$module"; \
 		(cd $$module && GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./...) || exit 1; \
 	done; done

@@ -1,6 +1,6 @@
-// Released checks that the modules of this repository can be used without it: it publishes the last
-// commit to a proxy in a temporary directory, and builds a program there that requires them, with no
-// replace directive. Other modules come from the module cache, so it needs no network.
+// Released checks that the modules of this repository can be used without it: it publishes them to a
+// proxy in a temporary directory, and builds a program there that requires them, with no replace
+// directive. Other modules come from the module cache, so it needs no network.
 //
 //	go run ./released .. . drivers/etcdlock
 //
@@ -89,11 +89,7 @@ func publish(proxy, repository, dir string) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	subdirectory := filepath.ToSlash(filepath.Clean(dir))
-	if subdirectory == "." {
-		subdirectory = ""
-	}
-	err = zip.CreateFromVCS(archive, module.Version{Path: path, Version: version}, repository, "HEAD", subdirectory)
+	err = zip.CreateFromDir(archive, module.Version{Path: path, Version: version}, filepath.Join(repository, dir))
 	return path, errors.Join(err, archive.Close())
 }
 
@@ -124,8 +120,10 @@ func build(dir, proxy, cache string) error {
 	cmd.Env = append(os.Environ(),
 		"GOPROXY=file://"+filepath.ToSlash(proxy)+",file://"+filepath.ToSlash(downloads),
 		"GOMODCACHE="+cache, "GOSUMDB=off", "GONOSUMDB=", "GONOPROXY=", "GOPRIVATE=", "GOFLAGS=", "GOWORK=off")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	return cmd.Run()
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, output)
+	}
+	return nil
 }
 
 // removeAll removes a directory that has a module cache, which is read-only.
