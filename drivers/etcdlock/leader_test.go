@@ -14,13 +14,16 @@ import (
 	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
 )
 
-var kills = flag.Int("kills", 1, "how often TestLeaderKilled kills the leader")
+var (
+	kills     = flag.Int("kills", 1, "how often TestLeaderKilled kills the leader")
+	leaderTTL = flag.Duration("leader.ttl", 10*time.Second, "TTL of TestLeaderKilled")
+)
 
 // Workers acquire and release beside a hold that stays, while leaders are killed.
 func TestLeaderKilled(t *testing.T) {
 	cluster := etcdtest.Run(t, 3)
 	client := cluster.Client(t)
-	const ttl = 5 * time.Second
+	ttl := *leaderTTL
 	s := dial(t, client, etcdlock.WithTTL(ttl))
 	stays := acquire(t, s, "stays")
 
