@@ -287,16 +287,22 @@ func removeExternalLockFile(name string, s *settings) error {
 		title(s.prefixScope(), name), inFile(path), err)
 }
 
+// UnknownPID is the PID of a [Holder] that cannot be told: of another user, or in another container. No
+// process has it, so nobody is hit if it is passed to kill.
+const UnknownPID = filelock.UnknownPID
+
 // A Holder is a process that holds a lock file.
 type Holder struct {
-	PID     int
-	Command string // its command line; "" if that cannot be read
+	PID     int    // or UnknownPID
+	Command string // its command line, with everything escaped that a terminal would not just show; "" if unknown
 	Mode    Mode   // ModeReader or ModeWriter
 }
 
-// Holders returns the processes that hold the lock file of a name now: a diagnosis for people, since it may have changed by
-// the time that it is read. Holders of other users and in other containers may be missing. A missing file has no
-// holders. Where the system does not tell, the error matches [errors.ErrUnsupported]; Linux does.
+// Holders returns the processes that hold the lock file of a name now, each once. It is a diagnosis for people, since it
+// may be out of date when it is read. A descriptor that processes share counts for those that still have it if the one
+// that locked it has ended. Holders of other users and in other containers may be missing; if a lock is held and nobody
+// can be told, there is one holder with [UnknownPID]. A missing file has no holders. Where the system does not tell, the
+// error matches [errors.ErrUnsupported]; Linux does.
 func Holders(name string, opts ...Option) ([]Holder, error) {
 	s := settingsOf(opts)
 	path, _, err := s.filePath(name)
@@ -320,6 +326,10 @@ func holdersOf(path string) ([]Holder, error) {
 	if err != nil {
 		return nil, err
 	}
+	return holdersFrom(found), nil
+}
+
+func holdersFrom(found []filelock.Holder) []Holder {
 	holders := make([]Holder, len(found))
 	for i, h := range found {
 		holders[i] = Holder{PID: h.PID, Command: h.Command, Mode: ModeWriter}
@@ -327,7 +337,7 @@ func holdersOf(path string) ([]Holder, error) {
 			holders[i].Mode = ModeReader
 		}
 	}
-	return holders, nil
+	return holders
 }
 
 // From names to files.

@@ -92,7 +92,11 @@ func holders(err error, opts []lockutils.Option) string {
 	if failed.Path != "" {
 		processes, _ := lockutils.Holders(failed.Name, opts...)
 		for _, p := range processes {
-			found = append(found, fmt.Sprintf("process %d (%s) as a %v", p.PID, p.Command, p.Mode))
+			process := "an unknown process"
+			if p.PID != lockutils.UnknownPID {
+				process = fmt.Sprintf("process %d (%s)", p.PID, p.Command)
+			}
+			found = append(found, fmt.Sprintf("%s as a %v", process, p.Mode))
 		}
 	}
 	for _, lock := range lockutils.Snapshot() {

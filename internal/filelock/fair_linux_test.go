@@ -117,9 +117,13 @@ func TestFairKeepsItsPlaceAcrossCancelledWaits(t *testing.T) {
 // awaitBlocked returns when the kernel's table of locks shows somebody who waits for a lock on the file at path.
 func awaitBlocked(t testing.TB, path string) {
 	t.Helper()
-	file, err := tableName(path)
+	m, err := readMounts()
 	if err != nil {
 		t.Fatal(err)
+	}
+	file, err := m.tableName(path)
+	if err != nil || file == "" {
+		t.Fatalf("%q, %v", file, err)
 	}
 	for {
 		table, err := os.ReadFile("/proc/locks")

@@ -84,7 +84,7 @@ func TestHoldersOfHiddenProcesses(t *testing.T) {
 			other.must("lock", Request{Path: path, Mode: Shared})
 			return func() { other.must("unlock", Request{Path: path}) }
 		}, Holder{PID: other.cmd.Process.Pid, Mode: Shared}},
-		{func(t *testing.T) func() { return lockRecords(t, path) }, Holder{}},
+		{func(t *testing.T) func() { return lockRecords(t, path) }, Holder{PID: UnknownPID}},
 	} {
 		unlock := c.lock(t)
 		withProc(t, visible, func() {

@@ -25,3 +25,6 @@ func checkQueueFile(string) error { return nil }
 func Holders(path string) ([]Holder, error) {
 	return nil, pathError("holders", path, errors.ErrUnsupported)
 }
+
+// UsersOf needs the same.
+func UsersOf([]string) ([]Users, error) { return nil, errors.ErrUnsupported }
