@@ -8,7 +8,7 @@ ENGINE  ?= etcd
 TARGETS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 windows/amd64 windows/arm64
 
 # The lock services, by the name of the server, and the module of each.
-DRIVERS         := etcd postgres
+DRIVERS         := etcd postgres redis
 MODULE_etcd     := etcdlock
 MODULE_postgres := pglock
 MODULE_redis    := redislock

@@ -1,0 +1,366 @@
+package redislock_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/drivers/drivertest"
+	"github.com/lockutils/lockutils/drivers/redislock"
+	"github.com/lockutils/lockutils/drivers/redislock/redistest"
+)
+
+var modes = map[string]bool{"exclusive": false, "shared": true}
+
+// fails wants an acquisition to fail, with the server's address and answer, and not because of ctx.
+func fails(t *testing.T, s *redislock.Service, r driver.Request, words ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	h, err := s.Acquire(ctx, r)
+	if err == nil {
+		release(t, h)
+		t.Fatalf("%+v was granted", r)
+	}
+	if errors.Is(err, ctx.Err()) && ctx.Err() != nil {
+		t.Errorf("it took until the end of ctx: %v", err)
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q does not say %q", err, word)
+		}
+	}
+}
+
+func TestServerOutOfMemory(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr), redislock.WithTTL(time.Second))
+	old := acquire(t, s, driver.Request{Name: "old"})
+	oldShared := acquire(t, s, driver.Request{Name: "shared", Shared: true})
+	leaving := acquire(t, s, driver.Request{Name: "leaving"})
+	server.Do("CONFIG", "SET", "maxmemory", "1")
+	for mode, shared := range modes {
+		t.Run(mode, func(t *testing.T) {
+			fails(t, s, driver.Request{Name: "new", Shared: shared}, server.Addr, "OOM")
+		})
+	}
+	renewed(t, old)
+	renewed(t, oldShared)
+	release(t, leaving)
+	server.Do("CONFIG", "SET", "maxmemory", "0")
+	release(t, old)
+	release(t, oldShared)
+	for _, name := range []string{"old", "shared", "new", "leaving"} {
+		free(t, s, name)
+	}
+}
+
+func TestServerBecomesReadOnly(t *testing.T) {
+	other := redistest.Start(t)
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr))
+	server.Do("REPLICAOF", "127.0.0.1", other.Port)
+	for mode, shared := range modes {
+		t.Run(mode, func(t *testing.T) {
+			fails(t, s, driver.Request{Name: "a", Shared: shared}, server.Addr, "READONLY")
+		})
+	}
+	server.Promote()
+	free(t, s, "a")
+}
+
+func TestWaitOutlastsReadOnly(t *testing.T) {
+	server := redistest.Start(t)
+	replica := server.StartReplica()
+	s := dial(t, at(server.Addr), redislock.WithTTL(3*time.Second))
+	h := acquire(t, s, driver.Request{Name: "a"})
+	waiter := start(t.Context(), s, driver.Request{Name: "a"})
+	time.Sleep(20 * time.Millisecond)
+	replica.Promote()
+	server.Do("REPLICAOF", "127.0.0.1", replica.Port)
+	server.Do("CLIENT", "KILL", "TYPE", "pubsub") // the waiter tries
+	server.Promote()
+	h.Release(t.Context())
+	release(t, granted(t, waiter))
+}
+
+func TestScriptsAreLoadedAgain(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr), redislock.WithTTL(time.Second))
+	flush := func() { server.Do("SCRIPT", "FLUSH") }
+	for mode, shared := range modes {
+		t.Run(mode, func(t *testing.T) {
+			r := driver.Request{Name: "a", Shared: shared}
+			flush()
+			h := acquire(t, s, r)
+			flush()
+			renewed(t, h)
+			flush()
+			waiter := start(t.Context(), s, driver.Request{Name: "a"})
+			time.Sleep(20 * time.Millisecond)
+			flush()
+			release(t, h)
+			flush()
+			release(t, granted(t, waiter))
+		})
+	}
+}
+
+func TestKeyOfAnotherTypeInThePlaceOfTheLock(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr))
+	for _, key := range []string{"lockutils{:a}", "lockutils{:a}token", "lockutils{:a}shares"} {
+		t.Run(key, func(t *testing.T) {
+			server.Do("FLUSHALL")
+			server.Do("RPUSH", key, "mine")
+			for mode, shared := range modes {
+				if strings.HasSuffix(key, "shares") && !shared {
+					continue // not needed while there are no shared holders
+				}
+				t.Log(mode)
+				fails(t, s, driver.Request{Name: "a", Shared: shared}, server.Addr, "WRONGTYPE")
+			}
+			if server.Do("LLEN", key) != "1" || server.Do("DBSIZE") != "1" {
+				t.Errorf("the server has %q", server.Do("KEYS", "*"))
+			}
+			server.Do("DEL", key)
+			free(t, s, "a")
+		})
+	}
+}
+
+func TestForeignHolderIsRespected(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr))
+	server.Do("SET", "lockutils{:a}", "somebody")
+	for _, shared := range modes {
+		refused(t, s, driver.Request{Name: "a", Shared: shared})
+	}
+	server.Do("DEL", "lockutils{:a}")
+	free(t, s, "a")
+}
+
+func TestRightsTakenAwayAndGivenBack(t *testing.T) {
+	server := redistest.Start(t)
+	server.Do("ACL", "SETUSER", "locks", "on", ">secret", "~*", "&*", "+@all")
+	option := at(server.Addr)
+	option.Username, option.Password = "locks", "secret"
+	s := dial(t, option)
+	h := acquire(t, s, driver.Request{Name: "held"})
+	server.Do("ACL", "SETUSER", "locks", "-set", "-publish")
+	fails(t, s, driver.Request{Name: "a"}, server.Addr, "can't run this command")
+	if err := h.Release(t.Context()); err == nil || !strings.Contains(err.Error(), "can't run this command") {
+		t.Errorf("release: %v", err)
+	}
+	server.Do("ACL", "SETUSER", "locks", "+set", "+publish")
+	free(t, s, "a")
+	release(t, h)
+}
+
+func TestRequestThatMustNotWaitEndsWithoutAnswer(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr), redislock.WithTTL(2*time.Second))
+	server.Freeze()
+	h, err := s.Acquire(context.Background(), driver.Request{Name: "a", NoWait: true})
+	if err == nil || errors.Is(err, driver.ErrLocked) || !strings.Contains(err.Error(), server.Addr) {
+		t.Errorf("%v, %v", h, err)
+	}
+	server.Thaw()
+	free(t, s, "a")
+}
+
+func TestHoldIsLostWhenTheServerForgets(t *testing.T) {
+	for mode, shared := range modes {
+		t.Run(mode, func(t *testing.T) {
+			server := redistest.Start(t)
+			s := dial(t, at(server.Addr), redislock.WithTTL(2*time.Second))
+			r := driver.Request{Name: "a", Shared: shared}
+			h := acquire(t, s, r)
+			server.Kill()
+			server.Restart()
+			next := acquire(t, s, driver.Request{Name: "a"})
+			if next.Token() <= h.Token() {
+				t.Errorf("token %d after %d", next.Token(), h.Token())
+			}
+			receive(t, "closed Lost", h.Lost())
+			if err := h.Release(t.Context()); !errors.Is(err, driver.ErrLost) {
+				t.Errorf("release: %v", err)
+			}
+			refused(t, s, r)
+			release(t, next)
+		})
+	}
+}
+
+func TestHoldOutlivesARestartWithPersistence(t *testing.T) {
+	for mode, shared := range modes {
+		t.Run(mode, func(t *testing.T) {
+			server := redistest.Start(t, "appendonly yes", "appendfsync always")
+			s := dial(t, at(server.Addr), redislock.WithTTL(6*time.Second))
+			h := acquire(t, s, driver.Request{Name: "a", Shared: shared})
+			waiter := start(t.Context(), s, driver.Request{Name: "a"})
+			server.Kill()
+			server.Restart()
+			refused(t, s, driver.Request{Name: "a"})
+			renewed(t, h)
+			release(t, h)
+			next := granted(t, waiter)
+			if next.Token() <= h.Token() {
+				t.Errorf("token %d after %d", next.Token(), h.Token())
+			}
+			release(t, next)
+		})
+	}
+}
+
+func TestWaitersOutlastARestart(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr), redislock.WithTTL(10*time.Second))
+	h := acquire(t, s, driver.Request{Name: "a"})
+	waiter := start(t.Context(), s, driver.Request{Name: "a"})
+	time.Sleep(20 * time.Millisecond)
+	server.Kill()
+	server.Restart()
+	next := granted(t, waiter)
+	if next.Token() <= h.Token() {
+		t.Errorf("token %d after %d", next.Token(), h.Token())
+	}
+	release(t, next)
+}
+
+// A message may get lost with its connection: the waiter comes back when it is connected again.
+func TestWaitOutlastsALostSubscription(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr), redislock.WithTTL(time.Minute))
+	other := dial(t, at(server.Addr), redislock.WithTTL(time.Minute))
+	for range 10 {
+		h := acquire(t, other, driver.Request{Name: "a"})
+		waiter := start(t.Context(), s, driver.Request{Name: "a"})
+		server.Eventually("the waiter listens", func() bool {
+			return server.Do("PUBSUB", "NUMSUB", "lockutils{:a}") != "lockutils{:a}\n0"
+		})
+		server.Do("CLIENT", "KILL", "TYPE", "pubsub")
+		release(t, h)
+		release(t, granted(t, waiter))
+	}
+}
+
+func TestHolderThatDiesKeepsItsLockForATTLAtMost(t *testing.T) {
+	server := redistest.Start(t)
+	link := drivertest.NewProxy()
+	defer link.Close()
+	addr, err := link.Addr(server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := dial(t, at(addr), redislock.WithTTL(time.Second))
+	s := dial(t, at(server.Addr), redislock.WithTTL(time.Hour))
+	for mode, shared := range modes {
+		acquire(t, dead, driver.Request{Name: mode, Shared: shared})
+	}
+	link.Cut()
+	for mode := range modes {
+		free(t, s, mode)
+	}
+}
+
+func TestCancellationLeavesNothing(t *testing.T) {
+	server := redistest.Start(t)
+	link := drivertest.NewProxy()
+	defer link.Close()
+	addr, err := link.Addr(server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := dial(t, at(addr), redislock.WithTTL(5*time.Second))
+	link.Delay(300*time.Microsecond, 300*time.Microsecond)
+	for i := range 300 {
+		r := driver.Request{Name: strconv.Itoa(i % 10), Shared: i%3 == 0, NoWait: i%5 == 0}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*10*time.Microsecond)
+		if i%40 == 39 {
+			link.DropReply()
+		}
+		h, err := s.Acquire(ctx, r)
+		cancel()
+		switch {
+		case err == nil:
+			release(t, h)
+		case !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, driver.ErrLocked):
+			t.Fatal(err)
+		}
+	}
+	link.Mend()
+	server.Eventually("there is no lock", func() bool {
+		for key := range strings.Lines(server.Do("KEYS", "*")) {
+			if !strings.HasSuffix(strings.TrimSpace(key), "token") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestExclusiveRequestIsNotStarvedByShared(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := dial(t, at(server.Addr)), dial(t, at(server.Addr))
+	shared := driver.Request{Name: "a", Shared: true}
+	first := acquire(t, a, shared)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	given := start(ctx, a, driver.Request{Name: "a"})
+	eventually(t, "new sharers are kept out", func() bool {
+		h, err := try(t, b, shared)
+		if err == nil {
+			release(t, h)
+		}
+		return errors.Is(err, driver.ErrLocked)
+	})
+	cancel()
+	if g := receive(t, "end of a wait", given); g.err == nil {
+		t.Fatal("granted beside a sharer")
+	}
+	release(t, acquire(t, b, shared)) // nobody waits any more
+
+	writer := start(t.Context(), a, driver.Request{Name: "a"})
+	eventually(t, "new sharers are kept out", func() bool {
+		h, err := try(t, b, shared)
+		if err == nil {
+			release(t, h)
+		}
+		return errors.Is(err, driver.ErrLocked)
+	})
+	reader := start(t.Context(), b, shared)
+	release(t, first)
+	h := granted(t, writer)
+	refused(t, b, shared)
+	release(t, h)
+	release(t, granted(t, reader))
+}
+
+func TestManyHoldsAreRenewed(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr), redislock.WithTTL(2*time.Second))
+	var holds []driver.Hold
+	for i := range 1500 {
+		holds = append(holds, acquire(t, s, driver.Request{Name: strconv.Itoa(i), Shared: i%4 == 0}))
+	}
+	last := holds[len(holds)-1].Deadline()
+	for _, h := range holds {
+		eventually(t, "all holds are renewed", func() bool { return h.Deadline() > last })
+	}
+	for _, h := range holds {
+		release(t, h)
+	}
+}
+
+func TestFairIsUnsupported(t *testing.T) {
+	s := dial(t, at(redistest.Start(t).Addr))
+	_, err := s.Acquire(t.Context(), driver.Request{Fair: true})
+	if !errors.Is(err, errors.ErrUnsupported) {
+		t.Error(err)
+	}
+}

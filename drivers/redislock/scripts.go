@@ -1,0 +1,222 @@
+package redislock
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+// The state of a lock is in three keys, which share a hash slot:
+//
+//	lock     string: the id of its exclusive holder, or "shared"; expires with the hold
+//	counter  string: the latest fencing token; expires after a day
+//	shares   hash: "r" and id of each shared holder, "w" and id of each exclusive request that
+//	         waits for shared holders; the value is when the entry ends, in ms of the server's clock
+//
+// While there are shared holders, lock exists until the last of their entries ends. An exclusive
+// request therefore needs to look at no other key to see that a lock is free. Entries that have ended
+// count for nothing.
+//
+// A script that fails has no effect that lasts: what can fail comes first or is undone. A script may
+// run twice with the same id.
+const (
+	// token returns a number larger than all that it has returned for the key, also if the key was
+	// lost meanwhile: it begins at the time in µs, and nobody acquires a lock once per µs for long.
+	luaToken = `
+local function token(key)
+	local n = redis.pcall('INCR', key)
+	if type(n) == 'number' and n < 1e15 then
+		local t = redis.call('TIME')
+		n = t[1] * 1e6 + t[2]
+		redis.call('SET', key, string.format('%.0f', n), 'PX', 86400000)
+	end
+	return n
+end
+`
+	luaNow = `
+local function now()
+	local t = redis.call('TIME')
+	return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+`
+	// refused returns how long the lock stays taken, in ms, as a negative number; 0: not known.
+	luaRefused = `
+local function refused(left)
+	if left == -1 then return 0 end
+	return -(math.max(left, 0) + 1)
+end
+`
+	// extend has the key last for at least ttl from now on.
+	luaExtend = `
+local function extend(key, ttl)
+	redis.call('PEXPIRE', key, math.max(ttl, redis.call('PTTL', key)))
+end
+`
+)
+
+var (
+	// acquireExclusive returns the token, or what refused returns. A request that has been refused
+	// because of shared holders, and waits, keeps new ones out (ARGV[3]).
+	acquireExclusive = newScript(luaToken+luaNow+luaRefused+luaExtend, `
+local lock, counter, shares = KEYS[1], KEYS[2], KEYS[3]
+local id, ttl, wait, again = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+if redis.call('SET', lock, id, 'NX', 'PX', ttl) then
+	local n = token(counter)
+	if type(n) ~= 'number' then redis.call('DEL', lock) end
+	if again == '1' then redis.pcall('HDEL', shares, 'w' .. id) end
+	return n
+end
+local holder = redis.call('GET', lock)
+if holder == id then
+	redis.call('PEXPIRE', lock, ttl)
+	return tonumber(redis.call('GET', counter)) or token(counter)
+end
+if holder == 'shared' and wait == '1' then
+	redis.call('HSET', shares, 'w' .. id, now() + ttl)
+	extend(shares, ttl)
+end
+return refused(redis.call('PTTL', lock))
+`)
+
+	// acquireShared returns the token, or what refused returns.
+	acquireShared = newScript(luaToken+luaNow+luaRefused+luaExtend, `
+local lock, counter, shares = KEYS[1], KEYS[2], KEYS[3]
+local id, ttl = ARGV[1], tonumber(ARGV[2])
+local holder = redis.call('GET', lock)
+if holder and holder ~= 'shared' then return refused(redis.call('PTTL', lock)) end
+local time, entries, wanted, mine = now(), redis.call('HGETALL', shares), 0, false
+for i = 1, #entries, 2 do
+	local entry, ends = entries[i], tonumber(entries[i + 1])
+	if ends <= time then
+		redis.call('HDEL', shares, entry)
+	elseif entry == 'r' .. id then
+		mine = true
+	elseif entry:sub(1, 1) == 'w' then
+		wanted = math.max(wanted, ends)
+	end
+end
+if wanted > 0 and not mine then return refused(wanted - time) end
+local n = token(counter)
+if type(n) ~= 'number' then return n end
+redis.call('HSET', shares, 'r' .. id, time + ttl)
+extend(shares, ttl)
+if holder then extend(lock, ttl) else redis.call('SET', lock, 'shared', 'PX', ttl) end
+return n
+`)
+
+	// renewExclusive returns 1, or 0 if the hold has ended.
+	renewExclusive = newScript("", `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+`)
+
+	// renewShared returns 1, or 0 if the hold has ended. It writes expiries first: a server that is out
+	// of memory lets a script go on that has begun to write, and the entry needs no more memory.
+	renewShared = newScript(luaNow+luaExtend, `
+local lock, shares, entry, ttl = KEYS[1], KEYS[3], 'r' .. ARGV[1], tonumber(ARGV[2])
+local ends, time = redis.call('HGET', shares, entry), now()
+if not ends or tonumber(ends) <= time or redis.call('GET', lock) ~= 'shared' then return 0 end
+extend(lock, ttl)
+extend(shares, ttl)
+redis.call('HSET', shares, entry, time + ttl)
+return 1
+`)
+
+	// releaseExclusive returns 1, or 0 if there was nothing to release.
+	releaseExclusive = newScript("", `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('PUBLISH', KEYS[1], '')
+return 1
+`)
+
+	// withdrawExclusive is releaseExclusive for a request that may wait for shared holders.
+	withdrawExclusive = newScript("", `
+local lock, shares, id = KEYS[1], KEYS[3], ARGV[1]
+local found = redis.call('HDEL', shares, 'w' .. id)
+if redis.call('GET', lock) == id then found = found + redis.call('DEL', lock) end
+if found > 0 then redis.call('PUBLISH', lock, '') end
+return found
+`)
+
+	// releaseShared returns 1, or 0 if there was nothing to release.
+	releaseShared = newScript(luaNow, `
+local lock, shares = KEYS[1], KEYS[3]
+if redis.call('HDEL', shares, 'r' .. ARGV[1]) == 0 then return 0 end
+local time, last, entries = now(), 0, redis.call('HGETALL', shares)
+for i = 1, #entries, 2 do
+	if entries[i]:sub(1, 1) == 'r' then last = math.max(last, tonumber(entries[i + 1])) end
+end
+if redis.call('GET', lock) ~= 'shared' then return 1 end
+if last > time then
+	redis.call('PEXPIRE', lock, last - time)
+else
+	redis.call('DEL', lock)
+	redis.call('PUBLISH', lock, '')
+end
+return 1
+`)
+)
+
+// A script is run by its hash. Its text follows if the server does not know that, as after a restart.
+type script struct{ text, sha string }
+
+func newScript(functions, body string) *script {
+	text := functions + body
+	sum := sha1.Sum([]byte(text))
+	return &script{text: text, sha: hex.EncodeToString(sum[:])}
+}
+
+func (x *script) byHash(c rueidis.Client, keys, args []string) rueidis.Completed {
+	return c.B().Evalsha().Sha1(x.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
+}
+
+func (x *script) byText(c rueidis.Client, keys, args []string) rueidis.Completed {
+	return c.B().Eval().Script(x.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
+}
+
+// run returns the script's answer.
+func (x *script) run(ctx context.Context, c rueidis.Client, keys, args []string) (int64, error) {
+	answer, err := c.Do(ctx, x.byHash(c, keys, args)).AsInt64()
+	if isNoScript(err) {
+		answer, err = c.Do(ctx, x.byText(c, keys, args)).AsInt64()
+	}
+	return answer, err
+}
+
+// runAll runs scripts together, each with keys and args of its own.
+func runAll(ctx context.Context, c rueidis.Client, calls []call) []rueidis.RedisResult {
+	commands := make(rueidis.Commands, len(calls))
+	for i, x := range calls {
+		commands[i] = x.byHash(c, x.keys, x.args)
+	}
+	results := c.DoMulti(ctx, commands...)
+	for i, x := range calls {
+		if isNoScript(results[i].Error()) {
+			results[i] = c.Do(ctx, x.byText(c, x.keys, x.args))
+		}
+	}
+	return results
+}
+
+// A call is a script with what it is to run on.
+type call struct {
+	*script
+	keys, args []string
+}
+
+func isNoScript(err error) bool { return kind(err) == "NOSCRIPT" }
+
+// kind returns the first word of an error that the server has answered, or "" for other errors.
+func kind(err error) string {
+	var answer *rueidis.RedisError
+	if !errors.As(err, &answer) {
+		return ""
+	}
+	word, _, _ := strings.Cut(answer.Error(), " ")
+	return word
+}
