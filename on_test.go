@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
@@ -571,4 +572,59 @@ func TestLogsNameTheService(t *testing.T) {
 			t.Errorf("%s: %v", m.Message, m.attrs)
 		}
 	}
+}
+
+func TestATimeoutAtAServiceIsOneOfTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := drivertest.NewMemory()
+		s := m.Open()
+		h := otherHost(t, m, driver.Request{Name: "p-x"})
+		lock := lockutils.LockWithPrefix("p", lockutils.On(s))
+		_, err := lock("x", lockutils.WithTimeout(time.Minute))
+		wantError(t, err, lockutils.ErrTimeout)
+		wantError(t, err, context.DeadlineExceeded)
+		var failed *lockutils.AcquireError
+		if errors.As(err, &failed); failed.Scope != "p" || failed.Service != s.Name() {
+			t.Errorf("scope %q, service %q", failed.Scope, failed.Service)
+		}
+		_, err = lock("x", lockutils.WithTimeout(0))
+		wantError(t, err, lockutils.ErrLocked)
+		wantError(t, err, lockutils.ErrTimeout)
+		if err := h.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		wantIdle(t, m, "p-x")
+	})
+}
+
+func TestADefaultServiceIsForLocksByName(t *testing.T) {
+	dir := setLockPath(t)
+	synctest.Test(t, func(t *testing.T) {
+		m := drivertest.NewMemory()
+		s := m.Open()
+		lockutils.SetDefaultOptions(lockutils.On(s))
+		defer lockutils.SetDefaultOptions()
+		otherHost(t, m, driver.Request{Name: "x"})
+		if _, err := lockutils.TryLock("x"); !errors.Is(err, lockutils.ErrLocked) {
+			t.Errorf("Lock does not heed the service: %v", err)
+		}
+		for name, lock := range map[string]func() (lockutils.Guard, error){
+			"InternalLock":     func() (lockutils.Guard, error) { return lockutils.InternalLock("x") },
+			"InternalFairLock": func() (lockutils.Guard, error) { return lockutils.InternalFairLock("x") },
+			"ExternalLock":     func() (lockutils.Guard, error) { return lockutils.ExternalLock("x") },
+			"InterProcessLock": func() (lockutils.Guard, error) {
+				return lockutils.NewInterProcessLock(filepath.Join(dir, "y")).LockGuard(t.Context())
+			},
+		} {
+			g, err := lock()
+			if err != nil {
+				if !errors.Is(err, errors.ErrUnsupported) {
+					t.Errorf("%s: %v", name, err)
+				}
+				continue
+			}
+			mustUnlock(t, g)
+		}
+	})
 }
