@@ -89,7 +89,9 @@ type member struct {
 
 	// For contexts: what tells whether the lock is held, and whether its file is.
 	hold    queue.Hold
+	lock    *queue.Lock
 	hasFile bool
+	tracked bool
 }
 
 func acquireAll(ctx context.Context, names []string, s *settings) (*lockSet, error) {
@@ -204,6 +206,7 @@ func (set *lockSet) acquire(ctx context.Context) error {
 			return m.failed(s, err)
 		}
 		m.hold = m.held.internal
+		m.lock, _ = m.hold.Of()
 	}
 	for _, m := range set.outer {
 		err := set.step(ctx, m, func(ctx context.Context, s *settings) error {
@@ -255,6 +258,9 @@ func (set *lockSet) handOver() {
 			alias.held = layers{}
 		}
 		m.held = layers{}
+		if m.tracked = tracked(); m.tracked {
+			trackHold(m.name, m.path, &held, set.settings)
+		}
 		g := newGuard(m.label, m.path, held, m.log)
 		m.hold = g.hold
 		set.guards = append(set.guards, g)
@@ -296,7 +302,9 @@ func (set *lockSet) holdingSoFar(ctx context.Context) context.Context {
 			path = m.path
 		}
 		links = append(links, holdingContext{})
-		links[len(links)-1].set(ctx, outer, m.name, path, m.hold, set.settings)
+		c := &links[len(links)-1]
+		c.set(ctx, outer, m.name, path, m.hold, set.settings)
+		c.lock, c.tracked = m.lock, m.tracked
 		outer = &links[len(links)-1]
 	}
 	if len(links) == 0 {

@@ -97,12 +97,14 @@ var baseDirectory = sync.OnceValues(os.Getwd)
 func SetDefaultOptions(opts ...Option) {
 	if len(opts) == 0 {
 		defaultSettings.Store(nil)
+		updateDetour()
 		return
 	}
 	s := new(settings)
 	s.apply(opts)
 	s.given = 0
 	defaultSettings.Store(s)
+	updateDetour()
 }
 
 // SetProcessLocking turns the lock files of [External] on, which is the default, or off. While they
@@ -124,3 +126,16 @@ func logger() *slog.Logger {
 
 // handler is asked whether debug messages are wanted. A function that asks it would not be inlined, as this one is.
 func handler() slog.Handler { return logger().Handler() }
+
+// detour is set while a call without options cannot take the shortcut to a free lock: it has default
+// options, or is to be tracked.
+var (
+	detour   atomic.Bool
+	detourMu sync.Mutex
+)
+
+func updateDetour() {
+	detourMu.Lock()
+	defer detourMu.Unlock()
+	detour.Store(defaultSettings.Load() != nil || tracking.Load() > 0)
+}

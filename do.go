@@ -53,28 +53,22 @@ func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) err
 }
 
 // HeldLocks returns the names of the locks that ctx holds, the outermost first: those of the calls
-// of [Do], [DoAll] and [Synchronized] that ctx comes from. A nil ctx holds none.
-func HeldLocks(ctx context.Context) []string {
-	var names []string
-	for c := innermost(ctx); c != nil; c = c.outer {
-		if c.hold.Held() {
-			names = append(names, c.name)
-		}
-	}
-	slices.Reverse(names)
-	return names
-}
+// of [Do], [DoAll] and [Synchronized] that ctx comes from, and of [Guard.Context]. A nil ctx holds none.
+func HeldLocks(ctx context.Context) []string { return heldBelow(innermost(ctx)) }
 
 // A holdingContext is the context that Do passes on: one link of the chain of locks held.
 type holdingContext struct {
 	context.Context
 	outer *holdingContext // the next one out, or nil
 	name  string
-	path  string     // of the lock file; "" without one
-	hold  queue.Hold // tells whether the lock is still held
-	table *queue.Table
-	scope string // of the key
+	path  string       // of the lock file; "" without one
+	hold  queue.Hold   // tells whether the lock is still held
+	lock  *queue.Lock  // inside the process; nil if there is none
+	table *queue.Table // nil if only lock is known
+	scope string       // of the key
 	mode  queue.Mode
+
+	tracked bool // the hold has a record, see SetTracking
 
 	service     driver.Service // nil without one
 	serviceName string
@@ -86,7 +80,33 @@ func holding(ctx context.Context, g Guard, s *settings) context.Context {
 	path, name := g.parts()
 	c := new(holdingContext)
 	c.set(ctx, innermost(ctx), name, path, g.hold, s)
+	c.setLock(g)
 	return c
+}
+
+// holdingGuard is holding for a guard that is all that is known of the lock.
+func holdingGuard(ctx context.Context, g Guard) context.Context {
+	if !g.hold.Held() {
+		return ctx
+	}
+	path, name := g.parts()
+	c := &holdingContext{Context: ctx, outer: innermost(ctx), name: name, path: path, hold: g.hold}
+	c.mode = c.setLock(g)
+	if x := g.state(); x != nil && (x.file != nil || x.service != nil) {
+		c.mode, c.service, c.serviceName = x.mode, x.at.service, x.at.name
+	}
+	return c
+}
+
+// setLock notes which lock inside the process is held, and returns how.
+func (c *holdingContext) setLock(g Guard) (m queue.Mode) {
+	hold := g.hold
+	if x := g.state(); x != nil {
+		hold = x.internal
+		c.tracked = x.track != nil
+	}
+	c.lock, m = hold.Of()
+	return m
 }
 
 // set fills a new link in place, since a copy would take longer than a free lock.
@@ -109,12 +129,32 @@ func (c *holdingContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// isOf reports whether the hold is of the lock of that name.
+func (c *holdingContext) isOf(s *settings, name string) bool {
+	if c.table == nil {
+		return c.lock != nil && c.lock == s.table().Serving(s.key(name))
+	}
+	return c.table == s.table() && c.name == name && c.scope == s.prefixScope()
+}
+
 func innermost(ctx context.Context) *holdingContext {
 	if ctx == nil {
 		return nil
 	}
 	c, _ := ctx.Value(holdingKey{}).(*holdingContext)
 	return c
+}
+
+// heldBelow returns what HeldLocks does, for a chain.
+func heldBelow(c *holdingContext) []string {
+	var names []string
+	for ; c != nil; c = c.outer {
+		if c.hold.Held() {
+			names = append(names, c.name)
+		}
+	}
+	slices.Reverse(names)
+	return names
 }
 
 // A heldCheck says what a request has to do with the locks that its context holds.
@@ -135,7 +175,7 @@ func checkHeld(ctx context.Context, path, name string, s *settings) heldCheck {
 			continue
 		}
 		samePath := path != "" && c.path != "" && isSameFile(path, c.path)
-		sameName := !s.fileOnly && c.table == s.table() && c.name == name && c.scope == s.prefixScope()
+		sameName := !s.fileOnly && c.isOf(s, name)
 		sameService := s.onService && c.service == s.service && c.serviceName == s.serviceName(name)
 		switch {
 		case !samePath && !sameName && !sameService:

@@ -22,6 +22,7 @@ var (
 	ErrNotHeld = errors.New("lockutils: lock not held")
 
 	// ErrDeadlock reports that the wait would never end, because the context holds the lock itself.
+	// A wait that was ended as part of a cycle matches it too, see [DeadlockError].
 	ErrDeadlock = errors.New("deadlock: the context already holds this lock")
 
 	// ErrLockPath reports that the lock needs a lock file, and that there is no directory for it.
@@ -110,6 +111,14 @@ func ended(ctx context.Context) error {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// waitError returns the error of a wait that ended with err.
+func waitError(ctx context.Context, err error) error {
+	if errors.Is(err, ErrDeadlock) {
+		return err
+	}
+	return ended(ctx)
 }
 
 // usable returns an error unless ctx can be waited with.

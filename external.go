@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/lockutils/lockutils/internal/filelock"
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // ExternalLock acquires the lock file of [Lock] with [External] only, for programs that compose
@@ -443,10 +444,11 @@ func isSameFile(a, b string) bool {
 	return err == nil && os.SameFile(infoA, infoB)
 }
 
-func acquireFile(ctx context.Context, path string, s *settings) (*filelock.Hold, error) {
+func acquireFile(ctx context.Context, name, path string, s *settings) (*filelock.Hold, error) {
 	r := filelock.Request{
 		Path: path, Mode: s.mode(), Perm: s.fileMode, Delay: s.delay,
 		Fcntl: s.fcntl, Fair: s.fair, Reentrant: s.reentrantShare,
+		Subject: queue.Subject{In: fileLayer{}, Key: s.key(name), Path: path, Origin: s.origin()},
 	}
 	var h *filelock.Hold
 	var err error
@@ -460,6 +462,9 @@ func acquireFile(ctx context.Context, path string, s *settings) (*filelock.Hold,
 	}
 	return h, nil
 }
+
+// fileLayer is what waits for lock files are in, see queue.Subject.
+type fileLayer struct{}
 
 // fileError puts the engine's errors in the terms of this package.
 func fileError(ctx context.Context, err error) error {

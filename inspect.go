@@ -1,13 +1,30 @@
 package lockutils
 
-import "time"
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/lockutils/lockutils/internal/filelock"
+	"github.com/lockutils/lockutils/internal/queue"
+)
 
 // Looking: what is held and waited for now.
 
-// LockInfo is what [Snapshot] tells of one lock.
+// LockInfo is what [Snapshot] tells of one lock. A lock with a lock file, or at a lock service, appears
+// twice if it is in use there: without and with Path or Service.
 type LockInfo struct {
 	Scope   string // the prefix, without its hyphen
-	Name    string // "" for an InterProcessLock
+	Name    string // "" for a lock file whose path is all that is known
 	Path    string // the lock file; "" for the layer inside the process
 	Service string // the kind of lock service; "" for other layers
 	Mode    Mode   // how it is held
@@ -20,18 +37,572 @@ type LockInfo struct {
 // WaiterInfo is what is known of a request that waits.
 type WaiterInfo struct {
 	Mode  Mode      // ModeReader or ModeWriter
-	Fair  bool      // the request is passed by no other
+	Fair  bool      // no other passes the request
 	Since time.Time // when the wait began
 	Holds []string  // the locks that its context holds, as HeldLocks
 	By    string    // the function that waits; "" if it is not known
 	Stack []uintptr // of the goroutine, for runtime.CallersFrames; nil if it is not known
 }
 
-// HolderInfo is what is known of a holder.
+// HolderInfo is what is known of a holder: from [SetTracking], or because it waits for another lock
+// itself, with a context that knows of the hold.
 type HolderInfo struct {
 	Since time.Time // when it acquired the lock; zero if that is not known
-	By    string    // the function that acquired it; "" if it is not known
-	Stack []uintptr // of the acquisition, or of the wait that the holder is in; nil if it is not known
+	By    string    // the function that acquired the lock, or that waits now; "" if it is not known
+	Stack []uintptr // of the acquisition, or of the wait; nil if it is not known
+}
+
+// Snapshot returns the locks that are held or waited for now, those that have been waited for longest
+// first, and then by prefix, name and path. Each lock is shown as it is at one instant, different ones
+// at different instants. It takes a few microseconds and some for each lock, and up to a few
+// milliseconds if there are requests that have begun to wait since the last call.
+//
+// A [ReaderWriterLock] by itself, which has no name, is not shown. What other processes do is for
+// [HostLocks] to tell.
+func Snapshot() []LockInfo {
+	tables := allTables()
+	traceWaits(tables)
+	known := knownHolders()
+	var infos []LockInfo
+	for _, t := range tables {
+		t.Visit(func(k queue.Key, l *queue.Lock, v queue.View) {
+			i := infoOf(k.Scope, k.Name, "", v)
+			i.Holders = slices.Concat(known.locks[l], known.named[namedLock{t, k}])
+			infos = append(infos, i)
+		})
+	}
+	outside := outsideWaits()
+	filelock.Visit(func(path string, _ *queue.Lock, v queue.View) {
+		i := infoOf("", "", path, v)
+		i.Holders = known.files[path]
+		waits := outside[resourceName{path: path}]
+		delete(outside, resourceName{path: path})
+		for _, w := range waits {
+			i.Scope, i.Name = w.scope, w.name
+			if w.info.Mode == ModeWriter {
+				i.Mode, i.Readers, i.Holders = ModeNone, 0, nil // It has its turn, and not the lock.
+			}
+		}
+		for _, w := range v.Waits {
+			i.Scope, i.Name = w.Key.Scope, w.Key.Name
+		}
+		i.Waiters = append(infosOf(waits), i.Waiters...)
+		infos = append(infos, i)
+	})
+	for at, waits := range outside {
+		infos = append(infos, LockInfo{
+			Scope: waits[0].scope, Name: waits[0].name, Path: at.path, Service: at.service,
+			Waiters: infosOf(waits),
+		})
+	}
+	infos = append(infos, known.services...)
+	slices.SortStableFunc(infos, func(a, b LockInfo) int {
+		return cmp.Or(
+			compareWaits(a.Waiters, b.Waiters), cmp.Compare(a.Scope, b.Scope),
+			cmp.Compare(a.Name, b.Name), cmp.Compare(a.Path, b.Path),
+		)
+	})
+	return infos
+}
+
+// compareWaits puts the longer wait first, and no wait last.
+func compareWaits(a, b []WaiterInfo) int {
+	since := func(waiters []WaiterInfo) time.Time {
+		return slices.MinFunc(waiters, func(a, b WaiterInfo) int { return a.Since.Compare(b.Since) }).Since
+	}
+	switch {
+	case len(a) > 0 && len(b) > 0:
+		return since(a).Compare(since(b))
+	case len(a) > 0:
+		return -1
+	case len(b) > 0:
+		return 1
+	}
+	return 0
+}
+
+func infoOf(scope, name, path string, v queue.View) LockInfo {
+	i := LockInfo{Scope: scope, Name: name, Path: path, Mode: modeOf(v.Mode, v.Held)}
+	if i.Mode == ModeReader {
+		i.Readers = v.Holders
+	}
+	for _, w := range v.Waits {
+		i.Waiters = append(i.Waiters, waiterInfo(w.Subject, w.Context, w.Mode, w.Fair, w.Since, w.Stack))
+	}
+	return i
+}
+
+func waiterInfo(
+	about queue.Subject, ctx context.Context, m queue.Mode, fair bool, since time.Duration, stack []uintptr,
+) WaiterInfo {
+	stack = callers(stack)
+	return WaiterInfo{
+		Mode: modeOf(m, true), Fair: fair, Since: queue.At(since), Holds: HeldLocks(ctx),
+		By: cmp.Or(about.By, functionOf(stack)), Stack: stack,
+	}
+}
+
+// Waits outside of locks: in the kernel, or at a service.
+
+type resourceName struct{ path, service, name string }
+
+type outsideWait struct {
+	scope, name string
+	info        WaiterInfo
+}
+
+func outsideWaits() map[resourceName][]outsideWait {
+	found := make(map[resourceName][]outsideWait)
+	eachWait(func(w *wait) {
+		c := w.copy()
+		if c.lock != nil {
+			return
+		}
+		at := resourceName{path: c.about.Path}
+		if s, ok := c.about.In.(serviceID); ok {
+			at = resourceName{service: s.service.Name(), name: s.name}
+		}
+		info := waiterInfo(c.about, c.ctx, c.mode, c.fair, c.since, c.request.Stack())
+		found[at] = append(found[at], outsideWait{c.about.Key.Scope, c.about.Key.Name, info})
+	})
+	for _, waits := range found {
+		slices.SortFunc(waits, func(a, b outsideWait) int { return a.info.Since.Compare(b.info.Since) })
+	}
+	return found
+}
+
+func infosOf(waits []outsideWait) []WaiterInfo {
+	var infos []WaiterInfo
+	for _, w := range waits {
+		infos = append(infos, w.info)
+	}
+	return infos
+}
+
+// The tables of the process: that of named locks, and those of containers, as long as those are in use
+// by the program.
+
+var (
+	containersMu sync.Mutex
+	containers   []weak.Pointer[queue.Table] // guarded by containersMu
+	manyTables   = 64                        // when to look for those that are gone; guarded by containersMu
+)
+
+// remember adds the table of a container.
+func remember(t *queue.Table) {
+	containersMu.Lock()
+	defer containersMu.Unlock()
+	containers = append(containers, weak.Make(t))
+	if len(containers) >= manyTables {
+		containers = slices.DeleteFunc(containers, func(p weak.Pointer[queue.Table]) bool { return p.Value() == nil })
+		manyTables = max(64, 2*len(containers))
+	}
+}
+
+func allTables() []*queue.Table {
+	containersMu.Lock()
+	defer containersMu.Unlock()
+	tables := []*queue.Table{internalLocks}
+	for _, p := range containers {
+		if t := p.Value(); t != nil {
+			tables = append(tables, t)
+		}
+	}
+	return tables
+}
+
+// traceWaits makes the goroutines that wait tell their stacks, if they have not yet, and gives them the
+// time for that. Goroutines in bubbles have told them already, and must not be woken.
+func traceWaits(tables []*queue.Table) {
+	if queue.Clock() < 0 {
+		return
+	}
+	traced := false
+	for _, t := range tables {
+		traced = t.Trace() || traced
+	}
+	traced = filelock.Trace() || traced
+	if traced {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Tracking.
+
+// SetTracking makes the package record when and where locks are acquired: all of them (1), one in so many
+// (n), or none (0, the default). It panics if oneIn is negative. Locks that are held already are not
+// affected. To record one costs about two microseconds, see docs/when-it-hangs.md.
+func SetTracking(oneIn int) {
+	if oneIn < 0 {
+		panic("lockutils: SetTracking: negative oneIn")
+	}
+	tracking.Store(int64(oneIn))
+	updateDetour()
+}
+
+var (
+	tracking atomic.Int64
+	untilOne atomic.Int64 // counts acquisitions while one in many is tracked
+)
+
+// tracked reports whether to track an acquisition.
+func tracked() bool {
+	n := tracking.Load()
+	return n == 1 || n > 1 && untilOne.Add(1)%n == 0
+}
+
+// A track is the record of one hold.
+type track struct {
+	part *trackPart // never changed
+
+	// Guarded by part.mu.
+	prev, next *track
+
+	// Written before it is on the list.
+	lock    *queue.Lock // inside the process; nil if there is none
+	named   namedLock   // for a hold that is known by name alone
+	mode    queue.Mode
+	path    string
+	service string
+	name    queue.Key
+	since   time.Duration
+	by      string
+	stack   [trackDepth]uintptr
+	depth   int
+}
+
+const trackDepth = 24
+
+type namedLock struct {
+	table *queue.Table
+	key   queue.Key
+}
+
+var trackParts [8]trackPart
+
+type trackPart struct {
+	mu   sync.Mutex
+	head *track // guarded by mu
+	_    [48]byte
+}
+
+var (
+	lastTrackPart atomic.Uint32
+	tracks        = sync.Pool{New: func() any {
+		return &track{part: &trackParts[lastTrackPart.Add(1)%uint32(len(trackParts))]}
+	}}
+)
+
+// newTrack records a hold that has just begun. The caller fills in what is held and lists it.
+func newTrack(by string) *track {
+	t := tracks.Get().(*track)
+	t.by, t.since = by, queue.Clock()
+	t.depth = runtime.Callers(2, t.stack[:])
+	return t
+}
+
+func (t *track) list() {
+	t.part.mu.Lock()
+	t.prev, t.next = nil, t.part.head
+	if t.next != nil {
+		t.next.prev = t
+	}
+	t.part.head = t
+	t.part.mu.Unlock()
+}
+
+// end takes the record of a hold away that ends. A nil track records nothing.
+func (t *track) end() {
+	if t == nil {
+		return
+	}
+	t.part.mu.Lock()
+	t.unlist()
+	t.part.mu.Unlock()
+	tracks.Put(t)
+}
+
+// unlist takes the record off the list; part.mu is held.
+func (t *track) unlist() {
+	if t.prev == nil {
+		t.part.head = t.next
+	} else {
+		t.prev.next = t.next
+	}
+	if t.next != nil {
+		t.next.prev = t.prev
+	}
+	t.next, t.prev, t.lock, t.named = nil, nil, nil, namedLock{}
+	t.path, t.service, t.name, t.by = "", "", queue.Key{}, ""
+}
+
+// trackHold records the hold of a guard to be.
+func trackHold(name, path string, held *layers, s *settings) {
+	t := newTrack(s.by)
+	t.lock, _ = held.internal.Of()
+	t.mode, t.path, t.service, t.name = s.mode(), path, s.serviceKind(), s.key(name)
+	t.list()
+	held.track = t
+}
+
+// Holds that are known by name alone. The record that goes when one is released may be that of another
+// holder of the same mode.
+var (
+	namedMu     sync.Mutex
+	namedTracks = make(map[namedLock][]*track) // guarded by namedMu
+	namedCount  atomic.Int64                   // records in namedTracks
+)
+
+func trackNamed(table *queue.Table, key queue.Key, m queue.Mode) {
+	t := newTrack("")
+	t.named, t.mode = namedLock{table, key}, m
+	t.list()
+	namedMu.Lock()
+	namedTracks[t.named] = append(namedTracks[t.named], t)
+	namedMu.Unlock()
+	namedCount.Add(1)
+}
+
+func untrackNamed(table *queue.Table, key queue.Key, m queue.Mode) {
+	k := namedLock{table, key}
+	namedMu.Lock()
+	list := namedTracks[k]
+	i := slices.IndexFunc(list, func(t *track) bool { return t.mode == m })
+	var t *track
+	if i >= 0 {
+		t = list[i]
+		if list = slices.Delete(list, i, i+1); len(list) == 0 {
+			delete(namedTracks, k)
+		} else {
+			namedTracks[k] = list
+		}
+	}
+	namedMu.Unlock()
+	if t != nil {
+		namedCount.Add(-1)
+		t.end()
+	}
+}
+
+// holders are those that are known.
+type holders struct {
+	locks    map[*queue.Lock][]HolderInfo
+	named    map[namedLock][]HolderInfo
+	files    map[string][]HolderInfo
+	services []LockInfo
+}
+
+// knownHolders returns the holders that are tracked, and those that wait.
+func knownHolders() holders {
+	h := holders{
+		make(map[*queue.Lock][]HolderInfo), make(map[namedLock][]HolderInfo),
+		make(map[string][]HolderInfo), nil,
+	}
+	seen := make(map[queue.Hold]bool)
+	for i := range trackParts {
+		p := &trackParts[i]
+		p.mu.Lock()
+		for t := p.head; t != nil; t = t.next {
+			stack := callers(append([]uintptr(nil), t.stack[:t.depth]...))
+			info := HolderInfo{queue.At(t.since), cmp.Or(t.by, functionOf(stack)), stack}
+			h.addTracked(t, info)
+		}
+		p.mu.Unlock()
+	}
+	eachWait(func(w *wait) {
+		if w.chain == nil {
+			return
+		}
+		stack := callers(w.request.Stack())
+		info := HolderInfo{By: cmp.Or(w.request.By, functionOf(stack)), Stack: stack}
+		for c := w.chain; c != nil; c = c.outer {
+			if !c.tracked && c.hold.Held() && !seen[c.hold] {
+				seen[c.hold] = true
+				h.addLink(c, info)
+			}
+		}
+	})
+	return h
+}
+
+func (h *holders) addTracked(t *track, info HolderInfo) {
+	if t.lock != nil {
+		h.locks[t.lock] = append(h.locks[t.lock], info)
+	}
+	if t.named.table != nil {
+		h.named[t.named] = append(h.named[t.named], info)
+	}
+	if t.path != "" {
+		h.files[t.path] = append(h.files[t.path], info)
+	}
+	if t.service != "" {
+		h.services = append(h.services, LockInfo{
+			Scope: t.name.Scope, Name: t.name.Name, Service: t.service, Mode: modeOf(t.mode, true),
+			Holders: []HolderInfo{info},
+		})
+	}
+}
+
+func (h *holders) addLink(c *holdingContext, info HolderInfo) {
+	if c.lock != nil {
+		h.locks[c.lock] = append(h.locks[c.lock], info)
+	}
+	if c.path != "" {
+		h.files[c.path] = append(h.files[c.path], info)
+	}
+}
+
+// Stacks.
+
+// internalPackages are those whose frames say nothing about who waits or holds.
+var internalPackages = []string{
+	"github.com/lockutils/lockutils.",
+	"github.com/lockutils/lockutils/internal/queue.",
+	"github.com/lockutils/lockutils/internal/filelock.",
+	"github.com/lockutils/lockutils/internal/servicelock.",
+	"reflect.", "sync.", "runtime.",
+}
+
+// callers returns the stack without the innermost frames that belong to this package.
+func callers(stack []uintptr) []uintptr {
+	for len(stack) > 0 {
+		frames := runtime.CallersFrames(stack[:1])
+		for more := true; more; {
+			var f runtime.Frame
+			if f, more = frames.Next(); !isInternal(f) {
+				return stack
+			}
+		}
+		stack = stack[1:]
+	}
+	return nil
+}
+
+func isInternal(f runtime.Frame) bool {
+	return !strings.HasSuffix(f.File, "_test.go") &&
+		slices.ContainsFunc(internalPackages, func(p string) bool { return strings.HasPrefix(f.Function, p) })
+}
+
+// functionOf returns the innermost function of a stack of callers, or "".
+func functionOf(stack []uintptr) string {
+	if len(stack) == 0 {
+		return ""
+	}
+	f, _ := runtime.CallersFrames(stack).Next()
+	return f.Function
+}
+
+// placeOf returns file and line of the innermost function of a stack, or "".
+func placeOf(stack []uintptr) string {
+	if len(stack) == 0 {
+		return ""
+	}
+	f, _ := runtime.CallersFrames(stack).Next()
+	return fmt.Sprintf("%s:%d", filepath.Base(f.File), f.Line)
+}
+
+// Slow waits.
+
+// SetSlowWait makes the package warn, through the logger, about waits that last longer than d, and again
+// at 2d, 4d and so on. The message says which lock is waited for, how long, at which place of the queue,
+// and what is known of the holders. Zero, the default, turns it off. It panics if d is negative. Waits
+// that are under way are not affected. [WithLogging] turns the warnings of a call off too.
+func SetSlowWait(d time.Duration) {
+	if d < 0 {
+		panic("lockutils: SetSlowWait: negative duration")
+	}
+	slowWait.Store(int64(d))
+}
+
+var slowWait atomic.Int64
+
+// warnOf warns of waits, in a goroutine of its own, since a handler may take any time. It does nothing
+// while it is about earlier ones still.
+func (a *watcher) warnOf(late []waitCopy, now time.Duration) {
+	if !a.warning.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer a.warning.Store(false)
+		known := knownHolders()
+		views := make(map[*queue.Lock]queue.View)
+		for _, w := range late {
+			w.warn(now, known, views)
+		}
+	}()
+}
+
+func (w *waitCopy) warn(now time.Duration, known holders, views map[*queue.Lock]queue.View) {
+	w.id.part.mu.Lock()
+	over := !w.id.isListed()
+	w.id.part.mu.Unlock()
+	if over {
+		return
+	}
+	position := 1
+	if w.lock != nil {
+		v, ok := views[w.lock]
+		if !ok {
+			v = w.lock.View()
+			views[w.lock] = v
+		}
+		position += slices.IndexFunc(v.Waits, func(q queue.WaitView) bool { return q.Is(w.request) })
+		if position == 0 {
+			return // It is over.
+		}
+	}
+	attrs := make([]slog.Attr, 0, 8)
+	if w.about.Key.Name != "" || w.about.Path == "" {
+		attrs = append(attrs, slog.String("lock", w.about.Key.Name))
+	}
+	if w.about.Key.Scope != "" {
+		attrs = append(attrs, slog.String("scope", w.about.Key.Scope))
+	}
+	if w.about.By != "" {
+		attrs = append(attrs, slog.String("by", w.about.By))
+	}
+	if w.about.Path != "" {
+		attrs = append(attrs, slog.String("path", w.about.Path))
+	}
+	if s := serviceOf(w.about.In); s != nil {
+		attrs = append(attrs, slog.String("service", s.Name()))
+	}
+	attrs = append(attrs, slog.Duration("waited", now-w.since), slog.Int("position", position))
+	if holders := w.holders(now, known); len(holders) > 0 {
+		attrs = append(attrs, slog.Any("holders", holders))
+	}
+	logger().LogAttrs(w.ctx, slog.LevelWarn, "Waiting for lock", attrs...)
+}
+
+// holders describes those of what the wait is for.
+func (w *waitCopy) holders(now time.Duration, known holders) []string {
+	infos := known.locks[w.lock]
+	if t, ok := w.about.In.(*queue.Table); ok {
+		infos = slices.Concat(infos, known.named[namedLock{t, w.about.Key}])
+	}
+	var described []string
+	if w.about.Path != "" {
+		infos = known.files[w.about.Path]
+		processes, _ := filelock.Holders(w.about.Path)
+		for _, p := range processes {
+			described = append(described, strings.TrimSpace(fmt.Sprintf("PID %d %s", p.PID, p.Command)))
+		}
+	}
+	for _, i := range infos {
+		described = append(described, i.describe(now))
+	}
+	return described
+}
+
+func (i HolderInfo) describe(now time.Duration) string {
+	by := cmp.Or(i.By[strings.LastIndexByte(i.By, '/')+1:], "a goroutine")
+	if place := placeOf(i.Stack); place != "" {
+		by += " at " + place
+	}
+	if i.Since.IsZero() {
+		return by + ", which waits for another lock"
+	}
+	return fmt.Sprintf("%s, since %v", by, queue.At(now).Sub(i.Since).Round(time.Millisecond))
 }
 
 // FileInfo is what [HostLocks] tells of one lock file.
@@ -42,26 +613,8 @@ type FileInfo struct {
 	LastUsed time.Time
 }
 
-// Snapshot returns the locks that are held or waited for now, those that have been waited for longest
-// first, and then by prefix, name and path. Each lock is shown as it is at one instant, different ones
-// at different instants. It takes a few microseconds and some for each lock.
-func Snapshot() []LockInfo { return nil }
-
-// SetTracking makes the package record when and where locks are acquired, for all acquisitions (1), for
-// one in so many (n), or for none (0, the default). It panics if oneIn is negative. A hold that is
-// recorded costs about a microsecond.
-func SetTracking(oneIn int) {
-	if oneIn < 0 {
-		panic("lockutils: SetTracking: negative oneIn")
-	}
-}
-
-// SetSlowWait makes the package warn, through the logger, about waits that last longer than d, and again
-// at 2d, 4d and so on. The message says which lock is waited for, how long, at which place of the queue,
-// and what is known of the holders. Zero, the default, turns it off. It panics if d is negative. Waits
-// that are under way are not affected.
-func SetSlowWait(d time.Duration) {
-	if d < 0 {
-		panic("lockutils: SetSlowWait: negative duration")
-	}
+// shortFunction is functionOf without the directory of the package.
+func shortFunction(stack []uintptr) string {
+	f := functionOf(stack)
+	return f[strings.LastIndexByte(f, '/')+1:]
 }

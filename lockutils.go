@@ -90,7 +90,7 @@ import (
 // needs one that is fit for a file name, see [ErrName].
 func Lock(name string, opts ...Option) (Guard, error) {
 	ctx := context.Background()
-	if len(opts) == 0 && defaultSettings.Load() == nil && !handler().Enabled(ctx, slog.LevelDebug) {
+	if len(opts) == 0 && !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
@@ -103,7 +103,7 @@ func Lock(name string, opts ...Option) (Guard, error) {
 // ctx comes from [Do] and holds the lock, the error matches [ErrDeadlock]. A nil ctx gives an error
 // that matches [ErrOptions].
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
-	if len(opts) == 0 && defaultSettings.Load() == nil && ctx != nil && ctx.Err() == nil &&
+	if len(opts) == 0 && !detour.Load() && ctx != nil && ctx.Err() == nil &&
 		!handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Barging); ok {
 			return Guard{name, h}, nil
@@ -213,6 +213,11 @@ type layers struct {
 	aliases  []queue.Hold      // of other names that LockAll has found to lead to the same file
 	file     *filelock.Hold    // nil if there is none
 	service  *servicelock.Hold // nil if there is none
+	track    *track            // nil unless the hold is tracked
+
+	// For Guard.Context, if there is a file or a service.
+	mode queue.Mode
+	at   serviceID
 }
 
 // guardStates is a pool: the records tell which guards they belong to. States with a service are not
@@ -318,6 +323,7 @@ func (h layers) release() (err error) {
 		alias.Release()
 	}
 	h.internal.Release()
+	h.track.end()
 	return err
 }
 
@@ -372,12 +378,20 @@ func acquireChecked(ctx context.Context, name, by, path, label string, s *settin
 		share.reentrantShare = true
 		s = &share
 	}
+	if by != "" {
+		named := *s
+		named.by = by
+		s = &named
+	}
 	log := newAcquireLog(ctx, name, by, path, s)
 	log.acquiring()
 	held, err := acquireTimed(ctx, name, path, s)
 	if err != nil {
 		log.failed(err)
 		return Guard{}, s.failed(name, path, err)
+	}
+	if tracked() {
+		trackHold(name, path, &held, s)
 	}
 	g := newGuard(label, path, held, log)
 	log.acquired(g)
@@ -386,7 +400,7 @@ func acquireChecked(ctx context.Context, name, by, path, label string, s *settin
 
 // newGuard returns the guard of what is held. The label is the name, or path, labelSeparator, name.
 func newGuard(label, path string, held layers, log *acquireLog) Guard {
-	if log == nil && held.file == nil && held.service == nil && held.aliases == nil {
+	if log == nil && held.file == nil && held.service == nil && held.aliases == nil && held.track == nil {
 		return Guard{label, held.internal}
 	}
 	if path == "" {
@@ -435,11 +449,13 @@ func acquireLayers(ctx context.Context, name, path string, s *settings) (held la
 
 // acquireOuter acquires what other processes contend for: the lock of the service or the lock file.
 func (h *layers) acquireOuter(ctx context.Context, name, path string, s *settings) (err error) {
+	h.mode = s.mode()
 	switch {
 	case s.onService:
+		h.at = serviceID{s.service, s.serviceName(name)}
 		h.service, err = acquireAt(ctx, name, s)
 	case path != "":
-		h.file, err = acquireFile(ctx, path, s)
+		h.file, err = acquireFile(ctx, name, path, s)
 	}
 	return err
 }
@@ -453,12 +469,15 @@ func acquireIn(ctx context.Context, t *queue.Table, key queue.Key, s *settings) 
 		}
 		return h, nil
 	}
-	h, err := t.Acquire(ctx, key, s.mode(), s.order())
+	h, err := t.AcquireFrom(ctx, key, s.mode(), s.order(), s.origin())
 	if err != nil {
-		return h, ended(ctx)
+		return h, waitError(ctx, err)
 	}
 	return h, nil
 }
+
+// origin returns what observers of a wait are told.
+func (s *settings) origin() queue.Origin { return queue.Origin{By: s.by, Quiet: s.silent} }
 
 // internalLocks is the container of all locks that are given no other.
 var internalLocks = queue.Default

@@ -7,6 +7,7 @@ import (
 	"reflect"
 
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/internal/queue"
 	"github.com/lockutils/lockutils/internal/servicelock"
 )
 
@@ -139,17 +140,35 @@ func (s *settings) serviceName(name string) string {
 
 // acquireAt acquires the lock of the service.
 func acquireAt(ctx context.Context, name string, s *settings) (*servicelock.Hold, error) {
-	h, err := servicelock.Acquire(ctx, servicelock.Request{
+	at := serviceID{s.service, s.serviceName(name)}
+	waiting, wait := ctx, (*queue.Wait)(nil)
+	if !s.nonBlocking {
+		about := queue.Subject{In: at, Key: s.key(name), Origin: s.origin()}
+		waiting, wait = queue.Outside(ctx, s.mode(), s.fair, about)
+	}
+	h, err := servicelock.Acquire(waiting, servicelock.Request{
 		Service: s.service,
 		Request: driver.Request{
-			Name: s.serviceName(name), Shared: s.shared, Fair: s.fair, NoWait: s.nonBlocking,
+			Name: at.name, Shared: s.shared, Fair: s.fair, NoWait: s.nonBlocking,
 		},
 		Reentrant: s.reentrantShare,
 	})
-	if err != nil {
+	if err = wait.Over(err); err != nil {
 		return nil, serviceError(ctx, err)
 	}
 	return h, nil
+}
+
+// A serviceID identifies a lock at a service.
+type serviceID struct {
+	service driver.Service
+	name    string
+}
+
+// serviceOf returns the service that a wait is at, or nil.
+func serviceOf(in any) driver.Service {
+	at, _ := in.(serviceID)
+	return at.service
 }
 
 // serviceError puts a driver's errors in the terms of this package.

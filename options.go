@@ -145,9 +145,10 @@ type settings struct {
 	matching       func(name string) bool // nil means all
 	onService      bool                   // the lock is kept by service, which check has found usable
 	service        driver.Service
-	reentrantShare bool // the context holds a share of the lock already; no option sets it
-	fileOnly       bool // there is no internal layer: set by ExternalLock and InterProcessLock only
-	contradictory  bool // one list had NonBlocking and WithTimeout
+	reentrantShare bool   // the context holds a share of the lock already; no option sets it
+	by             string // the function that acquires the lock, if it has a name; no option sets it
+	fileOnly       bool   // there is no internal layer: set by ExternalLock and InterProcessLock only
+	contradictory  bool   // one list had NonBlocking and WithTimeout
 	given          optionSet
 	ever           optionSet
 }

@@ -174,12 +174,12 @@ func (l NamedReaderWriterLock) LockContext(ctx context.Context) error {
 
 // TryLock acquires the lock for writing if it is free, and reports whether it did.
 func (l NamedReaderWriterLock) TryLock() bool {
-	return l.owner.locks().TryAcquireNamed(l.key(), l.hash, queue.Exclusive, queue.Fair)
+	return tryAcquireNamed(l.owner.locks(), l.key(), l.hash, queue.Exclusive, queue.Fair)
 }
 
 // Unlock releases a writer's hold. It panics if there is no writer.
 func (l NamedReaderWriterLock) Unlock() {
-	if !l.owner.locks().Release(l.key(), l.hash, queue.Exclusive) {
+	if !releaseNamed(l.owner.locks(), l.key(), l.hash, queue.Exclusive) {
 		panic(fmt.Sprintf("lockutils: Unlock of %s, which no writer holds", title(l.owner.scope(), l.Name())))
 	}
 }
@@ -195,12 +195,12 @@ func (l NamedReaderWriterLock) RLockContext(ctx context.Context) error {
 // TryRLock acquires the lock for reading and reports whether it did. It does not if a writer holds
 // the lock, nor if another request waits for it.
 func (l NamedReaderWriterLock) TryRLock() bool {
-	return l.owner.locks().TryAcquireNamed(l.key(), l.hash, queue.Shared, queue.Fair)
+	return tryAcquireNamed(l.owner.locks(), l.key(), l.hash, queue.Shared, queue.Fair)
 }
 
 // RUnlock releases one reader's hold. It panics if there is no reader.
 func (l NamedReaderWriterLock) RUnlock() {
-	if !l.owner.locks().Release(l.key(), l.hash, queue.Shared) {
+	if !releaseNamed(l.owner.locks(), l.key(), l.hash, queue.Shared) {
 		panic(fmt.Sprintf("lockutils: RUnlock of %s, which no reader holds", title(l.owner.scope(), l.Name())))
 	}
 }

@@ -70,13 +70,13 @@ func (s Semaphore) Acquire(ctx context.Context) error {
 
 // TryAcquire acquires a permit if one is free, and reports whether it did.
 func (s Semaphore) TryAcquire() bool {
-	return s.owner.locks().TryAcquireNamed(s.key(), s.hash, queue.Exclusive, queue.Barging)
+	return tryAcquireNamed(s.owner.locks(), s.key(), s.hash, queue.Exclusive, queue.Barging)
 }
 
 // Release releases a permit that Acquire or TryAcquire has acquired. It panics if there is none. A
 // permit that [Lock] has acquired is released by its guard.
 func (s Semaphore) Release() {
-	if !s.owner.locks().Release(s.key(), s.hash, queue.Exclusive) {
+	if !releaseNamed(s.owner.locks(), s.key(), s.hash, queue.Exclusive) {
 		panic(fmt.Sprintf("lockutils: Release of %s, which nobody holds", title(s.owner.scope(), s.Name())))
 	}
 }
@@ -105,7 +105,9 @@ func (c *container) get(permits int64) *queue.Table {
 	if t := c.table.Load(); t != nil {
 		return t
 	}
-	c.table.CompareAndSwap(nil, queue.NewTable(containerSlots, permits))
+	if t := queue.NewTable(containerSlots, permits); c.table.CompareAndSwap(nil, t) {
+		remember(t)
+	}
 	return c.table.Load()
 }
 
@@ -116,16 +118,37 @@ func (c *container) len() int {
 	return 0
 }
 
-// acquireNamed acquires the lock of a handle, which releases it by name.
-func acquireNamed(ctx context.Context, t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o queue.Order) error {
-	if ctx != nil && ctx.Err() == nil && t.AcquireNamedFast(k, h, m, o) {
+// The three steps of a handle, which releases by name.
+
+func acquireNamed(
+	ctx context.Context, t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o queue.Order,
+) error {
+	if ctx != nil && ctx.Err() == nil && !detour.Load() && t.AcquireNamedFast(k, h, m, o) {
 		return nil
 	}
 	if err := usable(ctx); err != nil {
 		return err
 	}
-	if t.AcquireNamed(ctx, k, h, m, o) != nil {
-		return ended(ctx)
+	if err := t.AcquireNamed(ctx, k, h, m, o); err != nil {
+		return waitError(ctx, err)
+	}
+	if tracked() {
+		trackNamed(t, k, m)
 	}
 	return nil
+}
+
+func tryAcquireNamed(t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o queue.Order) bool {
+	ok := t.TryAcquireNamed(k, h, m, o)
+	if ok && tracked() {
+		trackNamed(t, k, m)
+	}
+	return ok
+}
+
+func releaseNamed(t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode) bool {
+	if namedCount.Load() > 0 {
+		untrackNamed(t, k, m)
+	}
+	return t.Release(k, h, m)
 }

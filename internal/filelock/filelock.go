@@ -48,6 +48,8 @@ type Request struct {
 	// Fair serves fair requests in order of arrival, those of other processes included. It needs permission to write to
 	// the queue file. Errors match errors.ErrUnsupported where the system cannot do it.
 	Fair bool
+	// Subject is what an observer of waits is told.
+	Subject queue.Subject
 	// Reentrant marks a shared request on behalf of a holder of a share. It passes all that wait, because they wait for
 	// that share, and so takes precedence over Fair.
 	Reentrant bool
@@ -107,3 +109,21 @@ func acquire(r Request, how func(*pathState, Request) (*Hold, error)) (*Hold, er
 // CloseIdle closes the descriptors that are kept open between acquisitions. They are few and close by themselves about a
 // second after their last use, so only tests that count descriptors need it.
 func CloseIdle() { paths.closeIdle() }
+
+// Visit calls f with each path that is in use, and its lock among the goroutines of this process, as it is
+// at one instant. f must not use the package.
+func Visit(f func(path string, turn *queue.Lock, v queue.View)) {
+	for _, p := range paths.inUse() {
+		if v := p.turn.View(); v.Held || v.Queued > 0 {
+			f(p.path, &p.turn, v)
+		}
+	}
+}
+
+// Trace makes the goroutines that wait for their turn keep their stacks, see [queue.Lock.Trace].
+func Trace() (traced bool) {
+	for _, p := range paths.inUse() {
+		traced = p.turn.Trace() || traced
+	}
+	return traced
+}

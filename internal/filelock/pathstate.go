@@ -57,7 +57,7 @@ func (h *Hold) Unlock() error {
 
 // lock waits for the turn, and then for the lock of r.
 func (p *pathState) lock(ctx context.Context, r Request) (*Hold, error) {
-	if _, err := p.turn.Acquire(ctx, r.Mode, r.order()); err != nil {
+	if _, err := p.turn.AcquireFor(ctx, r.Mode, r.order(), r.Subject); err != nil {
 		return nil, err
 	}
 	return p.inTurn(r.Mode, func() (*Hold, error) { return p.lockFile(ctx, r) })
@@ -91,7 +91,7 @@ func (p *pathState) lockFile(ctx context.Context, r Request) (*Hold, error) {
 	if w := p.waits[kindOf(r)]; w != nil {
 		w.join()
 		p.mu.Unlock()
-		return w.await(ctx)
+		return awaitObserved(ctx, r, w)
 	}
 	h, granted, err := p.try(r, persist)
 	if err != nil || granted {
@@ -100,12 +100,21 @@ func (p *pathState) lockFile(ctx context.Context, r Request) (*Hold, error) {
 	}
 	w := p.startWait(r, h)
 	p.mu.Unlock()
+	ctx, wait := queue.Outside(ctx, r.Mode, r.Fair, r.Subject)
 	if ctx.Done() == nil {
 		w.run()
 	} else {
 		go w.run()
 	}
-	return w.await(ctx)
+	h, err = w.await(ctx)
+	return h, wait.Over(err)
+}
+
+// awaitObserved is await for a wait that is under way already.
+func awaitObserved(ctx context.Context, r Request, w *pendingWait) (*Hold, error) {
+	ctx, wait := queue.Outside(ctx, r.Mode, r.Fair, r.Subject)
+	h, err := w.await(ctx)
+	return h, wait.Over(err)
 }
 
 // tryLockFile takes the lock of r if the kernel gives it now, or an abandoned wait has it.

@@ -46,6 +46,18 @@ func (t *table) enter(path string) *pathState {
 	return p
 }
 
+// inUse returns the states of the paths that are in use.
+func (t *table) inUse() (used []*pathState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.byPath {
+		if p.refs > 0 {
+			used = append(used, p)
+		}
+	}
+	return used
+}
+
 // retain counts one more user of a state that has some.
 func (t *table) retain(p *pathState) {
 	t.mu.Lock()

@@ -107,3 +107,19 @@ func (r *Record) release(g Generation) bool {
 	records.Put(r)
 	return true
 }
+
+// Of returns the lock that the hold is of, and its mode. It returns nil for a hold that has an attachment.
+// The hold must not be released meanwhile.
+func (h Hold) Of() (*Lock, Mode) {
+	if h.lock == nil {
+		return nil, Exclusive
+	}
+	r, ok := h.lock.owner.(*Record)
+	switch {
+	case !ok:
+		return h.lock, Exclusive
+	case r.attachment != nil:
+		return nil, Exclusive
+	}
+	return r.place.lock(), r.mode
+}

@@ -322,7 +322,7 @@ func (l *Lock) acquireLocked(
 		l.mu.Unlock()
 		return w.generation(), nil
 	}
-	me := newWaiter(l, m, o, about)
+	me := newWaiter(ctx, l, m, o, about)
 	me.front = me.Since
 	l.queue.push(me)
 	if me.handoff {
@@ -346,8 +346,11 @@ func (l *Lock) releaseLocked(w word, m Mode, mask, want word) bool {
 
 // await sleeps until the waiter has become a holder or ctx has ended.
 func (l *Lock) await(ctx context.Context, me *waiter) (Generation, error) {
+	if me.Since < 0 {
+		me.traceNow() // nobody outside the bubble may wake the goroutine for it
+	}
 	if me.observed() {
-		observer.Begin(ctx, &me.Wait)
+		observer.Begin(&me.Wait)
 	}
 	stop := me.wakeWhenDone(ctx)
 	for {

@@ -75,12 +75,12 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 // Acquire acquires the key's lock, waiting for it if necessary. If ctx ends first it returns ctx.Err(), and it is as if
 // the lock had not been requested.
 func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
-	return t.AcquireBy(ctx, k, m, o, "")
+	return t.AcquireFrom(ctx, k, m, o, Origin{})
 }
 
-// AcquireBy is Acquire with the name of the function that makes the request, for the observer.
-func (t *Table) AcquireBy(ctx context.Context, k Key, m Mode, o Order, by string) (Hold, error) {
-	p, err := t.acquire(ctx, k, k.Hash(), m, o, by)
+// AcquireFrom is Acquire with what the observer is told of the origin of the request.
+func (t *Table) AcquireFrom(ctx context.Context, k Key, m Mode, o Order, from Origin) (Hold, error) {
+	p, err := t.acquire(ctx, k, k.Hash(), m, o, from)
 	if err != nil {
 		return Hold{}, err
 	}
@@ -98,7 +98,7 @@ func (t *Table) TryAcquireNamed(k Key, h Hash, m Mode, o Order) bool {
 
 // AcquireNamed is Acquire for callers that release by name and know the hash of the key.
 func (t *Table) AcquireNamed(ctx context.Context, k Key, h Hash, m Mode, o Order) error {
-	p, err := t.acquire(ctx, k, h, m, o, "")
+	p, err := t.acquire(ctx, k, h, m, o, Origin{})
 	if err == nil {
 		p.lock().countNamed(m)
 	}
@@ -187,7 +187,9 @@ func (t *Table) tryAcquire(k Key, h Hash, m Mode, o Order) (place, bool) {
 	return place{s, e, word(g)}, ok
 }
 
-func (t *Table) acquire(ctx context.Context, k Key, h Hash, m Mode, o Order, by string) (place, error) {
+func (t *Table) acquire(
+	ctx context.Context, k Key, h Hash, m Mode, o Order, from Origin,
+) (place, error) {
 	s, h := t.slot(h)
 	w, ok := s.acquireFast(k, h, m, o)
 	for i := 0; !ok && i < spins && s.spin() && s.identifies(h); i++ {
@@ -198,7 +200,7 @@ func (t *Table) acquire(ctx context.Context, k Key, h Hash, m Mode, o Order, by 
 	}
 	var g Generation
 	var err error
-	about := Subject{In: t, Key: k, By: by}
+	about := Subject{In: t, Key: k, Origin: from}
 	e, w := s.locate(k, h)
 	if e == nil {
 		g, err = s.acquireLocked(ctx, w, m, o, about)

@@ -24,7 +24,7 @@ type waiter struct {
 	signal     bool       // there is something to look at
 	granted    bool       // it has become a holder; set under the lock's busy bit as well
 	generation Generation // of the hold that it was granted
-	aborted    bool       // the wait is to end, see Wait.Abort
+	aborted    error      // what the wait is to end with, see Wait.Abort
 	tracing    bool       // the stack is wanted, see Wait.Trace
 	depth      int        // of the stack; 0 if it is not known
 	stack      [stackDepth]uintptr
@@ -46,9 +46,9 @@ var waiters = sync.Pool{New: func() any {
 	return w
 }}
 
-func newWaiter(l *Lock, m Mode, o Order, about Subject) *waiter {
+func newWaiter(ctx context.Context, l *Lock, m Mode, o Order, about Subject) *waiter {
 	w := waiters.Get().(*waiter)
-	w.lock, w.Mode, w.Fair, w.Since, w.Subject = l, m, o == Fair, Clock(), about
+	w.Context, w.lock, w.Mode, w.Fair, w.Since, w.Subject = ctx, l, m, o == Fair, Clock(), about
 	w.handoff = w.Fair
 	return w
 }
@@ -77,8 +77,8 @@ func (w *waiter) tellMet(m met) {
 // free gives the waiter back to the pool. Nobody may know of it any more.
 func (w *waiter) free() {
 	w.awake, w.signal, w.granted, w.met = false, false, false, met{}
-	w.aborted, w.tracing, w.depth = false, false, 0
-	w.lock, w.Subject = nil, Subject{}
+	w.aborted, w.tracing, w.depth = nil, false, 0
+	w.Context, w.lock, w.Subject = nil, nil, Subject{}
 	waiters.Put(w)
 }
 
@@ -120,8 +120,8 @@ func (w *waiter) ended(ctx context.Context) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.aborted && !w.granted {
-		return ErrAborted
+	if !w.granted {
+		return w.aborted
 	}
 	return nil
 }

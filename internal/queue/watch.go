@@ -12,13 +12,15 @@ import (
 // nothing.
 type Observer interface {
 	// Begin is called when the request is in the queue.
-	Begin(ctx context.Context, w *Wait)
+	Begin(w *Wait)
 	// Met is called once for each hold that the request had to wait for as the first of the queue. It
 	// tells how the lock was held, and for how long the request, or another one before it, waited for
 	// the end of the hold.
 	Met(w *Wait, held Mode, d time.Duration)
 	// End is called when the wait is over. The observer must not use w any more.
 	End(w *Wait, err error)
+	// Aborts reports whether the observer may abort a wait with that context.
+	Aborts(ctx context.Context) bool
 }
 
 var observer Observer
@@ -32,36 +34,84 @@ type Subject struct {
 	In   any // what the key belongs to, as a *Table
 	Key  Key
 	Path string // of a lock file
-	By   string // the function that makes the request, if it has said so
+	Origin
+}
+
+// An Origin says where a request comes from.
+type Origin struct {
+	By    string // the function that makes the request, if it has said so
+	Quiet bool   // nothing is to be logged about the request
 }
 
 // A Wait is a request in the queue of a lock, as an Observer sees it.
 type Wait struct {
 	// Written before the request is queued.
 	Subject
-	Mode  Mode
-	Fair  bool
-	Since time.Duration // a reading of Clock
+	Context context.Context
+	Mode    Mode
+	Fair    bool
+	Since   time.Duration // a reading of Clock
 
 	// Note is for the observer, which writes and reads it in Begin, Met and End. It stays there when the
-	// Wait is used for another request, so that the observer need not allocate it again.
+	// Wait is used for another request, so that the observer need not allocate it anew.
 	Note any
 
 	lock   *Lock
 	waiter *waiter
+
+	// Outside a lock:
+	cancel context.CancelCauseFunc
+	stack  []uintptr
 }
 
-// ErrAborted is what a request returns whose wait was ended by Abort.
-var ErrAborted = errors.New("wait aborted")
-
-// Abort ends the wait, unless the lock has been granted. It must be called before End.
-func (w *Wait) Abort() {
+// Abort ends the wait with err, unless the lock has been granted. It must be called before End.
+func (w *Wait) Abort(err error) {
 	me := w.waiter
+	if me == nil {
+		w.cancel(abortion{err})
+		return
+	}
 	me.mu.Lock()
-	me.aborted = true
+	me.aborted = err
 	me.signal = true
 	me.arrival.Signal()
 	me.mu.Unlock()
+}
+
+// An abortion is the cause of the end of a context that Abort has ended.
+type abortion struct{ error }
+
+// Outside tells the observer of a wait that is not for a [Lock]. The wait has to end with the context
+// returned. Then the caller has to call [Wait.Over].
+func Outside(ctx context.Context, m Mode, fair bool, about Subject) (context.Context, *Wait) {
+	if observer == nil || about.In == nil {
+		return ctx, nil
+	}
+	w := &Wait{Subject: about, Mode: m, Fair: fair, Since: Clock()}
+	if observer.Aborts(ctx) {
+		ctx, w.cancel = context.WithCancelCause(ctx)
+	}
+	w.Context = ctx
+	w.stack = make([]uintptr, stackDepth)
+	w.stack = w.stack[:runtime.Callers(2, w.stack)]
+	observer.Begin(w)
+	return ctx, w
+}
+
+// Over ends a wait that began with Outside, and returns its error: that of Abort in place of err.
+func (w *Wait) Over(err error) error {
+	if w == nil {
+		return err
+	}
+	if w.cancel != nil {
+		var a abortion
+		if err != nil && errors.As(context.Cause(w.Context), &a) {
+			err = a.error
+		}
+		w.cancel(nil)
+	}
+	observer.End(w, err)
+	return err
 }
 
 // stackDepth is how many callers of a request are kept.
@@ -72,6 +122,9 @@ const stackDepth = 24
 // So a stack costs nothing unless it is wanted, and only a goroutine itself can know it.
 func (w *Wait) Trace() {
 	me := w.waiter
+	if me == nil {
+		return
+	}
 	me.mu.Lock()
 	if me.depth == 0 && !me.signal {
 		me.tracing = true
@@ -84,6 +137,9 @@ func (w *Wait) Trace() {
 // has not had its effect yet.
 func (w *Wait) Stack() []uintptr {
 	me := w.waiter
+	if me == nil {
+		return w.stack
+	}
 	me.mu.Lock()
 	defer me.mu.Unlock()
 	if me.depth == 0 {
@@ -92,23 +148,29 @@ func (w *Wait) Stack() []uintptr {
 	return append([]uintptr(nil), me.stack[:me.depth]...)
 }
 
+// traceNow is trace for the waiting goroutine itself.
+func (w *waiter) traceNow() {
+	w.mu.Lock()
+	w.trace()
+	w.mu.Unlock()
+}
+
 // trace keeps the stack; mu is held.
 func (w *waiter) trace() {
 	w.depth, w.tracing = runtime.Callers(2, w.stack[:]), false
 }
 
-// State returns how the lock is held and who waits for it, see [State].
-func (w *Wait) State() State {
-	l := w.lock
+// Lock returns the lock that is waited for, which stays the same until End, or nil outside of locks.
+func (w *Wait) Lock() *Lock { return w.lock }
+
+// State returns what the lock looks like now.
+func (l *Lock) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	word := l.lockState()
-	defer l.unlockState(word)
-	return l.look(word)
+	w := l.lockState()
+	defer l.unlockState(w)
+	return l.look(w)
 }
-
-// Lock identifies the lock that is waited for.
-func (w *Wait) Lock() *Lock { return w.lock }
 
 // A State is what a lock looks like at one instant.
 type State struct {
@@ -118,6 +180,79 @@ type State struct {
 	Permits int64 // how many exclusive ones there may be
 	Queued  int   // how many requests wait
 	First   Mode  // of the first request in the queue
+}
+
+// A View is a State with the waits in the queue, the first in front. What they point to may change.
+type View struct {
+	State
+	Waits []WaitView
+}
+
+// A WaitView is a copy of what does not change in a Wait.
+type WaitView struct {
+	Subject
+	Context context.Context
+	Mode    Mode
+	Fair    bool
+	Since   time.Duration
+	Stack   []uintptr // nil if it is not known
+
+	wait *Wait
+}
+
+// Is reports whether the view is of that wait.
+func (v WaitView) Is(w *Wait) bool { return v.wait == w }
+
+// view returns the View; busy is set.
+func (l *Lock) view(w word) View {
+	v := View{State: l.look(w)}
+	for q := l.queue.head; q != nil; q = q.next {
+		fair := q.Fair || q.handoff
+		v.Waits = append(v.Waits, WaitView{q.Subject, q.Context, q.Mode, fair, q.Since, q.Stack(), &q.Wait})
+	}
+	return v
+}
+
+// View returns what the lock looks like now, with its queue.
+func (l *Lock) View() View {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.lockState()
+	defer l.unlockState(w)
+	return l.view(w)
+}
+
+// Visit calls f with each lock of the table that is in use, as it is at one instant, and its key. f must
+// not use the table.
+func (t *Table) Visit(f func(k Key, l *Lock, v View)) {
+	for i := range t.slots {
+		if s := &t.slots[i]; s.load().inUse() || s.load()&overflowed != 0 {
+			s.inspect(f)
+		}
+	}
+}
+
+func (s *slot) inspect(f func(k Key, l *Lock, v View)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.lockName()
+	if w.inUse() {
+		f(s.key(), &s.Lock, s.view(w))
+	}
+	s.unlockState(w)
+	for _, e := range s.chains {
+		for ; e != nil; e = e.next {
+			if v := e.View(); v.Held || v.Queued > 0 {
+				f(e.key, &e.Lock, v)
+			}
+		}
+	}
+}
+
+// key returns a copy of the key that the slot's lock serves. Nobody may be writing it.
+func (s *slot) key() Key {
+	text := s.text[len(s.text)-int(s.size):]
+	return Key{Scope: string(text[:s.scope]), Name: string(text[s.scope:])}
 }
 
 // look returns the state; busy is set.
@@ -150,3 +285,45 @@ func Clock() time.Duration { return time.Since(epoch) }
 func At(reading time.Duration) time.Time { return epoch.Add(reading) }
 
 var epoch = time.Now()
+
+// Serving returns the lock that serves the key now, or nil if the key is not in use.
+func (t *Table) Serving(k Key) (serving *Lock) {
+	s, h := t.slot(k.Hash())
+	s.visit(k, h, func(l *Lock, w word) word {
+		serving = l
+		return w
+	})
+	return serving
+}
+
+// Trace makes the goroutines that wait for locks of the table keep their stacks, as [Wait.Trace] does, but
+// for those in bubbles of testing/synctest. It reports whether there are any that have not kept them yet.
+func (t *Table) Trace() (traced bool) {
+	t.Visit(func(_ Key, _ *Lock, v View) {
+		for _, q := range v.Waits {
+			traced = q.trace() || traced
+		}
+	})
+	return traced
+}
+
+// Trace is [Table.Trace] for one lock.
+func (l *Lock) Trace() (traced bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.lockState()
+	defer l.unlockState(w)
+	for _, q := range l.view(w).Waits {
+		traced = q.trace() || traced
+	}
+	return traced
+}
+
+// trace is called while the wait is in the queue.
+func (v WaitView) trace() bool {
+	if v.Since < 0 || v.Stack != nil {
+		return false
+	}
+	v.wait.Trace()
+	return true
+}

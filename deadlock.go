@@ -1,0 +1,546 @@
+package lockutils
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/lockutils/lockutils/internal/queue"
+	"github.com/lockutils/lockutils/internal/recent"
+)
+
+// A DeadlockError is the reason why a wait was ended that would never have ended by itself. It matches
+// [ErrDeadlock]. Each member of the cycle waits for a lock that the next one holds, or for which the
+// next one waits before it; the last waits for the first, which got the error.
+//
+// Only waits whose contexts hold locks can be told to be in a cycle: those of [Do], [DoAll],
+// [Synchronized] and [Guard.Context].
+type DeadlockError struct {
+	Cycle []Wait
+}
+
+// A Wait is a member of a deadlock.
+type Wait struct {
+	Name, Path string    // of the lock that is waited for
+	Mode       Mode      // ModeReader or ModeWriter
+	Holds      []string  // the names of the locks that the context holds, as HeldLocks
+	Since      time.Time // when the wait began
+	Stack      []uintptr // of the goroutine that waits, for runtime.CallersFrames
+}
+
+// Error names the cycle: who waits for what, held by whom.
+func (e *DeadlockError) Error() string {
+	var b strings.Builder
+	b.WriteString("deadlock: ")
+	for i, w := range e.Cycle {
+		if i > 0 {
+			b.WriteString(", held by ")
+		}
+		if i == shownMembers {
+			fmt.Fprintf(&b, "one of %d others", len(e.Cycle)-i)
+			return b.String()
+		}
+		b.WriteString(cmp.Or(shortFunction(w.Stack), "a goroutine"))
+		if i > 0 {
+			b.WriteString(", which")
+		}
+		b.WriteString(" waits for ")
+		b.WriteString(w.what())
+		if len(w.Holds) > 0 {
+			b.WriteString(" and holds ")
+			b.WriteString(list(w.Holds))
+		}
+	}
+	b.WriteString(", held by the first")
+	return b.String()
+}
+
+// shownMembers and shownNames bound the length of a message.
+const (
+	shownMembers = 10
+	shownNames   = 5
+	shownBytes   = 100
+)
+
+func (w Wait) what() string {
+	if w.Name == "" && w.Path != "" {
+		return "file " + shown(w.Path)
+	}
+	return shown(w.Name)
+}
+
+// list returns the names as they are shown in a message.
+func list(names []string) string {
+	var parts []string
+	for i, name := range names {
+		if i == shownNames {
+			parts = append(parts, fmt.Sprintf("%d more", len(names)-i))
+			break
+		}
+		parts = append(parts, shown(name))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// shown returns a name as it is shown in a message.
+func shown(name string) string {
+	if len(name) > shownBytes {
+		name = name[:shownBytes] + "..."
+	}
+	return strconv.Quote(name)
+}
+
+// Is reports whether target is [ErrDeadlock].
+func (e *DeadlockError) Is(target error) bool { return target == ErrDeadlock }
+
+// SetDeadlockCheck sets how long a wait lasts before it is examined whether it is part of a deadlock. The
+// default is 50 ms; 0 turns the examination off. It panics if after is negative. Waits that are under
+// way may keep what they began with.
+//
+// Only waits with a context that holds locks are examined, so that no others pay for it. A wait is ended
+// only if two examinations have found the cycle unchanged, and only one of a cycle is, the last that
+// came. Deadlocks that involve other processes or hosts, channels, or locks that no context knows of, are
+// not seen.
+func SetDeadlockCheck(after time.Duration) {
+	if after < 0 {
+		panic("lockutils: SetDeadlockCheck: negative duration")
+	}
+	deadlockCheck.Store(int64(after))
+}
+
+var deadlockCheck = func() *atomic.Int64 {
+	var d atomic.Int64
+	d.Store(int64(50 * time.Millisecond))
+	return &d
+}()
+
+// Context returns a copy of parent that knows that the lock is held, as the context of [Do] does: for
+// [HeldLocks], [ErrDeadlock] and [DeadlockError]. If the lock is at a service and is lost, the context
+// ends with the cause [ErrLost]. The knowledge ends with the hold. The CancelFunc must be called, and
+// releases nothing but what belongs to the context.
+//
+// The work that is done with the context must not outlive the hold, or else take a context of [Detach].
+// It panics if parent is nil.
+func (g Guard) Context(parent context.Context) (context.Context, context.CancelFunc) {
+	if parent == nil {
+		panic("lockutils: Guard.Context: nil parent")
+	}
+	ctx, cancel := context.WithCancel(parent)
+	ctx, stop := untilLost(ctx, g)
+	return holdingGuard(ctx, g), func() {
+		stop()
+		cancel()
+	}
+}
+
+// Detach returns a context with the values, the deadline and the end of ctx that holds no locks: for
+// work that is started with a lock held and goes on after its release.
+func Detach(ctx context.Context) context.Context {
+	if innermost(ctx) == nil {
+		return ctx
+	}
+	return detachedContext{ctx}
+}
+
+type detachedContext struct{ context.Context }
+
+func (c detachedContext) Value(key any) any {
+	if key == (holdingKey{}) {
+		return nil
+	}
+	return c.Context.Value(key)
+}
+
+// How deadlocks are found.
+//
+// Each member of a cycle is a wait itself, so it suffices to look at the waits whose contexts hold
+// locks. A wait is stuck if what it waits for is held by waits that are stuck:
+//
+//   - by one of them, where the lock has to become free of all its holders;
+//   - by all of them together, where one of several permits would do. They must be all the permits.
+//
+// The largest set of waits that satisfies this is found by taking away those that do not, until all
+// that remain do. No wait passes another in a queue. So whoever waits behind others waits for the holders
+// that those wait for.
+//
+// Each thing is looked at in its own instant. But a wait and a hold that are the same ones in two
+// examinations have been there all the time between, all together. So a cycle that is found twice was
+// a deadlock then, and nothing but the end of one of the waits has been able to resolve it.
+
+// A resource is what can be waited for and be held.
+type resource struct {
+	waits   []int // of those that are examined, the ones for it
+	held    []heldBy
+	permits int // exclusive holds that must all be stuck for a request of their kind; 0 if one suffices
+
+	// Of holds with stuck waits:
+	shares int                     // shared ones, by wait
+	alone  int                     // exclusive ones, by wait
+	taken  map[*holdingContext]int // exclusive ones and their waits, where there are several permits
+}
+
+type heldBy struct {
+	wait int
+	link *holdingContext
+}
+
+// A waitCycle is a deadlock: the waits of the cycle, the last that came first, and all that it rests on.
+type waitCycle struct {
+	members []waitCopy
+	support map[waitID]bool
+}
+
+// examine looks for deadlocks, and ends one wait of each that was there at the last examination already.
+func (a *watcher) examine(now, after time.Duration) {
+	before := a.cycles
+	a.cycles = nil
+	for _, c := range a.deadlocks(now, after) {
+		if a.only != nil && !c.has(*a.only) {
+			continue
+		}
+		known := slices.ContainsFunc(before, func(b waitCycle) bool { return b.equals(c) })
+		if !known {
+			a.cycles = append(a.cycles, c)
+			c.trace()
+			continue
+		}
+		c.end()
+	}
+}
+
+func (c waitCycle) has(id waitID) bool {
+	return slices.ContainsFunc(c.members, func(m waitCopy) bool { return m.id == id })
+}
+
+func (c waitCycle) equals(o waitCycle) bool {
+	if len(c.support) != len(o.support) || c.members[0].id != o.members[0].id {
+		return false
+	}
+	for id := range c.support {
+		if !o.support[id] {
+			return false
+		}
+	}
+	return true
+}
+
+// trace makes the members keep their stacks.
+func (c waitCycle) trace() {
+	for _, m := range c.members {
+		m.id.part.mu.Lock()
+		if m.id.isListed() {
+			m.id.request.Trace()
+		}
+		m.id.part.mu.Unlock()
+	}
+}
+
+// end ends the wait that came last.
+func (c waitCycle) end() {
+	e := &DeadlockError{}
+	for _, m := range c.members {
+		w := Wait{
+			Name: m.about.Key.Name, Path: m.about.Path, Mode: modeOf(m.mode, true),
+			Holds: heldBelow(m.chain), Since: queue.At(m.since),
+		}
+		m.id.part.mu.Lock()
+		listed := m.id.isListed()
+		if listed {
+			w.Stack = callers(m.id.request.Stack())
+		}
+		m.id.part.mu.Unlock()
+		if !listed {
+			return // It has resolved itself.
+		}
+		e.Cycle = append(e.Cycle, w)
+	}
+	victim := c.members[0].id
+	victim.part.mu.Lock()
+	defer victim.part.mu.Unlock()
+	if victim.isListed() && !victim.ended {
+		victim.ended = true
+		victim.request.Abort(e)
+		recent.AddDeadlock(e)
+	}
+}
+
+// deadlocks returns a cycle for each deadlock among the waits that are older than after.
+func (a *watcher) deadlocks(now, after time.Duration) []waitCycle {
+	var g waitGraph
+	eachWait(func(w *wait) {
+		sameClock := (w.since < 0) == (a.only != nil)
+		if w.chain != nil && !w.ended && sameClock && now >= w.since+after {
+			g.waits = append(g.waits, w.copy())
+		}
+	})
+	if len(g.waits) < 1 {
+		return nil
+	}
+	g.build()
+	return g.cycles()
+}
+
+// A waitGraph is what an examination works on.
+type waitGraph struct {
+	waits []waitCopy
+
+	// By index of waits:
+	wants []*resource
+	holds [][]*resource
+	links [][]*holdingContext
+	stuck []bool
+
+	as []queue.Mode // exclusive also for those behind an exclusive request
+
+	locks    map[*queue.Lock]*resource
+	files    map[string]*resource // by path; nil for a file that is not waited for
+	inodes   []inode
+	services map[serviceID]*resource
+}
+
+// An inode is a file that is waited for.
+type inode struct {
+	info     os.FileInfo
+	resource *resource
+}
+
+func (g *waitGraph) build() {
+	n := len(g.waits)
+	g.wants, g.as, g.stuck = make([]*resource, n), make([]queue.Mode, n), make([]bool, n)
+	g.holds, g.links = make([][]*resource, n), make([][]*holdingContext, n)
+	g.locks = make(map[*queue.Lock]*resource)
+	g.files = make(map[string]*resource)
+	g.services = make(map[serviceID]*resource)
+	states := make(map[*queue.Lock]queue.State)
+	for i := range g.waits {
+		w := &g.waits[i]
+		r := g.wanted(w)
+		if w.lock != nil {
+			s, ok := states[w.lock]
+			if !ok {
+				s = w.lock.State()
+				states[w.lock] = s
+			}
+			g.as[i] = r.modeBehind(w, s)
+		} else {
+			g.as[i] = w.mode
+		}
+		r.waits = append(r.waits, i)
+		g.wants[i], g.stuck[i] = r, true
+	}
+	for i := range g.waits {
+		for c := g.waits[i].chain; c != nil; c = c.outer {
+			if c.hold.Held() {
+				g.addHold(i, g.locks[c.lock], c)
+				g.addHold(i, g.fileAt(c.path), c)
+				g.addHold(i, g.services[serviceID{c.service, c.serviceName}], c)
+			}
+		}
+	}
+	g.reduce()
+}
+
+// modeBehind returns what the wait excludes, or what one of those before it does. A request that waits
+// for the turn at a file also waits for the one whose turn it is.
+func (r *resource) modeBehind(w *waitCopy, s queue.State) queue.Mode {
+	if s.Permits > 1 && s.Mode == queue.Exclusive && s.First == queue.Exclusive {
+		r.permits = int(s.Permits)
+		r.taken = make(map[*holdingContext]int)
+	}
+	atFile := w.about.In == fileLayer{} && s.Held && s.Mode == queue.Exclusive
+	if s.First == queue.Exclusive || atFile {
+		return queue.Exclusive
+	}
+	return w.mode
+}
+
+// wanted returns the resource that is waited for.
+func (g *waitGraph) wanted(w *waitCopy) *resource {
+	switch in := w.about.In.(type) {
+	case fileLayer:
+		r := g.fileAt(w.about.Path)
+		if r == nil {
+			r = new(resource)
+			g.files[w.about.Path] = r
+			if info, err := os.Stat(w.about.Path); err == nil {
+				g.inodes = append(g.inodes, inode{info, r})
+			}
+		}
+		return r
+	case serviceID:
+		return enter(g.services, in)
+	}
+	return enter(g.locks, w.lock)
+}
+
+func enter[K comparable](m map[K]*resource, k K) *resource {
+	r := m[k]
+	if r == nil {
+		r = new(resource)
+		m[k] = r
+	}
+	return r
+}
+
+// fileAt returns the resource of the file that the path leads to, or nil if it is not waited for.
+func (g *waitGraph) fileAt(path string) *resource {
+	if path == "" || len(g.files) == 0 && len(g.inodes) == 0 {
+		return nil
+	}
+	if r, ok := g.files[path]; ok {
+		return r
+	}
+	var r *resource
+	if info, err := os.Stat(path); err == nil {
+		for _, known := range g.inodes {
+			if os.SameFile(info, known.info) {
+				r = known.resource
+				break
+			}
+		}
+	}
+	g.files[path] = r
+	return r
+}
+
+// addHold notes that wait i holds the resource, if there is one.
+func (g *waitGraph) addHold(i int, r *resource, c *holdingContext) {
+	if r == nil {
+		return
+	}
+	g.holds[i] = append(g.holds[i], r)
+	g.links[i] = append(g.links[i], c)
+	r.held = append(r.held, heldBy{i, c})
+	r.count(c, 1)
+}
+
+// count notes that one more or less of the waits with that hold is stuck.
+func (r *resource) count(c *holdingContext, d int) {
+	switch {
+	case c.mode == queue.Shared:
+		r.shares += d
+	case r.permits == 0:
+		r.alone += d
+	default:
+		if r.taken[c] += d; r.taken[c] == 0 {
+			delete(r.taken, c)
+		}
+	}
+}
+
+// blocks reports whether the stuck holders keep out a request of that mode.
+func (r *resource) blocks(m queue.Mode) bool {
+	if r.shares > 0 && m == queue.Exclusive {
+		return true
+	}
+	if r.permits > 0 {
+		return len(r.taken) >= r.permits
+	}
+	return r.alone > 0
+}
+
+// reduce takes away the waits that are not stuck.
+func (g *waitGraph) reduce() {
+	var free []int
+	for i := range g.waits {
+		if !g.wants[i].blocks(g.as[i]) {
+			free = append(free, i)
+		}
+	}
+	g.release(free)
+}
+
+// release takes away the given waits, and those that are not stuck without them.
+func (g *waitGraph) release(free []int) {
+	for len(free) > 0 {
+		i := free[len(free)-1]
+		free = free[:len(free)-1]
+		if !g.stuck[i] {
+			continue
+		}
+		g.stuck[i] = false
+		for k, r := range g.holds[i] {
+			exclusive, shared := r.blocks(queue.Exclusive), r.blocks(queue.Shared)
+			r.count(g.links[i][k], -1)
+			if exclusive == r.blocks(queue.Exclusive) && shared == r.blocks(queue.Shared) {
+				continue
+			}
+			for _, j := range r.waits {
+				if g.stuck[j] && !r.blocks(g.as[j]) {
+					free = append(free, j)
+				}
+			}
+		}
+	}
+}
+
+// cycles returns a cycle for each deadlock. When one of its waits is taken away, as the victim will be,
+// the others are stuck no more, unless there is another deadlock.
+func (g *waitGraph) cycles() []waitCycle {
+	var order []int
+	for i := range g.waits {
+		if g.stuck[i] {
+			order = append(order, i)
+		}
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		return cmp.Compare(g.waits[b].id.serial, g.waits[a].id.serial)
+	})
+	var found []waitCycle
+	for _, i := range order {
+		if !g.stuck[i] {
+			continue
+		}
+		if c, ok := g.cycleOf(i); ok {
+			found = append(found, c)
+			g.release([]int{i})
+		}
+	}
+	return found
+}
+
+// cycleOf returns the shortest cycle that wait i is in.
+func (g *waitGraph) cycleOf(i int) (waitCycle, bool) {
+	from := map[int]int{} // the wait that leads to each that is reached
+	reached := []int{i}
+	seen := map[*resource]bool{}
+	for k := 0; k < len(reached); k++ {
+		r := g.wants[reached[k]]
+		if seen[r] {
+			continue
+		}
+		seen[r] = true
+		for _, h := range r.held {
+			if !g.stuck[h.wait] {
+				continue
+			}
+			if _, ok := from[h.wait]; ok {
+				continue
+			}
+			from[h.wait] = reached[k]
+			if h.wait != i {
+				reached = append(reached, h.wait)
+			}
+		}
+	}
+	if _, ok := from[i]; !ok {
+		return waitCycle{}, false
+	}
+	c := waitCycle{support: make(map[waitID]bool)}
+	for _, w := range reached {
+		c.support[g.waits[w].id] = true
+	}
+	// Backwards from i, and so the other way round.
+	for w := from[i]; w != i; w = from[w] {
+		c.members = append(c.members, g.waits[w])
+	}
+	slices.Reverse(c.members)
+	c.members = append([]waitCopy{g.waits[i]}, c.members...)
+	return c, true
+}
