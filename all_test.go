@@ -96,7 +96,8 @@ func TestLockAllFailingAtAnyLockLeavesNothingHeld(t *testing.T) {
 					alone = opts[:len(opts)-1]
 				}
 				holder := mustLock(t, taken, alone...)
-				guards, err := lockutils.LockAll(t.Context(), names, append(slices.Clone(opts), lockutils.NonBlocking())...)
+				guards, err := lockutils.LockAll(t.Context(), names,
+					append(slices.Clone(opts), lockutils.NonBlocking())...)
 				wantAcquireError(t, err, taken, holder.Path(), lockutils.ErrLocked)
 				if guards != nil {
 					t.Errorf("guards: %v", guards)
@@ -213,8 +214,8 @@ func TestLockAllRecognisesOneFileByItsPath(t *testing.T) {
 	})
 }
 
-// Names that are in one order as names and in the other as files must not let two processes, for which
-// two spellings stand here, deadlock each other.
+// Names that are in one order as names and in the other as files must not let two processes, for
+// which two spellings stand here, deadlock each other.
 func TestLockAllOrdersFilesByPath(t *testing.T) {
 	setLockPath(t)
 	within(t, func() error {
@@ -344,8 +345,8 @@ func TestLockAllLogsEachLock(t *testing.T) {
 	}
 }
 
-// Random subsets of a few names, with and without files, by goroutines that all take them in their own
-// order: nobody hangs, and no two are inside together.
+// Random subsets of a few names, with and without files, by goroutines that all take them in
+// their own order: nobody hangs, and no two are inside together.
 func TestLockAllOfRandomSubsetsNeverHangsNorOverlaps(t *testing.T) {
 	setLockPath(t)
 	const goroutines, rounds, names = 16, 60, 8
@@ -405,7 +406,8 @@ func within(t *testing.T, f func() error) {
 func TestErrorsOfSeveralLocksNameTheScopeAndTheTimeout(t *testing.T) {
 	mustLock(t, "y", lockutils.WithPrefix("nova"))
 	var failed *lockutils.AcquireError
-	_, err := lockutils.LockAll(t.Context(), []string{"x", "y"}, lockutils.WithPrefix("nova"), lockutils.WithTimeout(0))
+	_, err := lockutils.LockAll(t.Context(), []string{"x", "y"}, lockutils.WithPrefix("nova"),
+		lockutils.WithTimeout(0))
 	wantError(t, err, lockutils.ErrLocked)
 	wantError(t, err, lockutils.ErrTimeout)
 	if errors.As(err, &failed); failed.Scope != "nova" || failed.Name != "y" {

@@ -53,7 +53,10 @@ func TestAllocations(t *testing.T) {
 		{"InternalFairLock", 0, func() { g, _ := lockutils.InternalFairLock("x"); _ = g.Unlock() }},
 		{"LockWithPrefix", 0, func() { g, _ := inProject("x"); _ = g.Unlock() }},
 		{"Do", 1, func() { _ = lockutils.Do(ctx, "x", nothing) }},
-		{"Do, options", 1, func() { _ = lockutils.Do(ctx, "x", nothing, lockutils.Shared(), lockutils.WithPrefix("p")) }},
+		{"Do, options", 1, func() {
+			_ = lockutils.Do(ctx, "x", nothing, lockutils.Shared(),
+				lockutils.WithPrefix("p"))
+		}},
 		{"Synchronized, func()", 0, synchronized},
 		{"Synchronized, func() error", 0, func() { _ = withError() }},
 		{"Synchronized, func(context.Context) error", 1, func() { _ = withContext(ctx) }},

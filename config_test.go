@@ -36,7 +36,8 @@ func TestProcessLockingTurnedOffLeavesTheInternalLock(t *testing.T) {
 	// A hold keeps what it started with.
 	g = mustLock(t, "y", lockutils.External(), lockutils.WithLockPath(dir))
 	lockutils.SetProcessLocking(true)
-	if path := pathOf(t, "y", lockutils.WithLockPath(dir), lockutils.NonBlocking()); path != filepath.Join(dir, "y") {
+	if path := pathOf(t, "y", lockutils.WithLockPath(dir),
+		lockutils.NonBlocking()); path != filepath.Join(dir, "y") {
 		t.Errorf("path %q", path)
 	}
 	mustUnlock(t, g)

@@ -18,7 +18,8 @@ import (
 func TestDoHoldsTheLockWhileFnRuns(t *testing.T) {
 	setLockPath(t)
 	failure := errors.New("from fn")
-	for _, opts := range [][]lockutils.Option{nil, {lockutils.Fair()}, {lockutils.External()}, {lockutils.WithTimeout(time.Hour)}} {
+	for _, opts := range [][]lockutils.Option{nil, {lockutils.Fair()}, {lockutils.External()},
+		{lockutils.WithTimeout(time.Hour)}} {
 		err := lockutils.Do(t.Context(), "x", func(context.Context) error {
 			wantTaken(t, "x")
 			return failure
@@ -49,9 +50,13 @@ func TestDoReleasesOnPanicAndGoexit(t *testing.T) {
 			_ = lockutils.Synchronized("x", func() error { f(); return nil }, lockutils.External())()
 		},
 		"func(context.Context) error": func(f func()) {
-			_ = lockutils.Synchronized("x", func(context.Context) error { f(); return nil }, lockutils.External())(t.Context())
+			_ = lockutils.Synchronized("x", func(context.Context) error { f(); return nil },
+				lockutils.External())(t.Context())
 		},
-		"func(int) int": func(f func()) { lockutils.Synchronized("x", func(int) int { f(); return 0 }, lockutils.External())(1) },
+		"func(int) int": func(f func()) {
+			lockutils.Synchronized("x", func(int) int { f(); return 0 },
+				lockutils.External())(1)
+		},
 	}
 	for end, f := range ends {
 		for run, call := range runs {
@@ -161,18 +166,23 @@ func TestAskingAgainForWhatTheContextHoldsIsADeadlock(t *testing.T) {
 		{"with a timeout", nil, "x", opts{lockutils.WithTimeout(time.Hour)}, true},
 		{"external inside internal", nil, "x", opts{external}, true},
 		{"internal inside external", opts{external}, "x", nil, true},
-		{"prefixes that mean the same", opts{lockutils.WithPrefix("p")}, "x", opts{lockutils.WithPrefix("p-")}, true},
+		{"prefixes that mean the same", opts{lockutils.WithPrefix("p")}, "x",
+			opts{lockutils.WithPrefix("p-")}, true},
 		{"shared inside exclusive", nil, "x", opts{lockutils.Shared()}, true},
 		{"exclusive inside shared", opts{lockutils.Shared()}, "x", nil, true},
-		{"the same file by another container", opts{external}, "x", opts{external, lockutils.WithSemaphores(other)}, true},
-		{"the same file by prefix and name", opts{external}, "x", opts{external, lockutils.WithLockPath(filepath.Join(dir, "sub", ".."))}, true},
+		{"the same file by another container", opts{external}, "x",
+			opts{external, lockutils.WithSemaphores(other)}, true},
+		{"the same file by prefix and name", opts{external}, "x",
+			opts{external, lockutils.WithLockPath(filepath.Join(dir, "sub", ".."))}, true},
 		{"one permit", opts{lockutils.WithSemaphores(one)}, "x", opts{lockutils.WithSemaphores(one)}, true},
 		{"shared inside shared", opts{lockutils.Shared()}, "x", opts{lockutils.Shared()}, false},
-		{"shared inside shared, external", opts{lockutils.Shared(), external}, "x", opts{lockutils.Shared(), external}, false},
+		{"shared inside shared, external", opts{lockutils.Shared(), external}, "x",
+			opts{lockutils.Shared(), external}, false},
 		{"another name", nil, "y", nil, false},
 		{"another prefix", nil, "x", opts{lockutils.WithPrefix("p")}, false},
 		{"another container", nil, "x", opts{lockutils.WithSemaphores(other)}, false},
-		{"another lock path", opts{external, lockutils.WithPrefix("p")}, "x", opts{external, lockutils.WithPrefix("q")}, false},
+		{"another lock path", opts{external, lockutils.WithPrefix("p")}, "x",
+			opts{external, lockutils.WithPrefix("q")}, false},
 		{"another permit", opts{lockutils.WithSemaphores(two)}, "x", opts{lockutils.WithSemaphores(two)}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -295,10 +305,14 @@ var waysToAFile = map[string]func(t *testing.T, dir, other string){
 func TestDeadlockIsFoundThroughEveryWayIn(t *testing.T) {
 	dir := setLockPath(t)
 	file := lockutils.NewInterProcessLock(filepath.Join(dir, "x"))
-	nested := lockutils.Synchronized("x", func(ctx context.Context, _ int) error { t.Error("fn has run"); return nil })
+	nested := lockutils.Synchronized("x", func(ctx context.Context, _ int) error {
+		t.Error("fn has run")
+		return nil
+	})
 	err := lockutils.Synchronized("x", func(ctx context.Context) error {
-		wantError(t, lockutils.Do(ctx, "x", func(context.Context) error { t.Error("fn has run"); return nil }), lockutils.ErrDeadlock)
-		_, err := lockutils.LockContext(ctx, "x")
+		err := lockutils.Do(ctx, "x", func(context.Context) error { t.Error("fn has run"); return nil })
+		wantError(t, err, lockutils.ErrDeadlock)
+		_, err = lockutils.LockContext(ctx, "x")
 		wantAcquireError(t, err, "x", "", lockutils.ErrDeadlock)
 		_, err = lockutils.LockContext(ctx, "x", lockutils.External())
 		wantAcquireError(t, err, "x", filepath.Join(dir, "x"), lockutils.ErrDeadlock)
@@ -318,7 +332,8 @@ func TestDeadlockIsFoundThroughEveryWayIn(t *testing.T) {
 
 func TestKnowledgeOfALockEndsWithItsHold(t *testing.T) {
 	setLockPath(t)
-	for _, opts := range [][]lockutils.Option{nil, {lockutils.Fair()}, {lockutils.External()}, {lockutils.WithSemaphores(lockutils.NewSemaphores(1))}} {
+	for _, opts := range [][]lockutils.Option{nil, {lockutils.Fair()}, {lockutils.External()},
+		{lockutils.WithSemaphores(lockutils.NewSemaphores(1))}} {
 		var kept context.Context
 		_ = lockutils.Do(t.Context(), "x", func(ctx context.Context) error { kept = ctx; return nil }, opts...)
 		g, err := lockutils.LockContext(kept, "x", opts...)
@@ -329,7 +344,8 @@ func TestKnowledgeOfALockEndsWithItsHold(t *testing.T) {
 			t.Errorf("held: %q", held)
 		}
 		// Somebody else holds the lock now: that is no deadlock, and the wait ends as any other.
-		_, err = lockutils.LockContext(kept, "x", append(opts[:len(opts):len(opts)], lockutils.WithTimeout(time.Millisecond))...)
+		_, err = lockutils.LockContext(kept, "x",
+			append(opts[:len(opts):len(opts)], lockutils.WithTimeout(time.Millisecond))...)
 		wantError(t, err, context.DeadlineExceeded)
 		mustUnlock(t, g)
 	}
@@ -371,7 +387,8 @@ func TestContextMayShareOnceMoreWhileAWriterWaits(t *testing.T) {
 func TestContextMayShareAFileOnceMoreWhileAWriterWaits(t *testing.T) {
 	dir := setLockPath(t)
 	synctest.Test(t, func(t *testing.T) {
-		reader, writer := lockutils.NewInterProcessLock(filepath.Join(dir, "x")), lockutils.NewInterProcessLock(filepath.Join(dir, "x"))
+		path := filepath.Join(dir, "x")
+		reader, writer := lockutils.NewInterProcessLock(path), lockutils.NewInterProcessLock(path)
 		var waiter sync.WaitGroup
 		err := lockutils.Do(t.Context(), "x", func(ctx context.Context) error {
 			waiter.Go(func() {

@@ -150,7 +150,8 @@ func TestACallThatDoesNotWaitIsLockedOut(t *testing.T) {
 	}, lockutils.External())
 	wantError(t, err, lockutils.ErrLocked)
 	err = lockutils.Do(t.Context(), "y", func(ctx context.Context) error {
-		return lockutils.NewInterProcessLock(filepath.Join(dir, "y"), lockutils.WithTimeout(time.Hour)).LockContext(ctx)
+		return lockutils.NewInterProcessLock(filepath.Join(dir, "y"),
+			lockutils.WithTimeout(time.Hour)).LockContext(ctx)
 	}, lockutils.External())
 	wantError(t, err, lockutils.ErrDeadlock)
 }

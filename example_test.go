@@ -13,7 +13,8 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// tempDir stands for the directory that a real program would have for its locks, such as /run/lock/nova.
+// tempDir stands for the directory that a real program would have for its locks, such as
+// /run/lock/nova.
 func tempDir() string {
 	dir, err := os.MkdirTemp("", "locks")
 	if err != nil {
@@ -172,7 +173,8 @@ func ExampleGuard() {
 	// lockutils: lock not held
 }
 
-// For those who compose locks themselves: first the goroutines of this process, and the others only if need be.
+// For those who compose locks themselves: first the goroutines of this process, and the others
+// only if need be.
 func ExampleInternalLock() {
 	internal, err := lockutils.InternalLock("image-debian")
 	if err != nil {
@@ -212,7 +214,8 @@ func ExampleExternalLock() {
 func ExampleOption() {
 	dir := tempDir()
 	defer os.RemoveAll(dir)
-	host := []lockutils.Option{lockutils.External(), lockutils.WithLockPath(dir), lockutils.WithTimeout(time.Minute)}
+	host := []lockutils.Option{lockutils.External(), lockutils.WithLockPath(dir),
+		lockutils.WithTimeout(time.Minute)}
 
 	guard, err := lockutils.Lock("iptables", host...)
 	if err != nil {
@@ -230,7 +233,8 @@ func ExampleExternal() {
 	defer os.RemoveAll(dir)
 	image := filepath.Join(dir, "debian.img")
 	fetch := func() error {
-		guard, err := lockutils.Lock("debian.img", lockutils.External(), lockutils.WithLockPath(filepath.Join(dir, "locks")))
+		guard, err := lockutils.Lock("debian.img", lockutils.External(),
+			lockutils.WithLockPath(filepath.Join(dir, "locks")))
 		if err != nil {
 			return err
 		}
@@ -337,7 +341,8 @@ func ExampleWithTimeout() {
 func ExampleWithDelay() {
 	dir := tempDir() // an NFS mount
 	defer os.RemoveAll(dir)
-	guard, err := lockutils.Lock("x", lockutils.External(), lockutils.WithLockPath(dir), lockutils.WithDelay(100*time.Millisecond))
+	guard, err := lockutils.Lock("x", lockutils.External(), lockutils.WithLockPath(dir),
+		lockutils.WithDelay(100*time.Millisecond))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -379,7 +384,8 @@ func ExampleWithLogging() {
 func ExampleWithFileMode() {
 	dir := tempDir()
 	defer os.RemoveAll(dir)
-	guard, err := lockutils.Lock("x", lockutils.External(), lockutils.WithLockPath(dir), lockutils.WithFileMode(0o640))
+	guard, err := lockutils.Lock("x", lockutils.External(), lockutils.WithLockPath(dir),
+		lockutils.WithFileMode(0o640))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -800,7 +806,8 @@ func ExampleSynchronizedFunc() {
 func ExampleCleanupFunc() {
 	dir := tempDir()
 	defer os.RemoveAll(dir)
-	var cleanup lockutils.CleanupFunc = lockutils.RemoveExternalLockFileWithPrefix("nova", lockutils.WithLockPath(dir))
+	var cleanup lockutils.CleanupFunc = lockutils.RemoveExternalLockFileWithPrefix("nova",
+		lockutils.WithLockPath(dir))
 	for _, deleted := range []string{"instance-1", "instance-2"} {
 		fmt.Println(deleted, cleanup(deleted))
 	}

@@ -183,8 +183,10 @@ func TestFileNamesAreThoseOfOsloConcurrency(t *testing.T) {
 	type pair struct{ Name, Prefix string }
 	pairs := []pair{}
 	names := []string{
-		"x", "instance-4711", "a/b", "/a", "a/", "//", "a//b", "..x", "x..", "../x", "...", ".x", "~root", " ", "a b", "a\tb", "a\nb",
-		"ü", "日本", "a\\b", "a:b", "*", "?", "'", "\"", "$HOME", "%s", "{0}", "-", "--", "-x", "x-", "_", "CON", "A", "a",
+		"x", "instance-4711", "a/b", "/a", "a/", "//", "a//b", "..x", "x..", "../x", "...", ".x",
+		"~root", " ", "a b", "a\tb", "a\nb",
+		"ü", "日本", "a\\b", "a:b", "*", "?", "'", "\"", "$HOME", "%s", "{0}",
+		"-", "--", "-x", "x-", "_", "CON", "A", "a",
 		strings.Repeat("n", 200),
 	}
 	for _, prefix := range []string{"", "nova", "nova-", "nova--", "n", "-", "--", "ü", "a b", "a.b"} {
@@ -199,7 +201,8 @@ func TestFileNamesAreThoseOfOsloConcurrency(t *testing.T) {
 	cmd := exec.Command(python, "-c", `
 import json, sys
 from oslo_concurrency import lockutils
-print(json.dumps([lockutils._get_lock_path(p["Name"], p["Prefix"], sys.argv[1]) for p in json.load(sys.stdin)]))
+print(json.dumps([lockutils._get_lock_path(p["Name"], p["Prefix"], sys.argv[1])
+                  for p in json.load(sys.stdin)]))
 `, dir)
 	cmd.Stdin, cmd.Stderr = strings.NewReader(string(input)), os.Stderr
 	output, err := cmd.Output()
@@ -221,7 +224,8 @@ print(json.dumps([lockutils._get_lock_path(p["Name"], p["Prefix"], sys.argv[1]) 
 func TestLockPathMayBeTheRoot(t *testing.T) {
 	root := filepath.VolumeName(lockDir(t)) + string(os.PathSeparator)
 	name := fmt.Sprint("lockutils-test-", os.Getpid())
-	if holders, err := lockutils.Holders(name, lockutils.WithLockPath(root)); len(holders) > 0 || err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	if holders, err := lockutils.Holders(name, lockutils.WithLockPath(root)); len(holders) > 0 ||
+		err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("a missing file has the holders %v, error %v", holders, err)
 	}
 	err := lockutils.RemoveExternalLockFile("..", lockutils.WithLockPath(root))
@@ -229,7 +233,8 @@ func TestLockPathMayBeTheRoot(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	err = lockutils.RemoveExternalLockFile("proc", lockutils.WithLockPath(root))
-	if _, missing := os.Stat(root + "proc"); missing == nil && (err == nil || !strings.Contains(err.Error(), strconv.Quote(root+"proc"))) {
+	if _, missing := os.Stat(root + "proc"); missing == nil &&
+		(err == nil || !strings.Contains(err.Error(), strconv.Quote(root+"proc"))) {
 		t.Errorf("the error names another file: %v", err)
 	}
 }
@@ -408,7 +413,8 @@ func TestLockPathThatIsAFileIsAnError(t *testing.T) {
 		if !errors.As(err, &inFile) {
 			t.Errorf("sweep: %v", err)
 		}
-		if err := lockutils.RemoveExternalLockFile("x", append(opts, lockutils.WithLogging(false))...); !errors.As(err, &inFile) {
+		err = lockutils.RemoveExternalLockFile("x", append(opts, lockutils.WithLogging(false))...)
+		if !errors.As(err, &inFile) {
 			t.Errorf("remove: %v", err)
 		}
 	}
@@ -425,7 +431,10 @@ func TestInterProcessLockExcludesOtherProcesses(t *testing.T) {
 		t.Errorf("path %q, exists %v", l.Path(), l.Exists())
 	}
 	other := startPeer(t)
-	refused := func(options ...string) bool { return other.do("try", "x", dir, append(options, "external")...).Locked }
+	refused := func(options ...string) bool {
+		return other.do("try", "x", dir,
+			append(options, "external")...).Locked
+	}
 	if err := l.Lock(); err != nil {
 		t.Fatal(err)
 	}
@@ -610,7 +619,8 @@ func TestInterProcessLockOptions(t *testing.T) {
 			t.Fatalf("%s: a file has been made", name)
 		}
 	}
-	for _, opt := range []lockutils.Option{{}, lockutils.Fair(), lockutils.WithFcntl(), lockutils.WithDelay(1), lockutils.WithTimeout(0), lockutils.External()} {
+	for _, opt := range []lockutils.Option{{}, lockutils.Fair(), lockutils.WithFcntl(),
+		lockutils.WithDelay(1), lockutils.WithTimeout(0), lockutils.External()} {
 		l := lockutils.NewInterProcessLock(path, opt)
 		err := l.Lock()
 		if err != nil && unsupported(t, err) {
@@ -771,7 +781,8 @@ func TestInterProcessLockTellsItsHolders(t *testing.T) {
 func TestInterProcessLockLogsAsLockDoes(t *testing.T) {
 	path := filepath.Join(lockDir(t), "x")
 	r := record(t, slog.LevelDebug)
-	l, silent := lockutils.NewInterProcessLock(path), lockutils.NewInterProcessLock(path, lockutils.WithLogging(false))
+	l := lockutils.NewInterProcessLock(path)
+	silent := lockutils.NewInterProcessLock(path, lockutils.WithLogging(false))
 	if err := l.Lock(); err != nil {
 		t.Fatal(err)
 	}
@@ -779,7 +790,8 @@ func TestInterProcessLockLogsAsLockDoes(t *testing.T) {
 		t.Error(got, err)
 	}
 	mustUnlock(t, l)
-	for _, m := range r.want(t, "Acquiring lock: path", "Acquired lock: path waited", "Released lock: held path") {
+	for _, m := range r.want(t, "Acquiring lock: path", "Acquired lock: path waited",
+		"Released lock: held path") {
 		if got := m.attrs["path"].String(); got != path {
 			t.Errorf("path %q", got)
 		}
@@ -875,8 +887,8 @@ func TestFileInUseIsNotRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 		stays()
-		if a := other.do("remove", "x", dir); !a.Locked {
-			t.Errorf("another process: %+v", a)
+		if reply := other.do("remove", "x", dir); !reply.Locked {
+			t.Errorf("another process: %+v", reply)
 		}
 		mustUnlock(t, g)
 	}
@@ -887,73 +899,6 @@ func TestFileInUseIsNotRemoved(t *testing.T) {
 	}
 	if err := lockutils.RemoveExternalLockFile("x"); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestSweepRemovesWhatNobodyHasUsedForSoLong(t *testing.T) {
-	dir := setLockPath(t)
-	makeFiles(t, dir, time.Hour, "old", "p-old", "held", "p-held")
-	makeFiles(t, dir, 0, "new", "p-new")
-	if err := os.Mkdir(filepath.Join(dir, "p-directory"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	held := mustLock(t, "held", lockutils.External())
-	other := startPeer(t)
-	other.must("lock", "p-held", dir, "external", "shared")
-	makeFiles(t, dir, time.Hour, "held", "p-held") // as if they had been held since
-	for _, test := range []struct {
-		age     time.Duration
-		opts    []lockutils.Option
-		removed int
-		left    []string
-	}{
-		{2 * time.Hour, nil, 0, []string{"held", "new", "old", "p-directory", "p-held", "p-new", "p-old"}},
-		{time.Minute, []lockutils.Option{lockutils.WithPrefix("p")}, 1, []string{"held", "new", "old", "p-directory", "p-held", "p-new"}},
-		{time.Minute, nil, 1, []string{"held", "new", "p-directory", "p-held", "p-new"}},
-		{0, []lockutils.Option{lockutils.WithPrefix("p-")}, 1, []string{"held", "new", "p-directory", "p-held"}},
-		{0, []lockutils.Option{lockutils.WithPrefix("q")}, 0, []string{"held", "new", "p-directory", "p-held"}},
-		{0, nil, 1, []string{"held", "p-directory", "p-held"}},
-	} {
-		removed, err := sweep(test.age, test.opts...)
-		if left := files(t, dir); removed != test.removed || err != nil || !slices.Equal(left, test.left) {
-			t.Errorf("older than %v: %d removed, error %v, left %q; want %d and %q", test.age, removed, err, left, test.removed, test.left)
-		}
-	}
-	mustUnlock(t, held)
-	other.must("unlock", "p-held", dir)
-	if removed, err := sweep(0, lockutils.WithLockPath(filepath.Join(dir, "missing"))); removed != 0 || err != nil {
-		t.Errorf("missing directory: %d, %v", removed, err)
-	}
-	_, err := sweep(-1)
-	wantError(t, err, lockutils.ErrOptions)
-	_, err = sweep(0, lockutils.WithDelay(-1))
-	wantError(t, err, lockutils.ErrOptions)
-	if removed, err := sweep(0); removed != 2 || err != nil {
-		t.Errorf("at the end: %d, %v", removed, err)
-	}
-}
-
-func TestUseKeepsALockFileFromTheSweep(t *testing.T) {
-	dir := setLockPath(t)
-	for _, opts := range [][]lockutils.Option{
-		{lockutils.External()},
-		{lockutils.External(), lockutils.Shared()},
-		{lockutils.External(), lockutils.Fair()},
-		{lockutils.External(), lockutils.WithFcntl()},
-	} {
-		makeFiles(t, dir, time.Hour, "x")
-		g, err := lockutils.Lock("x", opts...)
-		if err != nil && unsupported(t, err) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		mustUnlock(t, g)
-		removed, err := sweep(time.Minute)
-		if removed != 0 || err != nil {
-			t.Errorf("%d, %v: a lock just used counts as not used for a minute", removed, err)
-		}
 	}
 }
 
@@ -978,34 +923,11 @@ func TestRemovalLeavesNothingOfAFairLock(t *testing.T) {
 	}
 }
 
-// TestSweepGoesOnAfterAFailure puts a directory where the queue of a lock would be, which removal cannot deal with.
-func TestSweepGoesOnAfterAFailure(t *testing.T) {
-	dir := setLockPath(t)
-	if g, err := lockutils.Lock("a", lockutils.External(), lockutils.Fair()); err != nil && unsupported(t, err) {
-		return // no queues, and no failure
-	} else if err != nil {
-		t.Fatal(err)
-	} else {
-		mustUnlock(t, g)
-	}
-	makeFiles(t, dir, 0, "b", "c")
-	if err := os.Mkdir(filepath.Join(dir, "b.lockutils-queue"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	removed, err := sweep(0)
-	if removed != 2 || err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "b")) {
-		t.Errorf("%d removed, error %v", removed, err)
-	}
-	if left := files(t, dir); !slices.Equal(left, []string{"b", "b.lockutils-queue"}) {
-		t.Errorf("left %q", left)
-	}
-	wantFree(t, "b", lockutils.External())
-}
-
-// Goroutines and another process take locks while files are removed and swept: there is never more than one holder.
+// Goroutines and another process take locks while files are removed and swept: there is never
+// more than one holder.
 func TestRemovalIsSafeWhileOthersRun(t *testing.T) {
 	dir := setLockPath(t)
-	count := workplace(t, dir)
+	count := newCounter(t, dir)
 	other := startPeer(t)
 	const rounds = 25
 	var inside, overlaps atomic.Int32
@@ -1036,8 +958,8 @@ func TestRemovalIsSafeWhileOthersRun(t *testing.T) {
 	workers.Go(func() {
 		for range rounds {
 			other.send("work", "x", dir, "external")
-			if a := other.answer(); a.Error != "" {
-				t.Error(a.Error)
+			if reply := other.receive(); reply.Error != "" {
+				t.Error(reply.Error)
 				return
 			}
 		}
@@ -1121,7 +1043,8 @@ func TestCancellingAnyExternalWaiterLosesNoWakeUp(t *testing.T) {
 	t.Logf("%d cancelled, %d served alone", cancelled.Load(), served)
 }
 
-// What an abandoned wait gets from the kernel is nobody's: a request that does not wait must not be refused for it.
+// What an abandoned wait gets from the kernel is nobody's: a request that does not wait must not
+// be refused for it.
 func TestAbandonedWaitRefusesNobody(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Getenv(filelock.EngineVariable) != "" {
 		return // where waits poll, one that has just been abandoned may be taking its last look

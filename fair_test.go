@@ -13,8 +13,8 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// In each round a queue of fair waiters of both modes, some of whom leave it: the rest is served in the order in which it
-// came, neighbouring readers together.
+// In each round a queue of fair waiters of both modes, some of whom leave it: the rest is served
+// in the order in which it came, neighbouring readers together.
 func TestFairWaitersAreServedInOrderThoughOthersLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for seed := range uint64(300) {
@@ -152,7 +152,8 @@ func TestFairWaitEndsWithTheContext(t *testing.T) {
 	})
 }
 
-// A default request may pass a waiting default one, but nobody passes a Fair one, and that one passes nobody.
+// A default request may pass a waiting default one, but nobody passes a Fair one, and that one
+// passes nobody.
 func TestNobodyPassesAFairWaiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var order []string // guarded by the lock
@@ -189,7 +190,8 @@ func TestNobodyPassesAFairWaiter(t *testing.T) {
 	})
 }
 
-// The lock file's own queue comes in where processes contend; within a process the order is the same with a file.
+// The lock file's own queue comes in where processes contend; within a process the order is the
+// same with a file.
 func TestFairExternalLockIsServedInOrderOfArrival(t *testing.T) {
 	setLockPath(t)
 	g, err := lockutils.Lock("x", lockutils.External(), lockutils.Fair())

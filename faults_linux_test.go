@@ -43,7 +43,8 @@ func TestFullDiskIsAnError(t *testing.T) {
 	}
 	external, path := lockutils.External(), lockutils.WithLockPath(dir)
 	full()
-	for _, opts := range [][]lockutils.Option{nil, {lockutils.Shared()}, {lockutils.NonBlocking()}, {lockutils.WithTimeout(0)}} {
+	for _, opts := range [][]lockutils.Option{nil, {lockutils.Shared()}, {lockutils.NonBlocking()},
+		{lockutils.WithTimeout(0)}} {
 		_, err := lockutils.Lock("x", append(opts, external, path)...)
 		wantAcquireError(t, err, "x", filepath.Join(dir, "x"), syscall.ENOSPC)
 		var inFile *fs.PathError

@@ -29,7 +29,8 @@ func init() {
 	}
 }
 
-// unprivileged makes a peer run as a user without any rights, as this process already does unless it is root's.
+// unprivileged makes a peer run as a user without any rights, as this process already does unless
+// it is root's.
 func unprivileged(t testing.TB) func(*exec.Cmd) {
 	t.Helper()
 	if !isRoot() {
@@ -83,11 +84,13 @@ func chmod(t testing.TB, path string, mode os.FileMode) {
 	}
 }
 
-// wantFailure fails the test unless a is an *AcquireError that names lock, file and the system's reason.
-func wantFailure(t testing.TB, a answer, name, path string, reason syscall.Errno) {
+// wantFailure fails the test unless a is an *AcquireError that names lock, file and the system's
+// reason.
+func wantFailure(t testing.TB, reply peerReply, name, path string, reason syscall.Errno) {
 	t.Helper()
-	if !a.Acquire || !a.FileSystem || a.Name != name || a.Path != path || a.Errno != reason {
-		t.Errorf("%+v, want an *AcquireError for %q and %q with %v", a, name, path, reason)
+	if !reply.Acquire || !reply.FileSystem || reply.Name != name || reply.Path != path ||
+		reply.Errno != reason {
+		t.Errorf("%+v, want an *AcquireError for %q and %q with %v", reply, name, path, reason)
 	}
 }
 
@@ -108,7 +111,8 @@ func TestForbiddenFilesAreErrors(t *testing.T) {
 	p.must("try", "x", dir, "external")
 	p.must("try", "x", sub, "external")
 
-	// A file without read permission, which its owner can still not take away from those who hold it.
+	// A file without read permission, which its owner can still not take away from those who hold
+	// it.
 	path := filepath.Join(dir, "theirs")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -117,8 +121,9 @@ func TestForbiddenFilesAreErrors(t *testing.T) {
 	wantFailure(t, p.do("lock", "theirs", dir, "external"), "theirs", path, syscall.EACCES)
 	chmod(t, path, 0o444)
 	p.must("try", "theirs", dir, "external")
-	if a := p.do("lock", "theirs", dir, "external", "fcntl"); !a.Unsupported {
-		wantFailure(t, a, "theirs", path, syscall.EACCES) // an exclusive record lock needs the right to write
+	if reply := p.do("lock", "theirs", dir, "external", "fcntl"); !reply.Unsupported {
+		// An exclusive record lock needs the right to write.
+		wantFailure(t, reply, "theirs", path, syscall.EACCES)
 		p.must("try", "theirs", dir, "external", "fcntl", "shared")
 	}
 	p.must("lock", "theirs", dir, "external")
@@ -135,8 +140,9 @@ func TestForbiddenFilesAreErrors(t *testing.T) {
 	// A file may be somebody else's in a directory like /tmp.
 	chmod(t, dir, 0o777|os.ModeSticky)
 	p.must("try", "theirs", dir, "external")
-	if a := p.do("remove", "theirs", dir); a.Errno != syscall.EPERM && a.Errno != syscall.EACCES {
-		t.Errorf("removing somebody else's file: %+v", a)
+	if reply := p.do("remove", "theirs", dir); reply.Errno != syscall.EPERM &&
+		reply.Errno != syscall.EACCES {
+		t.Errorf("removing somebody else's file: %+v", reply)
 	}
 	p.must("try", "theirs", dir, "external")
 	if _, err := os.Stat(path); err != nil {
@@ -145,24 +151,27 @@ func TestForbiddenFilesAreErrors(t *testing.T) {
 
 	// What cannot be removed does not keep the sweep from the rest.
 	p.must("try", "z", dir, "external")
-	if a := p.do("sweep", "", dir); a.Swept != 2 || !a.FileSystem || a.Errno != syscall.EPERM && a.Errno != syscall.EACCES {
-		t.Errorf("sweep of two files of one's own and one of somebody else's: %+v", a)
+	if reply := p.do("sweep", "", dir); reply.Swept != 2 || !reply.FileSystem ||
+		reply.Errno != syscall.EPERM && reply.Errno != syscall.EACCES {
+		t.Errorf("sweep of two files of one's own and one of somebody else's: %+v", reply)
 	}
 }
 
 func TestDescriptorsUsedUpAreAnError(t *testing.T) {
 	dir := lockDir(t)
 	p := startPeer(t, func(cmd *exec.Cmd) {
-		// The shell lowers the limit, which the runtime of the test binary would raise to the hard one.
+		// The shell lowers the limit, which the runtime of the test binary would raise to the
+		// hard one.
 		cmd.Args = []string{"sh", "-c", "ulimit -n 64 && exec " + os.Args[0]}
 		cmd.Path = "/bin/sh"
 	})
 	for range 2 {
 		p.must("exhaust", "", dir)
 		wantFailure(t, p.do("lock", "x", dir, "external"), "x", filepath.Join(dir, "x"), syscall.EMFILE)
-		wantFailure(t, p.do("lock", "x", dir, "external", "shared"), "x", filepath.Join(dir, "x"), syscall.EMFILE)
+		wantFailure(t, p.do("lock", "x", dir, "external", "shared"), "x", filepath.Join(dir, "x"),
+			syscall.EMFILE)
 		p.must("try", "x", dir) // nothing stays held of the internal layer
-		p.must("relieve", "", dir)
+		p.must("close", "", dir)
 		p.must("try", "x", dir, "external")
 		p.must("try", "y", dir, "external")
 		if err := os.Remove(filepath.Join(dir, "x")); err != nil {
@@ -260,15 +269,17 @@ func TestWaitGoesOnThoughTheFileIsLost(t *testing.T) {
 
 func TestDeadHolderHoldsNothing(t *testing.T) {
 	dir := setLockPath(t)
-	for _, options := range [][]string{{"external"}, {"external", "shared"}, {"external", "fair"}, {"external", "fcntl"}} {
+	for _, options := range [][]string{{"external"}, {"external", "shared"}, {"external", "fair"},
+		{"external", "fcntl"}} {
 		other := startPeer(t)
-		if a := other.do("lock", "x", dir, options...); a.Unsupported {
+		if reply := other.do("lock", "x", dir, options...); reply.Unsupported {
 			continue
-		} else if a.Error != "" {
-			t.Fatal(a.Error)
+		} else if reply.Error != "" {
+			t.Fatal(reply.Error)
 		}
 		var waiter sync.WaitGroup
-		waiter.Go(func() { mustUnlock(t, mustLock(t, "x", spelled[options[len(options)-1]], lockutils.External())) })
+		last := namedOptions[options[len(options)-1]]
+		waiter.Go(func() { mustUnlock(t, mustLock(t, "x", last, lockutils.External())) })
 		other.kill() // as SIGKILL does
 		finish(t, &waiter)
 		mustUnlock(t, mustLock(t, "x", lockutils.External()))

@@ -30,7 +30,8 @@ func filesIn(t testing.TB, dir string) (names []string) {
 	return names
 }
 
-// refusedBySystem reports whether a name is refused that other systems take: there are many such on Windows.
+// refusedBySystem reports whether a name is refused that other systems take: there are many such
+// on Windows.
 func refusedBySystem(err error) bool {
 	var path *fs.PathError
 	return runtime.GOOS == "windows" && errors.As(err, &path)
@@ -47,8 +48,11 @@ func mapped(prefix, name string) string {
 
 func FuzzNamesStayInTheLockPath(f *testing.F) {
 	long := strings.Repeat("ü", 200)
-	for _, prefix := range []string{"", "nova", "nova-", "-", "--", ".", "..", "../", "a/b", "/", "\x00", "con", "C:", long} {
-		for _, name := range []string{"", "x", "a/b", ".", "..", "../x", "/etc/passwd", "a\x00b", `..\x`, "nul", "\xff\xfe", long} {
+	for _, prefix := range []string{"", "nova", "nova-", "-", "--", ".", "..", "../", "a/b", "/",
+		"\x00", "con", "C:", long} {
+		for _, name := range []string{
+			"", "x", "a/b", ".", "..", "../x", "/etc/passwd", "a\x00b", `..\x`, "nul", "\xff\xfe", long,
+		} {
 			f.Add(prefix, name)
 		}
 	}
@@ -97,7 +101,8 @@ func FuzzNamesStayInTheLockPath(f *testing.F) {
 func FuzzFilesAreEqualIfTheirMappedNamesAre(f *testing.F) {
 	long := strings.Repeat("x", 300)
 	for _, pair := range [][4]string{
-		{"", "a", "", "b"}, {"", "a/b", "", "a_b"}, {"p", "a", "p-", "a"}, {"p", "a", "", "p-a"}, {"p--", "a", "p-", "a"},
+		{"", "a", "", "b"}, {"", "a/b", "", "a_b"}, {"p", "a", "p-", "a"}, {"p", "a", "", "p-a"}, {"p--",
+			"a", "p-", "a"},
 		{"", long + "a", "", long + "b"}, {"", long, "", long}, {long, "a", "", long + "-a"}, {"", "A", "", "a"},
 	} {
 		f.Add(pair[0], pair[1], pair[2], pair[3])
@@ -132,7 +137,8 @@ func FuzzPathsOfInterProcessLocks(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, relative string) {
-		if !filepath.IsLocal(relative) || strings.HasPrefix(filepath.Clean(relative), "link"+string(os.PathSeparator)) {
+		if !filepath.IsLocal(relative) || strings.HasPrefix(filepath.Clean(relative),
+			"link"+string(os.PathSeparator)) {
 			t.Skip("it is the caller's choice to leave the directory")
 		}
 		around := t.TempDir()
@@ -159,7 +165,8 @@ func FuzzPathsOfInterProcessLocks(f *testing.F) {
 		}
 		for _, name := range filesIn(t, around) {
 			path := filepath.Join(around, name)
-			if !slices.Contains(before, name) && path != want && !strings.HasPrefix(want, path+string(os.PathSeparator)) {
+			if !slices.Contains(before, name) && path != want && !strings.HasPrefix(want,
+				path+string(os.PathSeparator)) {
 				t.Errorf("the lock has made %q", path)
 			}
 		}

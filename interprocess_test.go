@@ -20,24 +20,24 @@ import (
 // peerVariable makes the test binary serve as a peer.
 const peerVariable = "LOCKUTILS_TEST_PEER"
 
-// A peer is another process, which does what it is told one order after the other. It ends with the test.
+// A peer is another process, which handles one request after another. It exits with the test.
 type peer struct {
-	t      testing.TB
-	cmd    *exec.Cmd
-	orders io.WriteCloser
-	lines  *bufio.Scanner
+	t     testing.TB
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines *bufio.Scanner
 }
 
-// An order is what a peer is to do, and with which lock.
-type order struct {
+// A peerRequest says what a peer does, and with which lock.
+type peerRequest struct {
 	Do      string
 	Name    string
 	Dir     string
-	Options []string // keys of spelled
+	Options []string // keys of namedOptions
 }
 
-// An answer is what came of an order.
-type answer struct {
+// A peerReply is the outcome of a request.
+type peerReply struct {
 	Error       string
 	Acquire     bool // the error is an *AcquireError ...
 	Name, Path  string
@@ -48,8 +48,8 @@ type answer struct {
 	Swept       int // files, for "sweep"
 }
 
-// spelled are the options that an order can name.
-var spelled = map[string]lockutils.Option{
+// namedOptions are the options that a request can name.
+var namedOptions = map[string]lockutils.Option{
 	"external":    lockutils.External(),
 	"shared":      lockutils.Shared(),
 	"fair":        lockutils.Fair(),
@@ -58,7 +58,7 @@ var spelled = map[string]lockutils.Option{
 	"test-":       lockutils.WithPrefix("test-"),
 }
 
-// startPeer starts a peer; adjust may change the command, to run it as another user for example.
+// startPeer starts a peer. adjust may change the command, for example to run it as another user.
 func startPeer(t testing.TB, adjust ...func(*exec.Cmd)) *peer {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -88,19 +88,19 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *peer {
 	return p
 }
 
-// kill ends the process as SIGKILL does, and waits until it is gone.
+// kill kills the process and waits for it.
 func (p *peer) kill() {
 	_ = p.cmd.Process.Kill()
-	_ = p.orders.Close()
+	_ = p.in.Close()
 	_ = p.cmd.Wait()
 }
 
-// send gives an order without waiting for the answer.
+// send sends a request without waiting for the reply.
 func (p *peer) send(do, name, dir string, options ...string) {
 	p.t.Helper()
-	line, err := json.Marshal(order{do, name, dir, options})
+	line, err := json.Marshal(peerRequest{do, name, dir, options})
 	if err == nil {
-		_, err = fmt.Fprintf(p.orders, "%s\n", line)
+		_, err = fmt.Fprintf(p.in, "%s\n", line)
 	}
 	if err != nil {
 		p.t.Fatal(err)
@@ -111,95 +111,95 @@ func (p *peer) send(do, name, dir string, options ...string) {
 func (p *peer) line() string {
 	p.t.Helper()
 	if !p.lines.Scan() {
-		p.t.Fatalf("the peer has ended: %v", p.lines.Err())
+		p.t.Fatalf("the peer has exited: %v", p.lines.Err())
 	}
 	return p.lines.Text()
 }
 
-// answer returns what came of the oldest order without an answer.
-func (p *peer) answer() answer {
+// receive returns the reply to the oldest request that has none.
+func (p *peer) receive() peerReply {
 	p.t.Helper()
-	var a answer
-	if err := json.Unmarshal([]byte(p.line()), &a); err != nil {
+	var reply peerReply
+	if err := json.Unmarshal([]byte(p.line()), &reply); err != nil {
 		p.t.Fatal(err)
 	}
-	return a
+	return reply
 }
 
-func (p *peer) do(do, name, dir string, options ...string) answer {
+func (p *peer) do(do, name, dir string, options ...string) peerReply {
 	p.t.Helper()
 	p.send(do, name, dir, options...)
-	return p.answer()
+	return p.receive()
 }
 
-// must is do for what has to succeed.
+// must is do for a request that must succeed.
 func (p *peer) must(do, name, dir string, options ...string) {
 	p.t.Helper()
-	if a := p.do(do, name, dir, options...); a.Error != "" {
-		p.t.Fatalf("%s of %q in another process: %s", do, name, a.Error)
+	if reply := p.do(do, name, dir, options...); reply.Error != "" {
+		p.t.Fatalf("%s of %q in another process: %s", do, name, reply.Error)
 	}
 }
 
 // servePeer is the whole program of a peer.
 func servePeer() error {
 	held := map[string]lockutils.Guard{}
-	var hoard []*os.File // of "exhaust"
-	orders := bufio.NewScanner(os.Stdin)
-	for orders.Scan() {
-		var o order
-		if err := json.Unmarshal(orders.Bytes(), &o); err != nil {
+	var opened []*os.File // of "exhaust"
+	requests := bufio.NewScanner(os.Stdin)
+	for requests.Scan() {
+		var request peerRequest
+		if err := json.Unmarshal(requests.Bytes(), &request); err != nil {
 			return err
 		}
-		opts := []lockutils.Option{lockutils.WithLockPath(o.Dir)}
-		for _, name := range o.Options {
-			opts = append(opts, spelled[name])
+		opts := []lockutils.Option{lockutils.WithLockPath(request.Dir)}
+		for _, name := range request.Options {
+			opts = append(opts, namedOptions[name])
 		}
-		var a answer
+		var reply peerReply
 		var err error
-		switch o.Do {
+		switch request.Do {
 		case "lock":
-			held[o.Name], err = lockutils.Lock(o.Name, opts...)
+			held[request.Name], err = lockutils.Lock(request.Name, opts...)
 		case "try":
 			var g lockutils.Guard
-			if g, err = lockutils.TryLock(o.Name, opts...); err == nil {
+			if g, err = lockutils.TryLock(request.Name, opts...); err == nil {
 				err = g.Unlock()
 			}
 		case "unlock":
-			err = held[o.Name].Unlock()
+			err = held[request.Name].Unlock()
 		case "remove":
-			err = lockutils.RemoveExternalLockFile(o.Name, append(opts, lockutils.WithLogging(false))...)
+			err = lockutils.RemoveExternalLockFile(request.Name, append(opts, lockutils.WithLogging(false))...)
 		case "sweep":
-			a.Swept, err = sweep(0, opts...)
+			reply.Swept, err = sweep(0, opts...)
 		case "work":
 			var g lockutils.Guard
-			if g, err = lockutils.Lock(o.Name, opts...); err == nil {
-				err = errors.Join(work(filepath.Join(o.Dir, "work")), g.Unlock())
+			if g, err = lockutils.Lock(request.Name, opts...); err == nil {
+				err = errors.Join(work(filepath.Join(request.Dir, "work")), g.Unlock())
 			}
 		case "chdir":
-			err = os.Chdir(o.Dir)
+			err = os.Chdir(request.Dir)
 		case "exhaust":
-			hoard, err = exhaust()
-		case "relieve":
-			for _, f := range hoard {
+			opened, err = exhaust()
+		case "close":
+			for _, f := range opened {
 				_ = f.Close()
 			}
 		default:
-			return fmt.Errorf("no such order: %q", o.Do)
+			return fmt.Errorf("unknown request %q", request.Do)
 		}
 		if err != nil {
-			a.describe(err)
+			reply.describe(err)
 		}
-		line, err := json.Marshal(a)
+		line, err := json.Marshal(reply)
 		if err != nil {
 			return err
 		}
 		fmt.Printf("%s\n", line)
 	}
-	return orders.Err()
+	return requests.Err()
 }
 
-// describe tells what is known of an error.
-func (a *answer) describe(err error) {
+// describe records the error.
+func (a *peerReply) describe(err error) {
 	a.Error = err.Error()
 	a.Locked, a.Unsupported = errors.Is(err, lockutils.ErrLocked), errors.Is(err, errors.ErrUnsupported)
 	var failed *lockutils.AcquireError
@@ -211,19 +211,20 @@ func (a *answer) describe(err error) {
 	errors.As(err, &a.Errno)
 }
 
-// exhaust opens files until the system gives no more.
-func exhaust() (hoard []*os.File, err error) {
+// exhaust opens files until there are no descriptors left.
+func exhaust() (opened []*os.File, err error) {
 	for {
 		f, err := os.Open(os.DevNull)
 		if err != nil {
-			return hoard, nil
+			return opened, nil
 		}
-		hoard = append(hoard, f)
+		opened = append(opened, f)
 	}
 }
 
-// work is what oslo.concurrency's test does in the lock: it makes 50 files that nobody else may have there, and removes
-// them. It also counts up a number in a file, in a way that loses counts when two work at once.
+// work is what oslo.concurrency's test does under the lock: it creates 50 files, which must not
+// exist, and removes them. It also increments a number in a file, and loses increments if two
+// processes work at once.
 func work(dir string) error {
 	counter := filepath.Join(dir, "counter")
 	before, err := os.ReadFile(counter)
@@ -248,8 +249,8 @@ func work(dir string) error {
 	return os.WriteFile(counter, []byte(strconv.Itoa(count+1)), 0o600)
 }
 
-// workplace makes what work needs in a lock path and returns how to read the count.
-func workplace(t testing.TB, dir string) (count func() string) {
+// newCounter creates the counter of work in a lock path and returns a function that reads it.
+func newCounter(t testing.TB, dir string) (count func() string) {
 	t.Helper()
 	counter := filepath.Join(dir, "work", "counter")
 	if err := os.Mkdir(filepath.Dir(counter), 0o700); err != nil {
@@ -267,7 +268,7 @@ func workplace(t testing.TB, dir string) (count func() string) {
 	}
 }
 
-// python is the interpreter that sees the distribution's packages.
+// python is the interpreter that has the distribution's packages.
 const python = "/usr/bin/python3"
 
 // needPython skips the test unless the interpreter has these modules.
@@ -311,7 +312,7 @@ for line in sys.stdin:
 // ask sends a line to a peer that is no test binary, and returns its answer.
 func (p *peer) ask(words ...any) string {
 	p.t.Helper()
-	if _, err := fmt.Fprintln(p.orders, words...); err != nil {
+	if _, err := fmt.Fprintln(p.in, words...); err != nil {
 		p.t.Fatal(err)
 	}
 	return p.line()
@@ -348,7 +349,8 @@ func TestInteropWithFcntlExcludesOsloConcurrency(t *testing.T) {
 	}
 }
 
-// mixed is the Python half of fifty processes: it forks twenty, which wait for the lock and do the same work as ours.
+// mixed is the Python half of fifty processes: it forks twenty, which wait for the lock and do
+// the same work as ours.
 const mixed = `
 import os, sys
 from oslo_concurrency import lockutils
@@ -389,7 +391,8 @@ func TestInteropRemovalLeavesWhatOsloConcurrencyHolds(t *testing.T) {
 	needPython(t, "interop", "oslo_concurrency")
 	dir := setLockPath(t)
 	oslo := pythonPeer(t, osloPeer)
-	if g, err := lockutils.Lock("y", lockutils.External(), lockutils.WithFcntl()); err != nil && unsupported(t, err) {
+	if g, err := lockutils.Lock("y", lockutils.External(), lockutils.WithFcntl()); err != nil &&
+		unsupported(t, err) {
 		return // it sees no record locks
 	} else if err != nil {
 		t.Fatal(err)
@@ -417,7 +420,8 @@ func TestInteropRemovalLeavesWhatOsloConcurrencyHolds(t *testing.T) {
 func TestInteropFiftyProcessesOfGoAndPythonNeverOverlap(t *testing.T) {
 	needPython(t, "interop", "oslo_concurrency")
 	dir := lockDir(t)
-	g, err := lockutils.Lock("supported", lockutils.External(), lockutils.WithFcntl(), lockutils.WithLockPath(dir))
+	g, err := lockutils.Lock("supported", lockutils.External(), lockutils.WithFcntl(),
+		lockutils.WithLockPath(dir))
 	if err != nil && unsupported(t, err) {
 		return
 	}
@@ -425,21 +429,21 @@ func TestInteropFiftyProcessesOfGoAndPythonNeverOverlap(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustUnlock(t, g)
-	count := workplace(t, dir)
+	count := newCounter(t, dir)
 	theirs := pythonPeer(t, mixed)
 	var ours []*peer
 	for range 30 {
 		ours = append(ours, startPeer(t))
 	}
-	if _, err := fmt.Fprintln(theirs.orders, dir); err != nil {
+	if _, err := fmt.Fprintln(theirs.in, dir); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range ours {
 		p.send("work", "external", dir, "external", "fcntl", "test-")
 	}
 	for _, p := range ours {
-		if a := p.answer(); a.Error != "" {
-			t.Error(a.Error)
+		if reply := p.receive(); reply.Error != "" {
+			t.Error(reply.Error)
 		}
 	}
 	if got := theirs.line(); got != "0 failed" {
@@ -471,7 +475,8 @@ func TestInteropFlockCommand(t *testing.T) {
 	}
 	mustUnlock(t, g)
 
-	holder := startCommand(t, exec.Command(flock, filepath.Join(dir, "x"), "sh", "-c", "echo held; read line; echo"))
+	holder := startCommand(t,
+		exec.Command(flock, filepath.Join(dir, "x"), "sh", "-c", "echo held; read line; echo"))
 	if holder.line() != "held" {
 		t.Fatal("flock(1) does not run")
 	}

@@ -64,7 +64,8 @@ func TestLocksOfOtherNamesAreFree(t *testing.T) {
 
 func TestSharedHoldersComeTogetherAndExcludeOthers(t *testing.T) {
 	setLockPath(t)
-	for _, extra := range [][]lockutils.Option{nil, {lockutils.External()}, {lockutils.Fair()}, {lockutils.WithSemaphores(lockutils.NewSemaphores(3))}} {
+	for _, extra := range [][]lockutils.Option{nil, {lockutils.External()}, {lockutils.Fair()},
+		{lockutils.WithSemaphores(lockutils.NewSemaphores(3))}} {
 		shared := append([]lockutils.Option{lockutils.Shared()}, extra...)
 		first := mustLock(t, "x", shared...)
 		second := mustLock(t, "x", shared...)
@@ -205,9 +206,14 @@ func TestContextThatIsDoneNeverAcquires(t *testing.T) {
 		"Do": func(ctx context.Context) error {
 			return lockutils.Do(ctx, "x", func(context.Context) error { t.Error("fn has run"); return nil })
 		},
-		"Synchronized": lockutils.Synchronized("x", func(context.Context) error { t.Error("fn has run"); return nil }),
+		"Synchronized": lockutils.Synchronized("x",
+			func(context.Context) error { t.Error("fn has run"); return nil }),
 		"Synchronized, by reflection": func(ctx context.Context) error {
-			_, err := lockutils.Synchronized("x", func(context.Context) (int, error) { t.Error("fn has run"); return 0, nil })(ctx)
+			_, err := lockutils.Synchronized("x", func(context.Context) (int,
+				error) {
+				t.Error("fn has run")
+				return 0, nil
+			})(ctx)
 			return err
 		},
 		"Semaphore":                   new(lockutils.Semaphores).Get("x").Acquire,
@@ -375,13 +381,16 @@ func TestGuardMayBeUnlockedByAnotherGoroutine(t *testing.T) {
 	}
 }
 
-// Of all who unlock copies of one guard at the same moment exactly one does it. The guards are kept and used again
-// later, when their records serve others.
+// Of all who unlock copies of one guard at the same moment exactly one does it. The guards are
+// kept and used again later, when their records serve others.
 func TestStaleGuardNeverFreesAnotherHold(t *testing.T) {
 	const goroutines, rounds = 8, 400
 	setLockPath(t)
-	names := []string{"a", "b", "c", "a name that is far too long to be kept beside the lock's state in its slot"}
-	kinds := [][]lockutils.Option{nil, {lockutils.Fair()}, {lockutils.Shared()}, {lockutils.WithSemaphores(lockutils.NewSemaphores(1))}}
+	names := []string{
+		"a", "b", "c", "a name that is far too long to be kept beside the lock's state in its slot",
+	}
+	kinds := [][]lockutils.Option{nil, {lockutils.Fair()}, {lockutils.Shared()},
+		{lockutils.WithSemaphores(lockutils.NewSemaphores(1))}}
 	inside := make([]atomic.Int32, len(names)) // -1: a writer, n: readers
 	var all sync.WaitGroup
 	stale := make(chan lockutils.Guard, goroutines*rounds)
@@ -471,8 +480,14 @@ func TestLayersCanBeTakenAlone(t *testing.T) {
 	mustUnlock(t, fair)
 
 	for name, take := range map[string]func() (lockutils.Guard, error){
-		"InternalLock, External":     func() (lockutils.Guard, error) { return lockutils.InternalLock("x", lockutils.External()) },
-		"InternalFairLock, External": func() (lockutils.Guard, error) { return lockutils.InternalFairLock("x", lockutils.External()) },
+		"InternalLock, External": func() (lockutils.Guard,
+			error) {
+			return lockutils.InternalLock("x", lockutils.External())
+		},
+		"InternalFairLock, External": func() (lockutils.Guard,
+			error) {
+			return lockutils.InternalFairLock("x", lockutils.External())
+		},
 		"InternalFairLock, WithSemaphores": func() (lockutils.Guard, error) {
 			return lockutils.InternalFairLock("x", lockutils.WithSemaphores(new(lockutils.Semaphores)))
 		},
@@ -487,8 +502,8 @@ func TestLayersCanBeTakenAlone(t *testing.T) {
 	wantFree(t, "x", lockutils.External())
 }
 
-// Waiters come, are cancelled at any moment, and are served. Whoever is not cancelled must get the lock, or the test ends
-// only by its bound; and nothing may be left at the end.
+// Waiters come, are cancelled at any moment, and are served. Whoever is not cancelled must get
+// the lock, or the test ends only by its bound; and nothing may be left at the end.
 func TestCancellingAnyWaiterAtAnyMomentLosesNoWakeUp(t *testing.T) {
 	rounds := 300
 	if testing.Short() {

@@ -58,7 +58,8 @@ func (r *recorder) take() []message {
 	return m
 }
 
-// want fails the test unless exactly these messages have been recorded, each given as "text: attribute keys".
+// want fails the test unless exactly these messages have been recorded, each given as "text:
+// attribute keys".
 func (r *recorder) want(t testing.TB, messages ...string) []message {
 	t.Helper()
 	got := r.take()
@@ -83,7 +84,8 @@ func TestMessagesTellTheLifeOfAHold(t *testing.T) {
 	dir := setLockPath(t)
 	r := record(t, slog.LevelDebug)
 	synctest.Test(t, func(t *testing.T) {
-		for _, opts := range [][]lockutils.Option{{}, {lockutils.WithLogging(true)}, {lockutils.Fair()}, {lockutils.Shared()}} {
+		for _, opts := range [][]lockutils.Option{{}, {lockutils.WithLogging(true)}, {lockutils.Fair()},
+			{lockutils.Shared()}} {
 			first := mustLock(t, "x", lockutils.WithLogging(false))
 			time.AfterFunc(time.Second, func() { mustUnlock(t, first) })
 			g := mustLock(t, "x", opts...)
@@ -107,8 +109,10 @@ func TestMessagesTellTheLifeOfAHold(t *testing.T) {
 
 	g := mustLock(t, "x", lockutils.External(), lockutils.WithPrefix("p"))
 	mustUnlock(t, g)
-	for _, m := range r.want(t, "Acquiring lock: lock path scope", "Acquired lock: lock path scope waited", "Released lock: held lock path scope") {
-		if m.attrs["path"].String() != filepath.Join(dir, "p-x") || m.attrs["scope"].String() != "p" || m.attrs["lock"].String() != "x" {
+	for _, m := range r.want(t, "Acquiring lock: lock path scope",
+		"Acquired lock: lock path scope waited", "Released lock: held lock path scope") {
+		if m.attrs["path"].String() != filepath.Join(dir,
+			"p-x") || m.attrs["scope"].String() != "p" || m.attrs["lock"].String() != "x" {
 			t.Errorf("%v", m)
 		}
 	}
@@ -118,7 +122,8 @@ func TestMessagesNameTheContainer(t *testing.T) {
 	r := record(t, slog.LevelDebug)
 	container := &lockutils.Semaphores{Name: "volumes"}
 	mustUnlock(t, mustLock(t, "x", lockutils.WithSemaphores(container), lockutils.WithPrefix("p")))
-	for _, m := range r.want(t, "Acquiring lock: lock scope", "Acquired lock: lock scope waited", "Released lock: held lock scope") {
+	for _, m := range r.want(t, "Acquiring lock: lock scope", "Acquired lock: lock scope waited",
+		"Released lock: held lock scope") {
 		if scope := m.attrs["scope"].String(); scope != "volumes/p" {
 			t.Errorf("scope %q", scope)
 		}
@@ -130,7 +135,8 @@ func TestMessagesCarryTheContext(t *testing.T) {
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "trace")
 	_ = lockutils.Do(ctx, "x", func(context.Context) error { return nil })
-	for _, m := range r.want(t, "Acquiring lock: lock", "Acquired lock: lock waited", "Released lock: held lock") {
+	for _, m := range r.want(t, "Acquiring lock: lock", "Acquired lock: lock waited",
+		"Released lock: held lock") {
 		if m.ctx.Value(key{}) != "trace" {
 			t.Errorf("%s: another context", m.Message)
 		}
@@ -143,14 +149,18 @@ func TestMessagesNameTheFunctionThatIsWrapped(t *testing.T) {
 	r := record(t, slog.LevelDebug)
 	n := &counter{}
 	for name, call := range map[string]func(){
-		"wrapped":                func() { _ = lockutils.Synchronized("x", wrapped)() },
-		"counter).add":           func() { lockutils.Synchronized("x", n.add)(1) },
-		"MessagesName":           func() { lockutils.Synchronized("x", func() {})() },
-		"lockutils_test":         func() { _ = lockutils.Synchronized("x", func(context.Context) error { return nil })(t.Context()) },
+		"wrapped":      func() { _ = lockutils.Synchronized("x", wrapped)() },
+		"counter).add": func() { lockutils.Synchronized("x", n.add)(1) },
+		"MessagesName": func() { lockutils.Synchronized("x", func() {})() },
+		"lockutils_test": func() {
+			_ = lockutils.Synchronized("x",
+				func(context.Context) error { return nil })(t.Context())
+		},
 		"lockutils_test.wrapped": func() { _ = lockutils.SynchronizedWithPrefix("")("x", wrapped)() },
 	} {
 		call()
-		for _, m := range r.want(t, "Acquiring lock: by lock", "Acquired lock: by lock waited", "Released lock: by held lock") {
+		for _, m := range r.want(t, "Acquiring lock: by lock", "Acquired lock: by lock waited",
+			"Released lock: by held lock") {
 			if by := m.attrs["by"].String(); !strings.Contains(by, name) {
 				t.Errorf("by %q, want one with %q", by, name)
 			}

@@ -42,7 +42,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// lockDir returns a new lock path and checks at the end of the test that no descriptor of it is left.
+// lockDir returns a new lock path and checks at the end of the test that no descriptor of it is
+// left.
 func lockDir(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -59,8 +60,8 @@ func setLockPath(t testing.TB) string {
 	return dir
 }
 
-// noDescriptorLeft fails the test if a descriptor of this process leads into the directory. Systems that do not show
-// them have none to find.
+// noDescriptorLeft fails the test if a descriptor of this process leads into the directory.
+// Systems that do not show them have none to find.
 func noDescriptorLeft(t testing.TB, dir string) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -142,8 +143,8 @@ func wantError(t testing.TB, err, target error) {
 	}
 }
 
-// wantAcquireError fails the test unless err is an AcquireError for that lock and file whose message names both and the
-// reason.
+// wantAcquireError fails the test unless err is an AcquireError for that lock and file whose
+// message names both and the reason.
 func wantAcquireError(t testing.TB, err error, name, path string, reason error) {
 	t.Helper()
 	var failed *lockutils.AcquireError
@@ -167,8 +168,8 @@ func wantAcquireError(t testing.TB, err error, name, path string, reason error) 
 	}
 }
 
-// unsupported reports whether err says that this system, or the portable engine, lacks what an option needs, and that it
-// says so as promised.
+// unsupported reports whether err says that this system, or the portable engine, lacks what an
+// option needs, and that it says so as promised.
 func unsupported(t testing.TB, err error) bool {
 	t.Helper()
 	if !errors.Is(err, errors.ErrUnsupported) {

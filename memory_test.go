@@ -50,7 +50,8 @@ func TestOneOffNamesLeaveNothingBehind(t *testing.T) {
 			_ = g.Unlock()
 		}),
 		"Do": each(100_000, func(name string) {
-			_ = lockutils.Do(context.Background(), name, func(context.Context) error { return nil }, lockutils.Shared())
+			_ = lockutils.Do(context.Background(), name, func(context.Context) error { return nil },
+				lockutils.Shared())
 		}),
 		"Semaphores": each(100_000, func(name string) {
 			_ = container.Get(name).Acquire(context.Background())

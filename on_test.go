@@ -273,7 +273,8 @@ func TestAWaitThatEndsLeavesNothingAtTheService(t *testing.T) {
 }
 
 func TestAServiceIsAskedForNothingThatItCannotDo(t *testing.T) {
-	for option, opt := range map[string]lockutils.Option{"Shared": lockutils.Shared(), "Fair": lockutils.Fair()} {
+	for option, opt := range map[string]lockutils.Option{"Shared": lockutils.Shared(),
+		"Fair": lockutils.Fair()} {
 		m := drivertest.NewMemory(drivertest.WithCapability(driver.Fenced))
 		_, err := lockutils.Lock("x", lockutils.On(m.Open()), opt)
 		if !errors.Is(err, lockutils.ErrOptions) || !errors.Is(err, errors.ErrUnsupported) {
@@ -365,7 +366,8 @@ func TestTokensGrow(t *testing.T) {
 	if g.Token() != 0 || g.Lost() != nil || g.Err() != nil {
 		t.Errorf("without a service: token %d, Err %v", g.Token(), g.Err())
 	}
-	if zero := (lockutils.Guard{}); zero.Token() != 0 || zero.Lost() != nil || zero.Err() != lockutils.ErrNotHeld {
+	zero := lockutils.Guard{}
+	if zero.Token() != 0 || zero.Lost() != nil || zero.Err() != lockutils.ErrNotHeld {
 		t.Errorf("zero guard: token %d, Err %v", zero.Token(), zero.Err())
 	}
 }

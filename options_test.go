@@ -42,9 +42,11 @@ func TestContradictoryOptionsAreRefused(t *testing.T) {
 				wantError(t, err, lockutils.ErrOptions)
 				_, err = lockutils.TryLock("x", opts...)
 				wantError(t, err, lockutils.ErrOptions)
-				err = lockutils.Do(t.Context(), "x", func(context.Context) error { t.Error("fn has run"); return nil }, opts...)
+				fn := func(context.Context) error { t.Error("fn has run"); return nil }
+				err = lockutils.Do(t.Context(), "x", fn, opts...)
 				wantError(t, err, lockutils.ErrOptions)
-				wantError(t, lockutils.Synchronized("x", func() error { t.Error("fn has run"); return nil }, opts...)(), lockutils.ErrOptions)
+				wantError(t, lockutils.Synchronized("x", func() error { t.Error("fn has run"); return nil },
+					opts...)(), lockutils.ErrOptions)
 				_, err = lockutils.LockWithPrefix("", opts...)("x")
 				wantError(t, err, lockutils.ErrOptions)
 			}

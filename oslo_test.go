@@ -14,12 +14,13 @@ import (
 	"github.com/lockutils/lockutils/lockutilstest"
 )
 
-// The behaviours that the unit tests of oslo.concurrency's lockutils check, in their order. Those of its script are checked
-// beside lockutils-wrapper.
+// The behaviours that the unit tests of oslo.concurrency's lockutils check, in their order. Those
+// of its script are checked beside lockutils-wrapper.
 
 func TestOsloSynchronizedKeepsWhatTheFunctionIs(t *testing.T) {
 	var f task = func() error { return errFromFn }
-	wrapped := lockutils.Synchronized("whatever", f, lockutils.WithPrefix("test-")) // of the same type, methods and all
+	wrapped := lockutils.Synchronized("whatever", f,
+		lockutils.WithPrefix("test-")) // of the same type, methods and all
 	if err := task(wrapped)(); err != errFromFn {
 		t.Error(err)
 	}
@@ -113,7 +114,7 @@ func TestOsloExternalSynchronizedNests(t *testing.T) {
 
 func TestOsloLocksExternallyAcrossFiftyProcesses(t *testing.T) {
 	dir := lockDir(t)
-	count := workplace(t, dir)
+	count := newCounter(t, dir)
 	var peers []*peer
 	for range 50 {
 		peers = append(peers, startPeer(t))
@@ -122,8 +123,8 @@ func TestOsloLocksExternallyAcrossFiftyProcesses(t *testing.T) {
 		p.send("work", "external", dir, "external", "test-")
 	}
 	for _, p := range peers {
-		if a := p.answer(); a.Error != "" {
-			t.Error(a.Error)
+		if reply := p.receive(); reply.Error != "" {
+			t.Error(reply.Error)
 		}
 	}
 	if count() != "50" {
@@ -141,8 +142,8 @@ func TestOsloLockDirectoryThatDoesNotExistIsMade(t *testing.T) {
 	}
 	holder.must("lock", "external", dir, "external", "test-")
 	for _, p := range peers {
-		if a := p.do("try", "external", dir, "external", "test-"); !a.Locked {
-			t.Errorf("%+v", a)
+		if reply := p.do("try", "external", dir, "external", "test-"); !reply.Locked {
+			t.Errorf("%+v", reply)
 		}
 	}
 }
@@ -164,7 +165,8 @@ func TestOsloPrefixes(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if made := files(t, dir); !slices.Equal(made, []string{"hypen-lock", "lock", "mypfix-mylock", "mypfix-mylock2"}) {
+	if made := files(t, dir); !slices.Equal(made,
+		[]string{"hypen-lock", "lock", "mypfix-mylock", "mypfix-mylock2"}) {
 		t.Errorf("files %q", made)
 	}
 }
@@ -189,7 +191,8 @@ func TestOsloRemovesTheFileOfAnExternalLock(t *testing.T) {
 	dir := lockDir(t)
 	makeFiles(t, dir, 0, "prefix-name")
 	for range 2 { // the second time there is none
-		if err := lockutils.RemoveExternalLockFile("name", lockutils.WithPrefix("prefix"), lockutils.WithLockPath(dir)); err != nil {
+		if err := lockutils.RemoveExternalLockFile("name", lockutils.WithPrefix("prefix"),
+			lockutils.WithLockPath(dir)); err != nil {
 			t.Error(err)
 		}
 		if left := files(t, dir); len(left) > 0 {
@@ -322,7 +325,10 @@ func TestOsloLockFileIsNotDestroyed(t *testing.T) {
 func TestOsloFixtureHoldsTheLockUntilTheTestHasEnded(t *testing.T) {
 	dir := setLockPath(t)
 	t.Run("test", func(t *testing.T) {
-		t.Cleanup(func() { wantFree(t, "test-lock", lockutils.External()) }) // cleanups run from the last to the first
+		t.Cleanup(func() {
+			wantFree(t, "test-lock",
+				lockutils.External())
+		}) // cleanups run from the last to the first
 		g := lockutilstest.Hold(t, "test-lock", lockutils.External())
 		t.Cleanup(func() { wantTaken(t, "test-lock", lockutils.External()) })
 		if g.Path() != filepath.Join(dir, "test-lock") {

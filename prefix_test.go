@@ -28,12 +28,17 @@ func TestProjectScope(t *testing.T) {
 		}
 		wantTaken(t, "x", lockutils.WithPrefix("nova"))
 		wantFree(t, "x")
-		wantError(t, synchronized("x", func() error { t.Error("fn has run"); return nil }, lockutils.NonBlocking())(), lockutils.ErrLocked)
+		wantError(t, synchronized("x", func() error { t.Error("fn has run"); return nil },
+			lockutils.NonBlocking())(), lockutils.ErrLocked)
 		wantError(t, cleanup("x"), lockutils.ErrLocked)
 		mustUnlock(t, g)
 
 		failure := errors.New("from fn")
-		if err := synchronized("x", func() error { wantTaken(t, "x", lockutils.WithPrefix("nova")); return failure })(); err != failure {
+		if err := synchronized("x", func() error {
+			wantTaken(t, "x",
+				lockutils.WithPrefix("nova"))
+			return failure
+		})(); err != failure {
 			t.Error(err)
 		}
 		if err := cleanup("x"); err != nil || len(files(t, dir)) > 0 {
@@ -47,7 +52,8 @@ func TestProjectScope(t *testing.T) {
 
 func TestOptionsOfACallComeAfterTheProjects(t *testing.T) {
 	dir, other := setLockPath(t), lockDir(t)
-	lock := lockutils.LockWithPrefix("p", lockutils.External(), lockutils.WithLockPath(other), lockutils.NonBlocking())
+	lock := lockutils.LockWithPrefix("p", lockutils.External(), lockutils.WithLockPath(other),
+		lockutils.NonBlocking())
 	g, err := lock("x", lockutils.WithLockPath(dir))
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +75,8 @@ func TestOptionsOfACallComeAfterTheProjects(t *testing.T) {
 	}
 	mustUnlock(t, g)
 	cleanup := lockutils.RemoveExternalLockFileWithPrefix("p", lockutils.WithLockPath(other))
-	if err := cleanup("x", lockutils.WithLockPath(dir)); err != nil || len(files(t, dir)) > 0 || !slices.Equal(files(t, other), []string{"p-x"}) {
+	if err := cleanup("x", lockutils.WithLockPath(dir)); err != nil || len(files(t,
+		dir)) > 0 || !slices.Equal(files(t, other), []string{"p-x"}) {
 		t.Errorf("error %v, left %q and %q", err, files(t, dir), files(t, other))
 	}
 }

@@ -196,7 +196,8 @@ func TestReaderWriterLockTellsItsState(t *testing.T) {
 		want(lockutils.ModeNone, false)
 	})
 	for mode, name := range map[lockutils.Mode]string{
-		lockutils.ModeNone: "none", lockutils.ModeReader: "reader", lockutils.ModeWriter: "writer", lockutils.Mode(9): "none",
+		lockutils.ModeNone: "none", lockutils.ModeReader: "reader", lockutils.ModeWriter: "writer",
+		lockutils.Mode(9): "none",
 	} {
 		if mode.String() != name {
 			t.Errorf("%d is called %q", int(mode), mode)

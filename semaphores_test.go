@@ -199,7 +199,8 @@ func TestSemaphoreServesWaiters(t *testing.T) {
 	})
 }
 
-// Of several permits those that guards hold are known apart: giving back one too many by name cannot take them away.
+// Of several permits those that guards hold are known apart: giving back one too many by name
+// cannot take them away.
 func TestReleaseByNameLeavesGuardsAlone(t *testing.T) {
 	s := lockutils.NewSemaphores(2)
 	g := mustLock(t, "x", lockutils.WithSemaphores(s))
@@ -220,7 +221,8 @@ func TestSemaphoreFindsADeadlockOfItsContext(t *testing.T) {
 			if depth == 0 {
 				return s.Get("x").Acquire(ctx)
 			}
-			return lockutils.Do(ctx, "x", func(ctx context.Context) error { return nest(ctx, depth-1) }, lockutils.WithSemaphores(s))
+			return lockutils.Do(ctx, "x", func(ctx context.Context) error { return nest(ctx, depth-1) },
+				lockutils.WithSemaphores(s))
 		}
 		wantAcquireError(t, nest(t.Context(), permits+1), "x", "", lockutils.ErrDeadlock)
 		if err := nest(t.Context(), permits); err != nil {

@@ -18,7 +18,9 @@ func sweep(olderThan time.Duration, opts ...lockutils.Option) (int, error) {
 }
 
 // wantSweep fails the test unless the sweep gives these results, as names in dir.
-func wantSweep(t *testing.T, dir string, age time.Duration, removed, inUse, notEmpty string, opts ...lockutils.Option) {
+func wantSweep(
+	t *testing.T, dir string, age time.Duration, removed, inUse, notEmpty string, opts ...lockutils.Option,
+) {
 	t.Helper()
 	result, err := lockutils.SweepExternalLockFiles(age, opts...)
 	if err != nil {
@@ -27,7 +29,8 @@ func wantSweep(t *testing.T, dir string, age time.Duration, removed, inUse, notE
 	for _, list := range []struct {
 		what, want string
 		got        []string
-	}{{"removed", removed, result.Removed}, {"in use", inUse, result.InUse}, {"not empty", notEmpty, result.NotEmpty}} {
+	}{{"removed", removed, result.Removed}, {"in use", inUse, result.InUse}, {"not empty", notEmpty,
+		result.NotEmpty}} {
 		var want []string
 		for _, name := range strings.Fields(list.want) {
 			want = append(want, filepath.Join(dir, name))
@@ -65,7 +68,8 @@ func TestDryRunRemovesNothingAndSaysWhatWouldGo(t *testing.T) {
 	before := files(t, dir)
 	held := mustLock(t, "held", lockutils.External())
 	makeFiles(t, dir, time.Hour, "held") // as if it had been held since
-	wantSweep(t, dir, time.Minute, "old orphan.lockutils-queue p-old record", "held", "data", lockutils.DryRun())
+	wantSweep(t, dir, time.Minute, "old orphan.lockutils-queue p-old record", "held", "data",
+		lockutils.DryRun())
 	wantSweep(t, dir, time.Minute, "p-old", "", "", lockutils.DryRun(), lockutils.WithPrefix("p"))
 	if left := files(t, dir); !slices.Equal(left, before) {
 		t.Errorf("left %q", left)
@@ -104,12 +108,110 @@ func TestMatchingKeepsTheSweepToNames(t *testing.T) {
 
 func TestOptionsOfTheSweepAreForNoOtherCall(t *testing.T) {
 	setLockPath(t)
-	for _, o := range []lockutils.Option{lockutils.DryRun(), lockutils.Matching(func(string) bool { return true })} {
+	for _, o := range []lockutils.Option{lockutils.DryRun(),
+		lockutils.Matching(func(string) bool { return true })} {
 		_, err := lockutils.Lock("x", o)
 		wantError(t, err, lockutils.ErrOptions)
-		wantError(t, lockutils.NewInterProcessLock(filepath.Join(t.TempDir(), "x"), o).Lock(), lockutils.ErrOptions)
+		wantError(t, lockutils.NewInterProcessLock(filepath.Join(t.TempDir(), "x"), o).Lock(),
+			lockutils.ErrOptions)
 		wantError(t, lockutils.RemoveExternalLockFile("x", o), lockutils.ErrOptions)
 		_, err = lockutils.Holders("x", o)
 		wantError(t, err, lockutils.ErrOptions)
 	}
+}
+
+func TestSweepRemovesWhatNobodyHasUsedForSoLong(t *testing.T) {
+	dir := setLockPath(t)
+	makeFiles(t, dir, time.Hour, "old", "p-old", "held", "p-held")
+	makeFiles(t, dir, 0, "new", "p-new")
+	if err := os.Mkdir(filepath.Join(dir, "p-directory"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	held := mustLock(t, "held", lockutils.External())
+	other := startPeer(t)
+	other.must("lock", "p-held", dir, "external", "shared")
+	makeFiles(t, dir, time.Hour, "held", "p-held") // as if they had been held since
+	for _, test := range []struct {
+		age     time.Duration
+		opts    []lockutils.Option
+		removed int
+		left    []string
+	}{
+		{2 * time.Hour, nil, 0, []string{"held", "new", "old", "p-directory", "p-held", "p-new", "p-old"}},
+		{time.Minute, []lockutils.Option{lockutils.WithPrefix("p")}, 1,
+			[]string{"held", "new", "old", "p-directory", "p-held", "p-new"}},
+		{time.Minute, nil, 1, []string{"held", "new", "p-directory", "p-held", "p-new"}},
+		{0, []lockutils.Option{lockutils.WithPrefix("p-")}, 1, []string{"held", "new", "p-directory", "p-held"}},
+		{0, []lockutils.Option{lockutils.WithPrefix("q")}, 0, []string{"held", "new", "p-directory", "p-held"}},
+		{0, nil, 1, []string{"held", "p-directory", "p-held"}},
+	} {
+		removed, err := sweep(test.age, test.opts...)
+		if left := files(t, dir); removed != test.removed || err != nil || !slices.Equal(left, test.left) {
+			t.Errorf("older than %v: %d removed, error %v, left %q; want %d and %q", test.age,
+				removed, err, left, test.removed, test.left)
+		}
+	}
+	mustUnlock(t, held)
+	other.must("unlock", "p-held", dir)
+	if removed, err := sweep(0, lockutils.WithLockPath(filepath.Join(dir, "missing"))); removed != 0 ||
+		err != nil {
+		t.Errorf("missing directory: %d, %v", removed, err)
+	}
+	_, err := sweep(-1)
+	wantError(t, err, lockutils.ErrOptions)
+	_, err = sweep(0, lockutils.WithDelay(-1))
+	wantError(t, err, lockutils.ErrOptions)
+	if removed, err := sweep(0); removed != 2 || err != nil {
+		t.Errorf("at the end: %d, %v", removed, err)
+	}
+}
+
+func TestUseKeepsALockFileFromTheSweep(t *testing.T) {
+	dir := setLockPath(t)
+	for _, opts := range [][]lockutils.Option{
+		{lockutils.External()},
+		{lockutils.External(), lockutils.Shared()},
+		{lockutils.External(), lockutils.Fair()},
+		{lockutils.External(), lockutils.WithFcntl()},
+	} {
+		makeFiles(t, dir, time.Hour, "x")
+		g, err := lockutils.Lock("x", opts...)
+		if err != nil && unsupported(t, err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustUnlock(t, g)
+		removed, err := sweep(time.Minute)
+		if removed != 0 || err != nil {
+			t.Errorf("%d, %v: a lock just used counts as not used for a minute", removed, err)
+		}
+	}
+}
+
+// TestSweepGoesOnAfterAFailure puts a directory where the queue of a lock would be, which removal
+// cannot deal with.
+func TestSweepGoesOnAfterAFailure(t *testing.T) {
+	dir := setLockPath(t)
+	if g, err := lockutils.Lock("a", lockutils.External(), lockutils.Fair()); err != nil &&
+		unsupported(t, err) {
+		return // no queues, and no failure
+	} else if err != nil {
+		t.Fatal(err)
+	} else {
+		mustUnlock(t, g)
+	}
+	makeFiles(t, dir, 0, "b", "c")
+	if err := os.Mkdir(filepath.Join(dir, "b.lockutils-queue"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := sweep(0)
+	if removed != 2 || err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "b")) {
+		t.Errorf("%d removed, error %v", removed, err)
+	}
+	if left := files(t, dir); !slices.Equal(left, []string{"b", "b.lockutils-queue"}) {
+		t.Errorf("left %q", left)
+	}
+	wantFree(t, "b", lockutils.External())
 }

@@ -60,11 +60,13 @@ func TestSynchronizedKeepsTheMeaningOfAFunction(t *testing.T) {
 	check(reply, "held: x")
 	check(err, errFromFn)
 
-	check(lockutils.Synchronized("x", func(words ...string) int { inside(); return len(words) })("a", "b", "c"), 3)
+	check(lockutils.Synchronized("x", func(words ...string) int { inside(); return len(words) })("a",
+		"b", "c"), 3)
 	check(lockutils.Synchronized("x", func(words ...string) int { inside(); return len(words) })(), 0)
 	check(lockutils.Synchronized("x", fmt.Sprintf)("%s-%d", "a", 1), "a-1")
 
-	a, b, c, err := lockutils.Synchronized("x", func(n int) (int, string, []byte, error) { inside(); return n, "b", nil, nil })(1)
+	a, b, c, err := lockutils.Synchronized("x",
+		func(n int) (int, string, []byte, error) { inside(); return n, "b", nil, nil })(1)
 	check([]any{a, b, c, err}, []any{1, "b", []byte(nil), error(nil)})
 
 	count := &counter{1}
@@ -80,8 +82,13 @@ func TestSynchronizedKeepsTheMeaningOfAFunction(t *testing.T) {
 	check(lockutils.Synchronized("x", anything).(func(int) int)(4), 4)
 
 	// Interfaces of one's own are neither a context nor an error to Synchronized, but arrive.
-	check(lockutils.Synchronized("x", func(ctx ownCtx) ownErr { inside(); return ownErr(errFromFn) })(nil), errFromFn)
-	check(lockutils.Synchronized("x", func(n int, ctx context.Context) bool { inside(); return ctx == nil })(1, nil), true)
+	own := lockutils.Synchronized("x", func(ctx ownCtx) ownErr { inside(); return ownErr(errFromFn) })
+	check(own(nil), errFromFn)
+	check(lockutils.Synchronized("x", func(n int,
+		ctx context.Context) bool {
+		inside()
+		return ctx == nil
+	})(1, nil), true)
 }
 
 func TestSynchronizedSaysThatTheLockCannotBeHad(t *testing.T) {
@@ -95,7 +102,11 @@ func TestSynchronizedSaysThatTheLockCannotBeHad(t *testing.T) {
 	want(lockutils.Synchronized("x", func() error { never(); return nil }, opts...)())
 	want(lockutils.Synchronized("x", task(func() error { never(); return nil }), opts...)())
 	want(lockutils.Synchronized("x", func(context.Context) error { never(); return nil }, opts...)(t.Context()))
-	n, s, err := lockutils.Synchronized("x", func(int) (int, *string, error) { never(); return 0, nil, nil }, opts...)(1)
+	n, s, err := lockutils.Synchronized("x", func(int) (int, *string, error) {
+		never()
+		return 0, nil,
+			nil
+	}, opts...)(1)
 	want(err)
 	if n != 0 || s != nil {
 		t.Errorf("results %v, %v", n, s)
@@ -105,9 +116,18 @@ func TestSynchronizedSaysThatTheLockCannotBeHad(t *testing.T) {
 		"func()":        func() { lockutils.Synchronized("x", never, opts...)() },
 		"func(int) int": func() { lockutils.Synchronized("x", func(int) int { never(); return 0 }, opts...)(1) },
 		//lint:ignore ST1008 an error that is not the last result
-		"func() (error, int)":   func() { lockutils.Synchronized("x", func() (error, int) { never(); return nil, 0 }, opts...)() },
-		"func() *AcquireError":  func() { lockutils.Synchronized("x", func() *lockutils.AcquireError { never(); return nil }, opts...)() },
-		"func(context.Context)": func() { lockutils.Synchronized("x", func(context.Context) { never() }, opts...)(t.Context()) },
+		"func() (error, int)": func() {
+			lockutils.Synchronized("x",
+				func() (error, int) { never(); return nil, 0 }, opts...)()
+		},
+		"func() *AcquireError": func() {
+			lockutils.Synchronized("x",
+				func() *lockutils.AcquireError { never(); return nil }, opts...)()
+		},
+		"func(context.Context)": func() {
+			lockutils.Synchronized("x", func(context.Context) { never() },
+				opts...)(t.Context())
+		},
 	} {
 		func() {
 			defer func() {
@@ -147,7 +167,11 @@ func TestSynchronizedRefusesANilContext(t *testing.T) {
 	var none context.Context
 	err := lockutils.Synchronized("x", func(context.Context) error { t.Error("fn has run"); return nil })(none)
 	wantError(t, err, lockutils.ErrOptions)
-	_, err = lockutils.Synchronized("x", func(context.Context) (int, error) { t.Error("fn has run"); return 0, nil })(none)
+	_, err = lockutils.Synchronized("x", func(context.Context) (int,
+		error) {
+		t.Error("fn has run")
+		return 0, nil
+	})(none)
 	wantError(t, err, lockutils.ErrOptions)
 }
 
@@ -158,7 +182,12 @@ func TestSynchronizedFunctionsExcludeEachOther(t *testing.T) {
 			trace = append(trace, id)
 		}
 	})
-	second := lockutils.Synchronized("x", func(id int) error { first := id + 100; trace = append(trace, first, first); return nil })
+	second := lockutils.Synchronized("x", func(id int) error {
+		first := id + 100
+		trace = append(trace,
+			first, first)
+		return nil
+	})
 	var all sync.WaitGroup
 	for id := range 20 {
 		all.Go(func() { first(id) })
