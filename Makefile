@@ -1,4 +1,4 @@
-# Everything that one does with this repository. `make help` lists it.
+# All tasks of this repository. `make help` lists them.
 
 GO      ?= go
 DIR     ?=

@@ -1,5 +1,7 @@
 #!/bin/sh
-# Installs the programs that the tests run beside, on Debian and its relatives. If it cannot, the tests that need them are skipped, and the test script names them. It also installs a C compiler, which the race detector needs.
+# Installs the programs that the tests run beside, on Debian and its relatives. If it cannot, the tests
+# that need them are skipped, and the test script names them. It also installs a C compiler, which the
+# race detector needs.
 set -u
 
 missing=""

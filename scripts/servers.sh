@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the server of a lock service, $1, on Debian and its relatives, without starting it: the tests start servers of
-# their own. Where it cannot, the tests that need the server are skipped, and the test script names them.
+# Installs the server of a lock service, $1, on Debian and its relatives, without starting it: the tests
+# start servers of their own. If it cannot, the tests that need the server are skipped, and the test
+# script names them.
 set -u
 
 case "${1:-}" in

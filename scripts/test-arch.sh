@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs all tests for another architecture, given as $1, if this machine can run its programs. If it cannot, the tests
-# are compiled and vetted only, and one line says so.
+# Runs all tests for another architecture, given as $1. If this machine cannot run its programs, the
+# tests are compiled and vetted only, and one line says so.
 set -eu
 cd "$(dirname "$0")/.."
 export GOARCH="$1" CGO_ENABLED=0

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs all tests of a module, in the directory $1 or here, with the race detector. Prints a line for each package, whatever
-# fails, and which tests were skipped. The names of the skipped ones of all modules are left in build/skipped.
+# Runs all tests of a module, in the directory $1 or here, with the race detector. It prints a line for
+# each package, the failures and the skipped tests. build/skipped has the names of the skipped tests of
+# all modules.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 module=${1:-.}
