@@ -95,7 +95,10 @@ func (l *InterProcessLock) Lock() error { return l.LockContext(context.Backgroun
 // already, the error wraps [ErrDeadlock].
 func (l *InterProcessLock) LockContext(ctx context.Context) error {
 	g, err := l.LockGuard(ctx)
-	return l.keep(g, err, l.setWriter)
+	if err == nil {
+		l.keepWriter(g)
+	}
+	return err
 }
 
 // LockGuard is LockContext with a guard. The guard releases the lock: Unlock and Locked know nothing
@@ -109,7 +112,11 @@ func (l *InterProcessLock) LockGuard(ctx context.Context) (Guard, error) {
 // taken is not an error.
 func (l *InterProcessLock) TryLock() (bool, error) {
 	s := l.settings()
-	return l.try(&s, l.setWriter)
+	g, ok, err := l.try(&s)
+	if ok {
+		l.keepWriter(g)
+	}
+	return ok, err
 }
 
 // RLock acquires the lock for reading and waits for it if necessary. Its error is an
@@ -119,7 +126,10 @@ func (l *InterProcessLock) RLock() error { return l.RLockContext(context.Backgro
 // RLockContext is RLock with a wait that ends with ctx, see LockContext.
 func (l *InterProcessLock) RLockContext(ctx context.Context) error {
 	g, err := l.RLockGuard(ctx)
-	return l.keep(g, err, l.addReader)
+	if err == nil {
+		l.keepReader(g)
+	}
+	return err
 }
 
 // RLockGuard is RLockContext with a guard. The guard releases the lock: RUnlock and RLocked know
@@ -135,7 +145,11 @@ func (l *InterProcessLock) RLockGuard(ctx context.Context) (Guard, error) {
 func (l *InterProcessLock) TryRLock() (bool, error) {
 	s := l.settings()
 	s.shared = true
-	return l.try(&s, l.addReader)
+	g, ok, err := l.try(&s)
+	if ok {
+		l.keepReader(g)
+	}
+	return ok, err
 }
 
 // Unlock releases what Lock has acquired. It returns [ErrNotHeld] if nothing is held so. Other errors
@@ -234,29 +248,29 @@ func (l *InterProcessLock) acquire(ctx context.Context, s *settings) (Guard, err
 	return acquireChecked(ctx, "", "", l.path, l.label, s)
 }
 
-// try acquires the lock at once or not at all, and keeps its guard.
-func (l *InterProcessLock) try(s *settings, keep func(Guard)) (bool, error) {
+// try acquires the lock at once or not at all, and reports whether it did.
+func (l *InterProcessLock) try(s *settings) (Guard, bool, error) {
 	s.nonBlocking, s.timed, s.timeout = true, false, 0
 	g, err := l.acquire(context.Background(), s)
 	if errors.Is(err, ErrLocked) {
-		return false, nil
+		return Guard{}, false, nil
 	}
-	return err == nil, l.keep(g, err, keep)
+	return g, err == nil, err
 }
 
-// keep keeps the guard of a successful acquisition for the method that releases it.
-func (l *InterProcessLock) keep(g Guard, err error, keep func(Guard)) error {
-	if err == nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		keep(g)
-	}
-	return err
+// keepWriter keeps the guard for Unlock.
+func (l *InterProcessLock) keepWriter(g Guard) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.writer = g
 }
 
-func (l *InterProcessLock) setWriter(g Guard) { l.writer = g }
-
-func (l *InterProcessLock) addReader(g Guard) { l.readers = append(l.readers, g) }
+// keepReader keeps the guard for RUnlock.
+func (l *InterProcessLock) keepReader(g Guard) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readers = append(l.readers, g)
+}
 
 // RemoveExternalLockFile removes the lock file of a name. It is safe at any time: if the file is in
 // use, it stays, and the error matches [ErrLocked]. Waiters and requests that come at the same
