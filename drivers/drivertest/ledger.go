@@ -11,13 +11,18 @@ import (
 	"github.com/lockutils/lockutils/driver/boottime"
 )
 
-// A ledger is what a lock protects: a number, which holders read and write back with one added. It
-// stands behind a fence, which refuses a write with a token below the largest seen.
+// A ledger is what a lock protects: a number, which holders read and write back with one added.
+// It stands behind a fence, which refuses a write with a token below the largest seen.
 //
-// It also keeps who holds the lock. The lock may be granted beside a holder only if that holder has
-// been told of its loss or can tell by the clock.
+// It also keeps who holds the lock. The lock may be granted beside a holder only if that holder
+// has been told of its loss or can tell by the clock.
 type ledger struct {
 	fenced bool
+
+	// notice is how long the news of a cut connection may take to both ends. Holds that a
+	// server keeps for as long as the connection end with it, whether or not the holder has
+	// heard by then.
+	notice time.Duration
 
 	mu       sync.Mutex
 	holders  map[driver.Hold]string
@@ -34,13 +39,27 @@ func (l *ledger) enter(h driver.Hold, who string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for other, name := range l.holders {
-		if left := other.Deadline() - now; !isClosed(other.Lost()) && left > 0 {
+		if left := other.Deadline() - now; left > 0 && !closedWithin(other.Lost(), l.notice) {
 			return fmt.Errorf("%s is granted the lock beside %s, which has not been told and has a "+
 				"deadline in %v; tokens %d and %d", who, name, left, h.Token(), other.Token())
 		}
 	}
 	l.holders[h] = who
 	return nil
+}
+
+func closedWithin(c <-chan struct{}, d time.Duration) bool {
+	if isClosed(c) {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // leave is called before the hold is released.
@@ -73,12 +92,15 @@ func (l *ledger) write(token uint64, before int) {
 	l.number = before + 1
 }
 
-// ledgers has four processes keep a ledger while the way of each to the server is disturbed. Some
-// holders behave as if their process were stopped: they do not look whether their lock is lost, and
-// write late.
+// ledgers has four processes keep a ledger while the way of each to the server is disturbed.
+// Some holders behave as if their process were stopped: they do not look whether their lock is
+// lost, and write late.
 func ledgers(s *stage) error {
 	const processes = 4
 	l := &ledger{fenced: s.process(0).Can().Has(driver.Fenced), holders: map[driver.Hold]string{}}
+	if s.process(0).Can().Has(driver.SurvivesPause) {
+		l.notice = s.process(0).TTL / 6
+	}
 	errs := make(chan error)
 	name := s.name()
 	for i := range processes {

@@ -196,14 +196,21 @@ func besides(ctx context.Context, c *pgconn.PgConn, main *session) error {
 	if err != nil {
 		return err
 	}
-	if row[0] == strconv.Itoa(int(main.pid)) {
-		return errPooler
+	same := row[0] == strconv.Itoa(int(main.pid))
+	if same {
+		// A pooler may have given the connection on, since the main session has ended.
+		_, err = c.Exec(ctx, "rollback").ReadAll()
 	}
-	if row[1] == "t" {
-		return &unfit{"two connections have reached different servers, or the first one has been lost", true}
+	if err == nil {
+		_, err = main.ask(ctx, pid)
 	}
-	if _, err := main.ask(ctx, pid); err != nil {
+	switch {
+	case err != nil:
 		return err
+	case same:
+		return errPooler
+	case row[1] == "t":
+		return &unfit{"two connections have reached different servers", true}
 	}
 	_, err = c.Exec(ctx, "commit").ReadAll()
 	return err
@@ -217,8 +224,7 @@ var errPooler = &unfit{reason: "a pooler gives each transaction, or each stateme
 // another connection's reach that of c. It has a second connection in use at that moment, since
 // a pooler that is idle gives the same process again and again.
 func (s *Service) refusePooler(ctx context.Context, c *pgconn.PgConn) error {
-	const own = "select pg_catalog.pg_backend_pid()"
-	first, err := queryRow(ctx, c, own)
+	first, err := queryRow(ctx, c, "select pg_catalog.pg_backend_pid()")
 	if err != nil || first[0] == strconv.Itoa(int(c.PID())) {
 		return err // there is nothing in between, which would have a number of its own
 	}
@@ -228,20 +234,35 @@ func (s *Service) refusePooler(ctx context.Context, c *pgconn.PgConn) error {
 	}
 	defer other.Close(ctx)
 	for range 3 {
-		if row, err := queryRow(ctx, c, own); err != nil || row[0] != first[0] {
-			return pooled(err)
-		}
-		if row, err := queryRow(ctx, other, "begin; "+own); err != nil || row[0] == first[0] {
-			return pooled(err)
-		}
-		if row, err := queryRow(ctx, c, own); err != nil || row[0] != first[0] {
-			return pooled(err)
-		}
-		if _, err := other.Exec(ctx, "commit").ReadAll(); err != nil {
-			return pooled(err)
+		if err := exclusively(ctx, c, other, first[0]); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// exclusively returns an error unless c has the server process with that number for itself.
+func exclusively(ctx context.Context, c, other *pgconn.PgConn, process string) error {
+	const own = "select pg_catalog.pg_backend_pid()"
+	if row, err := queryRow(ctx, c, own); err != nil || row[0] != process {
+		return pooled(err)
+	}
+	row, err := queryRow(ctx, other, "begin; "+own)
+	if err != nil {
+		return pooled(err)
+	}
+	same := row[0] == process
+	if same {
+		_, err = other.Exec(ctx, "rollback").ReadAll()
+	}
+	if err == nil {
+		row, err = queryRow(ctx, c, own) // it may have ended, and its process been given on
+	}
+	if err != nil || same || row[0] != process {
+		return pooled(err)
+	}
+	_, err = other.Exec(ctx, "commit").ReadAll()
+	return err
 }
 
 // pooled returns err, or errPooler if there is no error but only a wrong answer.

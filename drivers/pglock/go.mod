@@ -2,7 +2,10 @@ module github.com/lockutils/lockutils/drivers/pglock
 
 go 1.26.0
 
-require github.com/jackc/pgx/v5 v5.12.0
+require (
+	github.com/jackc/pgx/v5 v5.12.0
+	go.uber.org/goleak v1.3.0
+)
 
 require (
 	github.com/anishathalye/porcupine v1.3.1 // indirect

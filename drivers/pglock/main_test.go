@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
 
 	"github.com/lockutils/lockutils/drivers/pglock/pgtest"
 )
@@ -18,11 +19,17 @@ import (
 // Those that disturb it start one of their own.
 var shared *pgtest.Server
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv("PGLOCK_HOLDER") != "" {
+		holderProcess()
+		return
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	var err error
-	shared, err = pgtest.Start()
+	shared, err = pgtest.Start("max_connections=300")
 	if err != nil && !errors.Is(err, pgtest.ErrNotInstalled) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -34,7 +41,15 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
-	return m.Run()
+	before := goleak.IgnoreCurrent() // it waits for the server to end
+	if status := m.Run(); status != 0 {
+		return status
+	}
+	if err := goleak.Find(before); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 func parse(url string) *pgx.ConnConfig {

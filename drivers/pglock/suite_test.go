@@ -22,6 +22,7 @@ func TestSuite(t *testing.T) {
 // peers are Services of one namespace, each with a Link of its own.
 type peers struct {
 	namespace string
+	url       string // of the server or of a pooler in front of it
 	ttl       time.Duration
 	admin     *pgx.Conn // of the superuser
 
@@ -35,14 +36,14 @@ func newPeers(t *testing.T, ttl time.Duration) *peers {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { admin.Close(context.Background()) })
-	return &peers{namespace: t.Name(), ttl: ttl, admin: admin}
+	return &peers{namespace: t.Name(), url: shared.URL(), ttl: ttl, admin: admin}
 }
 
 func (p *peers) open(t *testing.T) driver.Service { return p.process(t) }
 
 func (p *peers) process(t *testing.T) drivertest.Process {
 	proxy := drivertest.NewProxy()
-	config := parse(shared.URL())
+	config := parse(p.url)
 	config.DialFunc = proxy.Dial
 	s, err := Dial(t.Context(), config, WithTTL(p.ttl), WithNamespace(p.namespace))
 	if err != nil {
@@ -55,8 +56,9 @@ func (p *peers) process(t *testing.T) drivertest.Process {
 	return drivertest.Process{Service: s, Link: proxy, TTL: p.ttl, Requests: p.requests}
 }
 
-// requests returns how many requests for a lock there are: those that the Services keep, and fair ones
-// in the server's queue. If there are none, it returns what is left over at the server.
+// requests returns how many requests for a lock there are: those that the Services keep, and
+// fair ones in the server's queue. If there are none, it returns what is left over at the
+// server.
 func (p *peers) requests(name string) (n int) {
 	k := keyOf(p.namespace, name)
 	p.mu.Lock()
@@ -75,7 +77,11 @@ func (s *Service) requests(k key) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l := s.locks[k.lock]; l != nil {
-		n += len(l.queue)
+		for _, q := range l.queue {
+			if !q.fair { // one that is fair tries the lock before it queues
+				n++
+			}
+		}
 	}
 	for in := range s.watched {
 		for h := range in.holds {

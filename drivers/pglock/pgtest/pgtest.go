@@ -144,8 +144,17 @@ func (s *Server) Resume() error {
 			return err
 		}
 	}
-	return s.start()
+	// The processes of a killed server may take a moment to leave its shared memory.
+	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		err := s.start()
+		if !errors.Is(err, errEnded) || time.Since(begun) > patience {
+			return err
+		}
+	}
 }
+
+// errEnded reports that a server did not start.
+var errEnded = errors.New("the server has ended")
 
 // Freeze stops the process of the postmaster and of each session until Thaw.
 func (s *Server) Freeze() { s.signalAll(syscall.SIGSTOP) }
@@ -212,7 +221,7 @@ func (s *Server) ready() error {
 		select {
 		case <-s.done:
 			s.cmd = nil
-			return fmt.Errorf("the server has ended: %s", s.Log())
+			return fmt.Errorf("%w: %s", errEnded, s.Log())
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %s", err, s.Log())
 		case <-time.After(20 * time.Millisecond):

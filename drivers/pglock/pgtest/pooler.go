@@ -50,6 +50,12 @@ func (s *Server) Pool(mode string, size int) (*Pooler, error) {
 	return p, nil
 }
 
+// Log returns what the pooler has logged.
+func (p *Pooler) Log() string {
+	text, _ := os.ReadFile(filepath.Join(p.dir, "log"))
+	return string(text)
+}
+
 // URL returns the connection string of the superuser by way of the pooler.
 func (p *Pooler) URL() string {
 	return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=postgres sslmode=disable", p.port)
@@ -78,6 +84,7 @@ auth_type = trust
 auth_file = %s
 pool_mode = %s
 default_pool_size = %d
+max_client_conn = 1000
 `, s.port, p.port, users, mode, size)
 	return errors.Join(
 		os.WriteFile(users, []byte(`"postgres" ""`+"\n"), 0o644),
@@ -95,8 +102,7 @@ func (p *Pooler) ready() error {
 		}
 		select {
 		case <-p.done:
-			text, _ := os.ReadFile(filepath.Join(p.dir, "log"))
-			return fmt.Errorf("the pooler has ended: %s", text)
+			return fmt.Errorf("the pooler has ended: %s", p.Log())
 		case <-ctx.Done():
 			return err
 		case <-time.After(20 * time.Millisecond):
