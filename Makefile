@@ -13,9 +13,13 @@ MODULE_etcd     := etcdlock
 MODULE_postgres := pglock
 MODULE_redis    := redislock
 DRIVER_MODULES  := $(foreach driver,$(DRIVERS),drivers/$(MODULE_$(driver)))
-NESTED_MODULES  := $(DRIVER_MODULES) examples/cluster
 
-.PHONY: help demo demo-cluster test test-drivers $(DRIVERS:%=test-%) peers released stress lint cross matrix bench bench-quick prove
+# The other modules beside the one at the root, but for bench and tools.
+OTHER_MODULES  := examples/cluster metrics/lockprom metrics/lockotel
+NESTED_MODULES := $(DRIVER_MODULES) $(OTHER_MODULES)
+
+.PHONY: help demo demo-cluster demo-debug test test-drivers test-modules $(DRIVERS:%=test-%) \
+	peers released stress lint cross matrix bench bench-quick prove
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,14 +33,20 @@ demo-cluster: ## the image cache on several hosts, some of which fail (ENGINE=et
 
 test: peers ## all tests, with the race detector, beside real peers and servers
 	GO="$(GO)" scripts/test.sh
-	@$(MAKE) --no-print-directory test-drivers
+	@$(MAKE) --no-print-directory test-drivers test-modules
 
 test-drivers: $(DRIVERS:%=test-%) ## the tests of the lock services, which start servers of their own
-	GO="$(GO)" scripts/test.sh examples/cluster
 
 $(DRIVERS:%=test-%): test-%:
 	@scripts/servers.sh $*
 	GO="$(GO)" scripts/test.sh drivers/$(MODULE_$*)
+
+test-modules: ## the tests of the other modules
+	@scripts/servers.sh prometheus
+	@for module in $(OTHER_MODULES); do GO="$(GO)" scripts/test.sh $$module || exit 1; done
+
+demo-debug: ## a program whose goroutines wait for each other, to look at in a browser
+	$(GO) run ./examples/contention
 
 peers: ## install what the tests run beside, where that is possible
 	@scripts/peers.sh

@@ -1,14 +1,15 @@
 #!/bin/sh
-# Installs the server of a lock service, $1, on Debian and its relatives, without starting it: the tests
-# start servers of their own. If it cannot, the tests that need the server are skipped, and the test
-# script names them.
+# Installs the server $1, of a lock service or of metrics, on Debian and its relatives, without starting
+# it: the tests start servers of their own. If it cannot, the tests that need the server are skipped,
+# and the test script names them.
 set -u
 
 case "${1:-}" in
 etcd) programs="etcd" packages="etcd-server" services="etcd" ;;
 postgres) programs="pg_ctlcluster pgbouncer" packages="postgresql pgbouncer" services="postgresql pgbouncer" ;;
 redis) programs="redis-server redis-sentinel" packages="redis-server redis-sentinel" services="redis-server redis-sentinel" ;;
-*) echo "usage: $0 etcd|postgres|redis" >&2 && exit 2 ;;
+prometheus) programs="prometheus promtool" packages="prometheus" services="prometheus" ;;
+*) echo "usage: $0 etcd|postgres|redis|prometheus" >&2 && exit 2 ;;
 esac
 have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null; }
 missing=""

@@ -1,0 +1,236 @@
+package lockprom_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/metrics/lockprom"
+)
+
+// contend has a reader and n writers wait for a lock, and one writer give up.
+func contend(t *testing.T, prefix string, n int) {
+	t.Helper()
+	g, err := lockutils.Lock("x", lockutils.WithPrefix(prefix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := waiting(prefix)
+	var waits sync.WaitGroup
+	lock := func(opts ...lockutils.Option) {
+		waits.Go(func() {
+			g, err := lockutils.Lock("x", append(opts, lockutils.WithPrefix(prefix))...)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			g.Unlock()
+		})
+	}
+	lock(lockutils.Shared())
+	for range n {
+		lock()
+	}
+	for waiting(prefix) < before+int64(n)+1 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := lockutils.Lock("x", lockutils.WithPrefix(prefix), lockutils.WithTimeout(time.Millisecond)); err == nil {
+		t.Error("the lock is free")
+	}
+	g.Unlock()
+	waits.Wait()
+}
+
+func waiting(class string) (n int64) {
+	var stats lockutils.Stats
+	lockutils.ReadStats(&stats)
+	for _, s := range stats.Locks {
+		if s.Class == class {
+			n += s.Waiting
+		}
+	}
+	return n
+}
+
+func TestWaitsAreCounted(t *testing.T) {
+	contend(t, "counted", 2)
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(lockprom.NewCollector())
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.Metric {
+			labels := make(map[string]string)
+			for _, l := range m.Label {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if labels["class"] != "counted" {
+				continue
+			}
+			key := fmt.Sprintf("%s %s %s", f.GetName(), labels["mode"], labels["layer"])
+			switch {
+			case m.Counter != nil:
+				got[key] = m.Counter.GetValue()
+			case m.Gauge != nil:
+				got[key] = m.Gauge.GetValue()
+			case m.Histogram != nil:
+				got[key] = float64(m.Histogram.GetSampleCount())
+				if m.Histogram.GetSampleCount() > 0 && m.Histogram.GetSampleSum() <= 0 {
+					t.Errorf("%s has the sum %v", key, m.Histogram.GetSampleSum())
+				}
+			}
+		}
+	}
+	for key, want := range map[string]float64{
+		"lockutils_contentions_total writer process":   3,
+		"lockutils_contentions_total reader process":   1,
+		"lockutils_timeouts_total writer process":      1,
+		"lockutils_cancellations_total writer process": 0,
+		"lockutils_deadlocks_total writer process":     0,
+		"lockutils_lost_total writer process":          0,
+		"lockutils_waiting writer process":             0,
+		"lockutils_wait_seconds writer process":        3,
+		"lockutils_wait_seconds reader process":        1,
+	} {
+		if value, ok := got[key]; !ok || value != want {
+			t.Errorf("%s is %v (%v), want %v", key, value, ok, want)
+		}
+	}
+}
+
+func TestTheMetricsFollowTheConventions(t *testing.T) {
+	contend(t, "linted", 1)
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(lockprom.NewCollector())
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+	if err := registry.Register(lockprom.NewCollector()); err == nil {
+		t.Error("a second collector does not collide")
+	}
+}
+
+// serve serves the metrics.
+func serve(t *testing.T) *httptest.Server {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(lockprom.NewCollector())
+	server := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+func TestPromtoolAcceptsTheMetrics(t *testing.T) {
+	need(t, "promtool")
+	contend(t, "checked", 1)
+	reply, err := http.Get(serve(t).URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	check := exec.Command("promtool", "check", "metrics")
+	check.Stdin = reply.Body
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestPrometheusScrapesTheMetrics(t *testing.T) {
+	need(t, "prometheus")
+	contend(t, "scraped", 1)
+	target := strings.TrimPrefix(serve(t).URL, "http://")
+	dir := t.TempDir()
+	config := filepath.Join(dir, "prometheus.yml")
+	text := fmt.Sprintf("global: {scrape_interval: 100ms, scrape_timeout: 100ms}\n"+
+		"scrape_configs: [{job_name: locks, metrics_path: /, static_configs: [{targets: ['%s']}]}]\n", target)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	server := exec.Command("prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--log.level=error")
+	server.Stderr = t.Output()
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Process.Signal(os.Interrupt)
+		server.Wait()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		value, err := query(ctx, address, `lockutils_contentions_total{class="scraped",mode="writer",layer="process"}`)
+		if err == nil && value == "2" {
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("Prometheus has %q, want 2; %v", value, err)
+		}
+	}
+}
+
+// query returns the value that Prometheus has for an expression.
+func query(ctx context.Context, address, expression string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/api/v1/query", nil)
+	if err != nil {
+		return "", err
+	}
+	request.URL.RawQuery = "query=" + expression
+	reply, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer reply.Body.Close()
+	var answer struct {
+		Data struct{ Result []struct{ Value [2]any } }
+	}
+	text, err := io.ReadAll(reply.Body)
+	if err == nil {
+		err = json.Unmarshal(text, &answer)
+	}
+	if err != nil || len(answer.Data.Result) == 0 {
+		return "", errors.Join(err, fmt.Errorf("no result: %s", text))
+	}
+	return fmt.Sprint(answer.Data.Result[0].Value[1]), nil
+}
+
+func need(t *testing.T, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		t.Skip(err)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
