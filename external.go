@@ -472,7 +472,7 @@ func acquireFile(ctx context.Context, name, path string, s *settings) (*filelock
 		h, err = filelock.Lock(ctx, r)
 	}
 	if err != nil {
-		return nil, fileError(ctx, err)
+		return nil, s.fileError(ctx, err)
 	}
 	return h, nil
 }
@@ -481,12 +481,33 @@ func acquireFile(ctx context.Context, name, path string, s *settings) (*filelock
 type fileLayer struct{}
 
 // fileError puts the engine's errors in the terms of this package.
-func fileError(ctx context.Context, err error) error {
+func (s *settings) fileError(ctx context.Context, err error) error {
+	var unsupported *filelock.UnsupportedError
 	switch {
+	case errors.As(err, &unsupported):
+		return fmt.Errorf("%w: %s is %w: %s", ErrOptions, s.fileOption(), unsupported, remedy(unsupported))
 	case errors.Is(err, errors.ErrUnsupported):
-		return fmt.Errorf("%w: %w", ErrOptions, err)
+		return fmt.Errorf("%w: %s: %w", ErrOptions, s.fileOption(), err)
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return ended(ctx)
 	}
 	return err
+}
+
+// fileOption names the options that need more of the system than others do.
+func (s *settings) fileOption() string {
+	switch {
+	case s.fcntl && s.fair:
+		return "WithFcntl with Fair"
+	case s.fcntl:
+		return "WithFcntl"
+	}
+	return "Fair with a lock file"
+}
+
+func remedy(e *filelock.UnsupportedError) string {
+	if e.FileSystem != "" {
+		return "use a lock path on a local file system, or leave the option out"
+	}
+	return "leave the option out"
 }

@@ -1069,3 +1069,20 @@ func TestAbandonedWaitRefusesNobody(t *testing.T) {
 		}
 	}
 }
+
+// The refusal says which option it is about, and what to do.
+func TestOptionThatTheEngineCannotServeIsNamed(t *testing.T) {
+	dir := lockDir(t)
+	p := startPeer(t, func(cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, filelock.EngineVariable+"=portable")
+	})
+	for option, want := range map[string]string{
+		"fcntl": "WithFcntl is not supported on this system",
+		"fair":  "Fair with a lock file is not supported on this system",
+	} {
+		a := p.do("lock", "x", dir, "external", option)
+		if !a.Unsupported || !strings.Contains(a.Error, want) || !strings.Contains(a.Error, "leave the option out") {
+			t.Errorf("%s: %+v", option, a)
+		}
+	}
+}

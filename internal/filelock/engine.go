@@ -71,6 +71,21 @@ var errUnstable = errors.New("the path keeps leading to another file")
 // restarts bounds how often one request starts over because its path leads to another file by the time it is locked.
 const restarts = 1000
 
+// UnsupportedError refuses a request with Fcntl or Fair where the portable engine has to serve it.
+type UnsupportedError struct {
+	FileSystem string // the type of the file system that makes it necessary; "" if this is not about the file system
+}
+
+func (e *UnsupportedError) Error() string {
+	if e.FileSystem == "" {
+		return "not supported on this system"
+	}
+	return "not supported on " + e.FileSystem + " file systems"
+}
+
+// Unwrap returns errors.ErrUnsupported.
+func (e *UnsupportedError) Unwrap() error { return errors.ErrUnsupported }
+
 func pathError(op, path string, err error) error {
 	if err == nil {
 		return nil

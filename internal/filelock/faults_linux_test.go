@@ -221,9 +221,9 @@ func TestUnknownFileSystemIsAskedAgain(t *testing.T) {
 	if err := unix.Stat(os.TempDir(), &st); err != nil {
 		t.Fatal(err)
 	}
-	verdicts.mu.Lock()
-	delete(verdicts.byDevice, uint64(st.Dev))
-	verdicts.mu.Unlock()
+	remoteDevices.mu.Lock()
+	delete(remoteDevices.byDevice, uint64(st.Dev))
+	remoteDevices.mu.Unlock()
 	withFault(t, fault{sysFstatfs, unix.EIO, nil}, func() { mustFail(t, r, unix.EIO) })
 	f, err := files.open(r.withDefaults())
 	if err != nil {

@@ -38,14 +38,14 @@ func (systemEngine) open(r Request) (lockFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	remote, err := isRemote(f.fd, f.id.dev)
+	remote, err := remoteType(f.fd, f.id.dev)
 	if err != nil {
 		f.close()
 		return nil, pathError("statfs", r.Path, err)
 	}
-	if remote {
+	if remote != "" {
 		f.close()
-		return portableEngine{}.open(r)
+		return portableEngine{fileSystem: remote}.open(r)
 	}
 	if r.Fair {
 		return newFairFile(f, r), nil

@@ -14,7 +14,9 @@ import (
 // portableEngine locks with github.com/gofrs/flock, and waits by polling. It serves all systems that have no engine of
 // their own, and file systems whose locks are not kept by this host's kernel. It has neither record locks nor a queue
 // across processes.
-type portableEngine struct{}
+type portableEngine struct {
+	fileSystem string // the type that makes this engine necessary; "" if it serves all files
+}
 
 // portableFile is a lock file that is open only while it is locked, or just tried.
 type portableFile struct {
@@ -23,9 +25,9 @@ type portableFile struct {
 	lock *flock.Flock
 }
 
-func (portableEngine) open(r Request) (lockFile, error) {
+func (e portableEngine) open(r Request) (lockFile, error) {
 	if r.Fcntl || r.Fair {
-		return nil, pathError("lock", r.Path, errors.ErrUnsupported)
+		return nil, pathError("lock", r.Path, &UnsupportedError{e.fileSystem})
 	}
 	return &portableFile{
 		path: r.Path,

@@ -1,6 +1,7 @@
 package filelock
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,24 +56,38 @@ func TestRemoteFileSystemsGetThePortableEngine(t *testing.T) {
 	if err := unix.Stat(path, &st); err != nil {
 		t.Fatal(err)
 	}
-	for _, remote := range []bool{true, false} {
-		setVerdict(uint64(st.Dev), remote)
+	for _, remote := range []string{"NFS", ""} {
+		setRemoteType(uint64(st.Dev), remote)
 		CloseIdle()
 		f, err := files.open(Request{Path: path}.withDefaults())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, portable := f.(*portableFile); portable != remote {
-			t.Errorf("remote: %v, file: %T", remote, f)
+		if _, portable := f.(*portableFile); portable != (remote != "") {
+			t.Errorf("remote: %q, file: %T", remote, f)
 		}
 		f.close()
+		for _, r := range []Request{{Path: path, Fcntl: true}, {Path: path, Fair: true}} {
+			h, err := TryLock(r)
+			if remote == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				mustUnlock(t, h)
+				continue
+			}
+			var unsupported *UnsupportedError
+			if !errors.As(err, &unsupported) || unsupported.FileSystem != remote || !errors.Is(err, errors.ErrUnsupported) {
+				t.Errorf("%+v: %v", r, err)
+			}
+		}
 	}
 }
 
-func setVerdict(dev uint64, remote bool) {
-	verdicts.mu.Lock()
-	defer verdicts.mu.Unlock()
-	verdicts.byDevice[dev] = remote
+func setRemoteType(dev uint64, remote string) {
+	remoteDevices.mu.Lock()
+	defer remoteDevices.mu.Unlock()
+	remoteDevices.byDevice[dev] = remote
 }
 
 func TestChildrenInheritNoDescriptor(t *testing.T) {

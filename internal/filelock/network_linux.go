@@ -6,55 +6,56 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// remoteTypes are the file systems whose locks are kept by a server, or by a program in user space. There a wait in
+// remoteTypes names the file systems whose locks are kept by a server, or by a program in user space. There a wait in
 // the kernel may be long and deaf, or no wake-up may come.
-var remoteTypes = map[uint32]bool{
-	unix.AFS_FS_MAGIC:      true,
-	unix.AFS_SUPER_MAGIC:   true,
-	unix.CEPH_SUPER_MAGIC:  true,
-	unix.CIFS_SUPER_MAGIC:  true,
-	unix.CODA_SUPER_MAGIC:  true,
-	unix.FUSE_SUPER_MAGIC:  true,
-	unix.NCP_SUPER_MAGIC:   true,
-	unix.NFS_SUPER_MAGIC:   true,
-	unix.OCFS2_SUPER_MAGIC: true,
-	unix.SMB_SUPER_MAGIC:   true,
-	unix.SMB2_SUPER_MAGIC:  true,
-	unix.V9FS_MAGIC:        true,
-	0x01161970:             true, // GFS2
-	0x0bd00bd0:             true, // Lustre
-	0x19830326:             true, // BeeGFS
-	0x20030528:             true, // OrangeFS
-	0x47504653:             true, // GPFS
+var remoteTypes = map[uint32]string{
+	unix.AFS_FS_MAGIC:      "AFS",
+	unix.AFS_SUPER_MAGIC:   "AFS",
+	unix.CEPH_SUPER_MAGIC:  "Ceph",
+	unix.CIFS_SUPER_MAGIC:  "CIFS",
+	unix.CODA_SUPER_MAGIC:  "Coda",
+	unix.FUSE_SUPER_MAGIC:  "FUSE",
+	unix.NCP_SUPER_MAGIC:   "NCP",
+	unix.NFS_SUPER_MAGIC:   "NFS",
+	unix.OCFS2_SUPER_MAGIC: "OCFS2",
+	unix.SMB_SUPER_MAGIC:   "SMB",
+	unix.SMB2_SUPER_MAGIC:  "SMB",
+	unix.V9FS_MAGIC:        "9P",
+	0x01161970:             "GFS2",
+	0x0bd00bd0:             "Lustre",
+	0x19830326:             "BeeGFS",
+	0x20030528:             "OrangeFS",
+	0x47504653:             "GPFS",
 }
 
-// verdicts remembers which devices are remote, so that only the first file of each pays for the question. A device
+// remoteDevices remembers what is on which device, so that only the first file of each pays for the question. A device
 // number may come to mean another file system; the wrong engine is slower then, never unsafe.
-var verdicts struct {
+var remoteDevices struct {
 	mu       sync.RWMutex
-	byDevice map[uint64]bool
+	byDevice map[uint64]string // "" for a local file system
 }
 
-// maxVerdicts bounds the memory of hosts that mount and unmount without end.
-const maxVerdicts = 1024
+// maxRemoteDevices bounds the memory of hosts that mount and unmount without end.
+const maxRemoteDevices = 1024
 
-func isRemote(fd int, dev uint64) (bool, error) {
-	verdicts.mu.RLock()
-	remote, known := verdicts.byDevice[dev]
-	verdicts.mu.RUnlock()
+// remoteType returns the type of the file system of an open file on the device, or "" for a local one.
+func remoteType(fd int, dev uint64) (string, error) {
+	remoteDevices.mu.RLock()
+	remote, known := remoteDevices.byDevice[dev]
+	remoteDevices.mu.RUnlock()
 	if known {
 		return remote, nil
 	}
 	var st unix.Statfs_t
 	if err := retry(func() error { return unix.Fstatfs(fd, &st) }); err != nil {
-		return false, err
+		return "", err
 	}
 	remote = remoteTypes[uint32(st.Type)]
-	verdicts.mu.Lock()
-	defer verdicts.mu.Unlock()
-	if verdicts.byDevice == nil || len(verdicts.byDevice) >= maxVerdicts {
-		verdicts.byDevice = make(map[uint64]bool)
+	remoteDevices.mu.Lock()
+	defer remoteDevices.mu.Unlock()
+	if remoteDevices.byDevice == nil || len(remoteDevices.byDevice) >= maxRemoteDevices {
+		remoteDevices.byDevice = make(map[uint64]string)
 	}
-	verdicts.byDevice[dev] = remote
+	remoteDevices.byDevice[dev] = remote
 	return remote, nil
 }
