@@ -56,6 +56,11 @@ const (
 // also excludes other programs that use flock(2) on the same path, flock(1) among them. A process
 // needs no more than permission to read the file to hold the lock, also exclusively: protect the
 // lock path from others. The lock ends with the process, however that ends.
+//
+// A program that polls for the lock, such as one with gofrs/flock or Python's filelock, finds it free
+// only by chance while a process holds it again and again with hardly a pause. It may starve for
+// seconds then. Where such programs share the lock, leave a pause between holds, or use [WithFcntl],
+// which leaves one of the length of the hold.
 func External() Option { return Option{kind: optExternal} }
 
 // WithPrefix puts the lock in the scope of a project: locks of different prefixes are different
@@ -74,7 +79,8 @@ func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: di
 
 // Fair serves the request strictly in order of arrival: no other request passes it, and it passes
 // none. With [External] the order extends to all processes that use Fair for the lock. After a wait
-// that was cancelled, its place is kept for the next request of the same process.
+// that was cancelled, its place is kept for the next request of the same process. Programs that poll
+// are not in the order, and may starve as beside [External].
 func Fair() Option { return Option{kind: optFair} }
 
 // Shared acquires the lock together with other Shared holders. Exclusive holders, those without

@@ -361,3 +361,46 @@ func BenchmarkTakeOver(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPollerTurns measures how long a program that polls needs for five turns beside a process that does nothing
+// but hold the lock for 100 µs at a time. It gives up after ten seconds.
+func BenchmarkPollerTurns(b *testing.B) {
+	for _, way := range []string{"ours", "fair", "fcntl", "gofrs"} {
+		b.Run(way, func(b *testing.B) {
+			for range b.N {
+				dir := b.TempDir()
+				c := contest{
+					Way: way, Hold: 100 * time.Microsecond, For: 10 * time.Second,
+					Path: filepath.Join(dir, "lock"), Board: filepath.Join(dir, "board"),
+				}
+				shared, err := openBoard(c.Board)
+				if err != nil {
+					b.Fatal(err)
+				}
+				busy := start(b, "contest", c)
+				for shared.ready.Load() < 1 {
+					time.Sleep(time.Millisecond)
+				}
+				shared.ready.Store(1000)
+				time.Sleep(10 * time.Millisecond)
+				ctx, cancel := context.WithTimeout(b.Context(), c.For)
+				poller := flock.New(c.Path)
+				begin, turns := time.Now(), 0
+				for ; turns < 5; turns++ {
+					if _, err := poller.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+						break
+					}
+					if err := poller.Unlock(); err != nil {
+						b.Fatal(err)
+					}
+					time.Sleep(5 * time.Millisecond)
+				}
+				b.ReportMetric(time.Since(begin).Seconds(), "s")
+				b.ReportMetric(float64(turns), "turns")
+				b.ReportMetric(0, "ns/op")
+				cancel()
+				busy.kill()
+			}
+		})
+	}
+}
