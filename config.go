@@ -128,14 +128,16 @@ func logger() *slog.Logger {
 func handler() slog.Handler { return logger().Handler() }
 
 // detour is set while a call without options cannot take the shortcut to a free lock: it has default
-// options, or is to be tracked.
+// options, or is observed, which means that acquisitions of free locks are looked at too.
 var (
 	detour   atomic.Bool
+	observed atomic.Bool
 	detourMu sync.Mutex
 )
 
 func updateDetour() {
 	detourMu.Lock()
 	defer detourMu.Unlock()
-	detour.Store(defaultSettings.Load() != nil || tracking.Load() > 0)
+	observed.Store(tracking.Load() > 0)
+	detour.Store(defaultSettings.Load() != nil || observed.Load())
 }

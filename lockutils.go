@@ -125,7 +125,7 @@ func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
 // lockPlain acquires a free lock of this process whose options need no settings: to fill and to read those takes longer
 // than the rest.
 func lockPlain(ctx context.Context, name string, opts []Option) (queue.Hold, bool) {
-	if defaultSettings.Load() != nil || ctx == nil || ctx.Err() != nil {
+	if detour.Load() || ctx == nil || ctx.Err() != nil {
 		return queue.Hold{}, false
 	}
 	prefix, shared, silent, order := "", false, false, queue.Barging
@@ -338,7 +338,7 @@ func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 
 // acquireFast acquires a free lock of this process, of no container.
 func (s *settings) acquireFast(ctx context.Context, name string) (queue.Hold, bool) {
-	if !s.plain() || ctx == nil || ctx.Err() != nil || !s.silent && handler().Enabled(ctx, slog.LevelDebug) {
+	if !s.plain() || observed.Load() || ctx == nil || ctx.Err() != nil || !s.silent && handler().Enabled(ctx, slog.LevelDebug) {
 		return queue.Hold{}, false
 	}
 	if s.shared {

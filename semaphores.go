@@ -59,7 +59,8 @@ type Semaphore struct {
 // [*AcquireError] that matches ctx.Err(). If ctx comes from [Do] and holds all the permits itself,
 // the error matches [ErrDeadlock]. A nil ctx gives an error that matches [ErrOptions].
 func (s Semaphore) Acquire(ctx context.Context) error {
-	if ctx != nil && ctx.Err() == nil && s.owner.locks().AcquireNamedFast(s.key(), s.hash, queue.Exclusive, queue.Barging) {
+	if ctx != nil && ctx.Err() == nil && !observed.Load() &&
+		s.owner.locks().AcquireNamedFast(s.key(), s.hash, queue.Exclusive, queue.Barging) {
 		return nil
 	}
 	if checkHeld(ctx, "", s.Name(), &settings{semaphores: s.owner}) == wouldDeadlock {
@@ -123,7 +124,7 @@ func (c *container) len() int {
 func acquireNamed(
 	ctx context.Context, t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o queue.Order,
 ) error {
-	if ctx != nil && ctx.Err() == nil && !detour.Load() && t.AcquireNamedFast(k, h, m, o) {
+	if ctx != nil && ctx.Err() == nil && !observed.Load() && t.AcquireNamedFast(k, h, m, o) {
 		return nil
 	}
 	if err := usable(ctx); err != nil {

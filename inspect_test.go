@@ -1,0 +1,288 @@
+package lockutils_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lockutils/lockutils"
+)
+
+// find returns what the snapshot says of a lock.
+func find(scope, name, path string) (lockutils.LockInfo, bool) {
+	for _, i := range lockutils.Snapshot() {
+		if i.Scope == scope && i.Name == name && (path == "" || i.Path == path) {
+			return i, true
+		}
+	}
+	return lockutils.LockInfo{}, false
+}
+
+// plant makes a hold of a lock and three waiters, one after the other: a writer, a reader that holds
+// "other", and a fair writer.
+func plant(t *testing.T, settle func()) (release func()) {
+	p := lockutils.WithPrefix("nova")
+	holder := mustLock(t, "x", p)
+	var group sync.WaitGroup
+	wait := func(ctx context.Context, opts ...lockutils.Option) {
+		g, err := lockutils.LockContext(ctx, "x", append(opts, p)...)
+		if err != nil {
+			t.Error(err)
+		}
+		_ = g.Unlock()
+	}
+	group.Go(func() { wait(t.Context()) })
+	settle()
+	group.Go(func() {
+		_ = lockutils.Do(t.Context(), "other", func(ctx context.Context) error {
+			wait(ctx, lockutils.Shared())
+			return nil
+		})
+	})
+	settle()
+	group.Go(func() { wait(t.Context(), lockutils.Fair()) })
+	settle()
+	return func() {
+		_ = holder.Unlock()
+		group.Wait()
+	}
+}
+
+func TestSnapshotShowsHoldersAndWaitersInOrder(t *testing.T) {
+	lockutils.SetTracking(1)
+	defer lockutils.SetTracking(0)
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		release := plant(t, func() { synctest.Wait(); time.Sleep(time.Second) })
+		all := lockutils.Snapshot()
+		i := all[0]
+		if i.Scope != "nova" || i.Name != "x" || i.Mode != lockutils.ModeWriter || i.Path != "" || len(i.Waiters) != 3 {
+			t.Fatalf("the longest wait: %+v", i)
+		}
+		modes := []lockutils.Mode{lockutils.ModeWriter, lockutils.ModeReader, lockutils.ModeWriter}
+		for k, w := range i.Waiters {
+			if w.Mode != modes[k] || !w.Since.Equal(start.Add(time.Duration(k)*time.Second)) ||
+				!strings.Contains(w.By, "plant") || len(w.Stack) == 0 {
+				t.Errorf("waiter %d: %+v", k, w)
+			}
+		}
+		if !i.Waiters[2].Fair || i.Waiters[1].Fair || !slices.Equal(i.Waiters[1].Holds, []string{"other"}) {
+			t.Errorf("%+v", i.Waiters)
+		}
+		if len(i.Holders) != 1 || !i.Holders[0].Since.Equal(start) || !strings.Contains(placed(i.Holders[0].Stack), "mustLock") {
+			t.Errorf("holders: %+v", i.Holders)
+		}
+		if o, ok := find("", "other", ""); !ok || o.Mode != lockutils.ModeWriter || len(o.Holders) != 1 || len(o.Waiters) != 0 {
+			t.Errorf("other: %+v", o)
+		}
+		release()
+		if left := lockutils.Snapshot(); len(left) != 0 {
+			t.Errorf("left: %+v", left)
+		}
+	})
+}
+
+func placed(stack []uintptr) string {
+	var b strings.Builder
+	frames := runtime.CallersFrames(stack)
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		fmt.Fprintln(&b, f.Function)
+	}
+	return b.String()
+}
+
+// Outside of bubbles the stacks of waiters are taken when somebody wants to see them.
+func TestSnapshotShowsWhereWaitersWait(t *testing.T) {
+	release := plant(t, func() {
+		before := 0
+		if i, ok := find("nova", "x", ""); ok {
+			before = len(i.Waiters)
+		}
+		for range 10_000 {
+			if i, ok := find("nova", "x", ""); ok && len(i.Waiters) > before || before == 3 {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+	defer release()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		i, _ := find("nova", "x", "")
+		known := 0
+		for _, w := range i.Waiters {
+			if strings.Contains(w.By, "plant") {
+				known++
+			}
+		}
+		if known == 3 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", i)
+		}
+	}
+	// The holder of "other" waits itself, and so is known.
+	if o, ok := find("", "other", ""); !ok || len(o.Holders) != 1 || !strings.Contains(o.Holders[0].By, "plant") {
+		t.Errorf("other: %+v", o)
+	}
+}
+
+func TestSnapshotShowsContainersAndFiles(t *testing.T) {
+	dir := setLockPath(t)
+	lockutils.SetTracking(1)
+	defer lockutils.SetTracking(0)
+	semaphores := lockutils.NewSemaphores(2)
+	if !semaphores.Get("s").TryAcquire() {
+		t.Fatal("not free")
+	}
+	var locks lockutils.ReaderWriterLocks
+	locks.Get("r").RLock()
+	locks.Get("r").RLock()
+	g := mustLock(t, "a/b", lockutils.External(), lockutils.Shared())
+	if i, ok := find("", "s", ""); !ok || i.Mode != lockutils.ModeWriter || len(i.Holders) != 1 {
+		t.Errorf("semaphore: %+v", i)
+	}
+	if i, ok := find("", "r", ""); !ok || i.Mode != lockutils.ModeReader || i.Readers != 2 || len(i.Holders) != 2 {
+		t.Errorf("readers: %+v", i)
+	}
+	if i, ok := find("", "a/b", ""); !ok || i.Mode != lockutils.ModeReader || i.Readers != 1 {
+		t.Errorf("internal: %+v", i)
+	}
+	path := filepath.Join(dir, "a_b")
+	found := false
+	for _, i := range lockutils.Snapshot() {
+		if i.Path == path {
+			found = i.Mode == lockutils.ModeReader && i.Readers == 1 && len(i.Holders) == 1
+		}
+	}
+	if !found {
+		t.Errorf("no file %s in %+v", path, lockutils.Snapshot())
+	}
+	semaphores.Get("s").Release()
+	locks.Get("r").RUnlock()
+	if i, ok := find("", "r", ""); !ok || i.Readers != 1 || len(i.Holders) != 1 {
+		t.Errorf("readers: %+v", i)
+	}
+	locks.Get("r").RUnlock()
+	_ = g.Unlock()
+	if left := lockutils.Snapshot(); len(left) != 0 {
+		t.Errorf("left: %+v", left)
+	}
+}
+
+func TestSnapshotNeverShowsHalfOfALock(t *testing.T) {
+	names := map[string]bool{}
+	var group sync.WaitGroup
+	stop := make(chan struct{})
+	for g := range 4 {
+		for i := range 50 {
+			names[fmt.Sprintf("half-%d-%d", g, i)] = true
+		}
+		group.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				guard, err := lockutils.Lock(fmt.Sprintf("half-%d-%d", g, i%50), lockutils.WithPrefix("p"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = guard.Unlock()
+			}
+		})
+	}
+	for range 200 {
+		for _, i := range lockutils.Snapshot() {
+			if i.Scope != "p" || !names[i.Name] {
+				t.Errorf("%+v", i)
+			}
+			if i.Mode == lockutils.ModeNone && len(i.Waiters) == 0 {
+				t.Errorf("not in use: %+v", i)
+			}
+		}
+	}
+	close(stop)
+	group.Wait()
+}
+
+func TestSlowWaitsAreWarnedOf(t *testing.T) {
+	lockutils.SetSlowWait(time.Second)
+	defer lockutils.SetSlowWait(0)
+	lockutils.SetTracking(1)
+	defer lockutils.SetTracking(0)
+	r := record(t, slog.LevelWarn)
+	synctest.Test(t, func(t *testing.T) {
+		holder := mustLock(t, "x")
+		var group sync.WaitGroup
+		for _, opts := range [][]lockutils.Option{nil, {lockutils.WithLogging(false)}, {lockutils.Fair()}} {
+			group.Go(func() { mustUnlock(t, mustLock(t, "x", opts...)) })
+			synctest.Wait()
+		}
+		time.Sleep(4500 * time.Millisecond)
+		synctest.Wait()
+		_ = holder.Unlock()
+		group.Wait()
+	})
+	var waited []string
+	for _, m := range r.take() {
+		waited = append(waited, fmt.Sprintf("%v %v", m.attrs["waited"], m.attrs["position"]))
+		if m.Message != "Waiting for lock" || m.attrs["lock"].String() != "x" || m.Level != slog.LevelWarn {
+			t.Errorf("%v", m)
+		}
+		if h := fmt.Sprint(m.attrs["holders"]); !strings.Contains(h, "mustLock") || !strings.Contains(h, "since") {
+			t.Errorf("holders: %s", h)
+		}
+	}
+	slices.Sort(waited)
+	if want := []string{"1s 1", "1s 3", "2s 1", "2s 3", "4s 1", "4s 3"}; !slices.Equal(waited, want) {
+		t.Errorf("warned after %q", waited)
+	}
+}
+
+func TestSlowWaitForAFileTellsWhoHoldsIt(t *testing.T) {
+	dir := setLockPath(t)
+	p := startPeer(t)
+	p.must("lock", "x", dir, "external")
+	lockutils.SetSlowWait(20 * time.Millisecond)
+	defer lockutils.SetSlowWait(0)
+	r := record(t, slog.LevelWarn)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g, err := lockutils.Lock("x", lockutils.External(), lockutils.WithTimeout(time.Minute))
+		if err != nil {
+			t.Error(err)
+		}
+		_ = g.Unlock()
+	}()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		messages := r.take()
+		if len(messages) > 0 {
+			m := messages[0]
+			if m.attrs["path"].String() != filepath.Join(dir, "x") || runtime.GOOS == "linux" &&
+				!strings.Contains(fmt.Sprint(m.attrs["holders"]), "PID ") {
+				t.Errorf("%v", m.attrs)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no warning")
+		}
+	}
+	p.must("unlock", "x", dir)
+	<-done
+}

@@ -1,0 +1,216 @@
+package lockutils_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lockutils/lockutils"
+)
+
+// statsOf returns the figures of a class.
+func statsOf(class string, m lockutils.Mode, l lockutils.Layer) lockutils.LockStats {
+	var s lockutils.Stats
+	lockutils.ReadStats(&s)
+	for _, f := range s.Locks {
+		if f.Class == class && f.Mode == m && f.Layer == l {
+			return f
+		}
+	}
+	return lockutils.LockStats{}
+}
+
+func total(h lockutils.Histogram) (n uint64) {
+	for _, c := range h.Counts {
+		n += c
+	}
+	return n
+}
+
+func TestStatsCountWaitsAndHowTheyEnd(t *testing.T) {
+	lockutils.ResetFigures()
+	synctest.Test(t, func(t *testing.T) {
+		p := lockutils.WithPrefix("stats-ends")
+		writers := func() lockutils.LockStats {
+			return statsOf("stats-ends", lockutils.ModeWriter, lockutils.LayerProcess)
+		}
+		holder := mustLock(t, "x", p)
+		mustUnlock(t, mustLock(t, "free", p))
+		if f := writers(); f.Contentions != 0 {
+			t.Errorf("free locks are counted: %+v", f)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { _, _ = lockutils.LockContext(ctx, "x", p) })
+		group.Go(func() { _, _ = lockutils.Lock("x", p, lockutils.WithTimeout(2*time.Second)) })
+		group.Go(func() { mustUnlock(t, mustLock(t, "x", p)) })
+		synctest.Wait()
+		if f := writers(); f.Waiting != 3 || f.Contentions != 3 || total(f.Wait) != 0 {
+			t.Errorf("three wait: %+v", f)
+		}
+		time.Sleep(time.Second)
+		cancel()
+		time.Sleep(3 * time.Second)
+		_ = holder.Unlock()
+		group.Wait()
+		f := writers()
+		if f.Waiting != 0 || f.Contentions != 3 || f.Cancellations != 1 || f.Timeouts != 1 || f.Deadlocks != 0 {
+			t.Errorf("%+v", f)
+		}
+		if total(f.Wait) != 3 || math.Abs(f.Wait.Sum-7) > 1e-9 || len(f.Wait.Counts) != len(f.Wait.Bounds)+1 {
+			t.Errorf("waits: %+v", f.Wait)
+		}
+		if total(f.ContendedHold) != 1 || math.Abs(f.ContendedHold.Sum-4) > 1e-9 {
+			t.Errorf("contended holds: %+v", f.ContendedHold)
+		}
+	})
+}
+
+func TestStatsCountDeadlocks(t *testing.T) {
+	lockutils.ResetFigures()
+	synctest.Test(t, func(t *testing.T) {
+		p := lockutils.WithPrefix("stats-deadlock")
+		runCycle(t, doStep("a", "b", p), doStep("b", "a", p))
+		if f := statsOf("stats-deadlock", lockutils.ModeWriter, lockutils.LayerProcess); f.Deadlocks != 1 || f.Contentions != 2 {
+			t.Errorf("%+v", f)
+		}
+	})
+}
+
+// A hold is contended from the arrival of the first waiter, or from its beginning if some wait already.
+func TestContendedHoldRunsFromTheFirstWaiter(t *testing.T) {
+	lockutils.ResetFigures()
+	synctest.Test(t, func(t *testing.T) {
+		p := lockutils.WithPrefix("stats-holds")
+		holder := mustLock(t, "x", p)
+		time.Sleep(10 * time.Second)
+		var group sync.WaitGroup
+		for range 2 {
+			group.Go(func() {
+				g := mustLock(t, "x", p, lockutils.Fair())
+				time.Sleep(5 * time.Second)
+				mustUnlock(t, g)
+			})
+			synctest.Wait()
+			time.Sleep(time.Second)
+		}
+		mustUnlock(t, holder)
+		group.Wait()
+		// 2 s of the first hold, and 5 s of the second, for which one waited; nobody waited for the third.
+		f := statsOf("stats-holds", lockutils.ModeWriter, lockutils.LayerProcess)
+		if total(f.ContendedHold) != 2 || math.Abs(f.ContendedHold.Sum-7) > 1e-9 {
+			t.Errorf("%+v", f.ContendedHold)
+		}
+	})
+}
+
+func TestStatsAgreeWithAStopwatch(t *testing.T) {
+	lockutils.ResetFigures()
+	synctest.Test(t, func(t *testing.T) {
+		p := lockutils.WithPrefix("stats-watch")
+		var mu sync.Mutex
+		var sum time.Duration
+		var group sync.WaitGroup
+		for i := range 50 {
+			group.Go(func() {
+				for range 20 {
+					start := time.Now()
+					g := mustLock(t, fmt.Sprint(i%3), p)
+					mu.Lock()
+					sum += time.Since(start)
+					mu.Unlock()
+					time.Sleep(time.Duration(i) * time.Millisecond)
+					mustUnlock(t, g)
+				}
+			})
+		}
+		group.Wait()
+		f := statsOf("stats-watch", lockutils.ModeWriter, lockutils.LayerProcess)
+		if got, want := f.Wait.Sum, sum.Seconds(); math.Abs(got-want) > want/100 {
+			t.Errorf("%v s of waits, and %v s by the stopwatch", got, want)
+		}
+	})
+}
+
+// contend makes one request wait.
+func contend(t *testing.T, name string, opts ...lockutils.Option) {
+	holder := mustLock(t, name, opts...)
+	_, err := lockutils.Lock(name, append([]lockutils.Option{lockutils.WithTimeout(time.Microsecond)}, opts...)...)
+	wantError(t, err, lockutils.ErrTimeout)
+	mustUnlock(t, holder)
+}
+
+func TestClassifierSaysTheClass(t *testing.T) {
+	lockutils.ResetFigures()
+	defer lockutils.SetClassifier(nil)
+	others := func() uint64 {
+		return statsOf("other", lockutils.ModeWriter, lockutils.LayerProcess).Contentions
+	}
+	for name, f := range map[string]func(scope, name string) string{
+		"panic":     func(string, string) string { panic("no") },
+		"megabyte":  func(string, string) string { return strings.Repeat("x", 1<<20) },
+		"control":   func(string, string) string { return "a\nb" },
+		"not UTF-8": func(string, string) string { return "\xff" },
+	} {
+		lockutils.SetClassifier(f)
+		before := others()
+		contend(t, "x")
+		if n := others() - before; n != 1 {
+			t.Errorf("%s: %d count as other", name, n)
+		}
+	}
+	lockutils.SetClassifier(func(scope, name string) string { return scope + "/" + name[:1] })
+	contend(t, "xyz", lockutils.WithPrefix("p"))
+	if f := statsOf("p/x", lockutils.ModeWriter, lockutils.LayerProcess); f.Timeouts != 1 {
+		t.Errorf("%+v", f)
+	}
+	lockutils.SetClassifier(nil)
+	contend(t, "xyz", lockutils.WithPrefix("default-class"))
+	if f := statsOf("default-class", lockutils.ModeWriter, lockutils.LayerProcess); f.Timeouts != 1 {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestStatsKnowFilesApart(t *testing.T) {
+	lockutils.ResetFigures()
+	setLockPath(t)
+	contend(t, "x", lockutils.External(), lockutils.WithPrefix("stats-internal"))
+	if f := statsOf("stats-internal", lockutils.ModeWriter, lockutils.LayerProcess); f.Timeouts != 1 {
+		t.Errorf("%+v", f)
+	}
+	g, err := lockutils.ExternalLock("x", lockutils.WithPrefix("stats-file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = lockutils.ExternalLock("x", lockutils.WithPrefix("stats-file"), lockutils.WithTimeout(time.Millisecond))
+	wantError(t, err, lockutils.ErrTimeout)
+	mustUnlock(t, g)
+	if f := statsOf("stats-file", lockutils.ModeWriter, lockutils.LayerFile); f.Timeouts != 1 {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestThereAreNoMoreThan201Classes(t *testing.T) {
+	lockutils.ResetFigures()
+	defer lockutils.ResetFigures()
+	defer lockutils.SetClassifier(nil)
+	lockutils.SetClassifier(func(_, name string) string { return name })
+	for i := range 500 {
+		contend(t, fmt.Sprint("class-", i))
+	}
+	var s lockutils.Stats
+	lockutils.ReadStats(&s)
+	lockutils.ReadStats(&s)
+	classes := map[string]bool{}
+	for _, f := range s.Locks {
+		classes[f.Class] = true
+	}
+	if len(classes) > 201 || !classes["other"] {
+		t.Errorf("%d classes", len(classes))
+	}
+}
