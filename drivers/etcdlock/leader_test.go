@@ -19,14 +19,13 @@ var (
 	leaderTTL = flag.Duration("leader.ttl", 10*time.Second, "TTL of TestLeaderKilled")
 )
 
-// Workers acquire and release beside a hold that stays, while leaders are killed.
+// Workers acquire and release beside holds that stay, while leaders are killed, one at a time: the
+// next one only when all leases have been renewed.
 func TestLeaderKilled(t *testing.T) {
 	cluster := etcdtest.Run(t, 3)
 	client := cluster.Client(t)
 	ttl := *leaderTTL
-	s := dial(t, client, etcdlock.WithTTL(ttl))
-	stays := acquire(t, s, "stays")
-
+	var stay []driver.Hold
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	const workers = 8
@@ -39,6 +38,7 @@ func TestLeaderKilled(t *testing.T) {
 	)
 	for i := range workers {
 		service := dial(t, client, etcdlock.WithTTL(ttl))
+		stay = append(stay, acquire(t, service, fmt.Sprint("stays ", i)))
 		running.Go(func() {
 			for ctx.Err() == nil {
 				begun := time.Now()
@@ -87,14 +87,21 @@ func TestLeaderKilled(t *testing.T) {
 		if err := errors.Join(cluster.Restart(leader), cluster.Await(ctx)); err != nil {
 			t.Fatal(err)
 		}
+		for _, h := range stay {
+			for deadline := h.Deadline(); h.Deadline() == deadline && !lost(h); {
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
 	}
 	stop()
 	running.Wait()
 	if err := errors.Join(errs...); err != nil {
 		t.Error(err)
 	}
-	if lost(stays) {
-		t.Error("a hold was lost")
+	for _, h := range stay {
+		if lost(h) {
+			t.Error("a hold was lost")
+		}
+		release(t, h)
 	}
-	release(t, stays)
 }

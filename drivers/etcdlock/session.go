@@ -140,7 +140,7 @@ func (n *session) keepAlive() {
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
 			n.end(errSessionEnded)
 		default:
-			timer.Reset(n.ttl / 30)
+			timer.Reset(max(sent+n.ttl/30-boottime.Now(), 0))
 		}
 	}
 }
