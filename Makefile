@@ -5,6 +5,9 @@ DIR     ?=
 LOCKS   ?= on
 TIME    ?= 2m
 ENGINE  ?= etcd
+PREFIX  ?= /usr/local
+DESTDIR ?=
+WHOLE   := cmd/lockutils/internal/command/whole.bin
 TARGETS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 windows/amd64 windows/arm64
 
 # The lock services, by the name of the server, and the module of each.
@@ -15,10 +18,10 @@ MODULE_redis    := redislock
 DRIVER_MODULES  := $(foreach driver,$(DRIVERS),drivers/$(MODULE_$(driver)))
 
 # The other modules beside the one at the root, but for bench and tools.
-OTHER_MODULES  := examples/cluster metrics/lockprom metrics/lockotel
+OTHER_MODULES  := examples/cluster metrics/lockprom metrics/lockotel cmd/lockutils
 NESTED_MODULES := $(DRIVER_MODULES) $(OTHER_MODULES)
 
-.PHONY: help demo demo-cluster demo-debug test test-drivers test-modules $(DRIVERS:%=test-%) \
+.PHONY: help demo demo-cluster demo-debug install command-docs test test-drivers test-modules $(DRIVERS:%=test-%) \
 	peers released stress lint cross matrix bench bench-quick prove
 
 help: ## what there is to make
@@ -47,6 +50,21 @@ test-modules: ## the tests of the other modules
 
 demo-debug: ## a program whose goroutines wait for each other, to look at in a browser
 	$(GO) run ./examples/contention
+
+install: ## the command lockutils, its manual pages and completions (PREFIX=/usr/local DESTDIR=)
+	@rm -f $(WHOLE)
+	@mkdir -p build
+	cd cmd/lockutils && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(WHOLE) .
+	cd cmd/lockutils && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -tags lockutils_split -o $(CURDIR)/build/lockutils .
+	@rm -f $(WHOLE)
+	install -D -m 755 build/lockutils $(DESTDIR)$(PREFIX)/bin/lockutils
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 cmd/lockutils/man/*.1
+	install -D -m 644 cmd/lockutils/completions/lockutils.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/lockutils
+	install -D -m 644 cmd/lockutils/completions/_lockutils $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_lockutils
+	install -D -m 644 cmd/lockutils/completions/lockutils.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/lockutils.fish
+
+command-docs: ## make the manual pages and completions of the command lockutils anew
+	cd cmd/lockutils && $(GO) run ./internal/generate .
 
 peers: ## install what the tests run beside, where that is possible
 	@scripts/peers.sh

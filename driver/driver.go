@@ -117,3 +117,27 @@ func (c Capability) String() string {
 	}
 	return strings.Join(names, "|")
 }
+
+// An Inspector is a Service that can tell who has its locks, for people to look at. A Service need not
+// be one.
+type Inspector interface {
+	Service
+
+	// Inspect returns the locks of the Service's namespace that are held or waited for by any client.
+	// The answer may be out of date when it arrives.
+	Inspect(ctx context.Context) ([]Info, error)
+}
+
+// Info describes a lock at a service.
+type Info struct {
+	Name    string
+	Holders []ClientInfo
+	Waiters []ClientInfo // in the order in which they are served, if the service has one
+}
+
+// ClientInfo describes a holder or a waiter as far as the service knows it.
+type ClientInfo struct {
+	Client string // the host and the process, or what the service calls the client
+	Shared bool
+	Since  time.Time // zero if it is not known
+}

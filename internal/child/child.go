@@ -30,7 +30,7 @@ func CatchSignals() <-chan os.Signal {
 // Start starts the command. If that fails it returns the exit status that says so as well.
 func Start(cmd *exec.Cmd) (status int, err error) {
 	if err := cmd.Start(); err != nil {
-		return startFailureStatus(cmd.Args[0], err), err
+		return StartFailureStatus(cmd.Args[0], err), err
 	}
 	return 0, nil
 }
@@ -89,8 +89,9 @@ func stopOn(stop <-chan struct{}, grace time.Duration, process *os.Process, ende
 	}
 }
 
-// startFailureStatus tells a command that is not there from one that is but cannot be run.
-func startFailureStatus(name string, err error) int {
+// StartFailureStatus returns the exit status for a command that could not be started. It tells one that
+// is not there from one that is but cannot be run.
+func StartFailureStatus(name string, err error) int {
 	missing := errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
 	if name == "" || missing && !exists(name) {
 		return StatusNotFound

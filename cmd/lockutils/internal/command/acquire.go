@@ -1,0 +1,213 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/spf13/pflag"
+
+	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/driver"
+)
+
+// lockOptions say where the locks are. All subcommands have them.
+type lockOptions struct {
+	prefix, path, on string
+}
+
+func (o *lockOptions) register(f *pflag.FlagSet) {
+	f.StringVar(&o.prefix, "prefix", "", "the `PREFIX` of the project that the names belong to")
+	f.StringVar(&o.path, "path", "", "the `DIR` of the lock files (default $OSLO_LOCK_PATH)")
+	f.StringVar(&o.on, "on", "", "the `URL` of a lock service: etcd://, postgres:// or redis://")
+}
+
+func (o *lockOptions) options() []lockutils.Option {
+	return []lockutils.Option{
+		lockutils.External(), lockutils.WithPrefix(o.prefix), lockutils.WithLockPath(o.path),
+	}
+}
+
+// isPath reports whether a name is the path of a file.
+func isPath(name string) bool { return strings.ContainsRune(name, os.PathSeparator) }
+
+// heldLocks are the locks under which the command runs.
+type heldLocks struct {
+	names   []string // as they were given
+	guards  lockutils.Guards
+	service service // nil for lock files
+}
+
+// acquire acquires all the locks, or none.
+func acquire(ctx context.Context, names []string, o *runOptions) (*heldLocks, error) {
+	opts := o.options()
+	add := func(set bool, opt lockutils.Option) {
+		if set {
+			opts = append(opts, opt)
+		}
+	}
+	add(o.shared, lockutils.Shared())
+	add(o.fair, lockutils.Fair())
+	add(o.fcntl, lockutils.WithFcntl())
+	add(o.noWait || o.wait == 0, lockutils.NonBlocking())
+	held := &heldLocks{names: names}
+	var err error
+	switch {
+	case o.on != "":
+		if held.service, err = dial(ctx, o.on); err != nil {
+			return nil, err
+		}
+		held.guards, err = lockutils.LockAll(ctx, names, append(opts, lockutils.On(held.service))...)
+		if err != nil {
+			held.service.Close()
+		}
+	case slices.ContainsFunc(names, isPath):
+		held.guards, err = lockPaths(ctx, names, o, opts)
+	default:
+		held.guards, err = lockutils.LockAll(ctx, names, opts...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return held, nil
+}
+
+// lockPaths locks files by their paths, in the order in which LockAll does.
+func lockPaths(
+	ctx context.Context, names []string, o *runOptions, opts []lockutils.Option,
+) (guards lockutils.Guards, err error) {
+	var paths []string
+	for _, name := range names {
+		path, err := o.filePath(name)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	slices.SortFunc(paths, func(a, b string) int { return cmp.Compare(realPath(a), realPath(b)) })
+	paths = slices.CompactFunc(paths, func(a, b string) bool { return realPath(a) == realPath(b) })
+	for _, path := range paths {
+		g, err := lockutils.LockContext(ctx, filepath.Base(path), append(opts, lockutils.WithPrefix(""),
+			lockutils.WithLockPath(filepath.Dir(path)), lockutils.WithFileMode(0o666))...)
+		if err != nil {
+			guards.Unlock()
+			return nil, err
+		}
+		guards = append(guards, g)
+	}
+	return guards, nil
+}
+
+// filePath returns the path of the lock file of a name.
+func (o *lockOptions) filePath(name string) (string, error) {
+	if isPath(name) {
+		return filepath.Abs(name)
+	}
+	dir := o.path
+	if dir == "" {
+		dir = lockutils.LockPath()
+	}
+	if dir == "" {
+		return "", lockutils.ErrLockPath
+	}
+	if prefix := strings.TrimSuffix(o.prefix, "-"); prefix != "" {
+		name = prefix + "-" + name
+	}
+	return filepath.Abs(filepath.Join(dir, name))
+}
+
+// realPath returns the path without symbolic links in its directories.
+func realPath(path string) string {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return path
+	}
+	return filepath.Join(dir, filepath.Base(path))
+}
+
+func (h *heldLocks) unlock() error {
+	err := h.guards.Unlock()
+	if h.service != nil {
+		h.service.Close()
+	}
+	return err
+}
+
+func (h *heldLocks) paths() (paths []string) {
+	for _, g := range h.guards {
+		paths = append(paths, g.Path())
+	}
+	return paths
+}
+
+// tokens returns the fencing tokens in the order of the names, or nil if the service has none.
+func (h *heldLocks) tokens() (tokens []string) {
+	if h.service == nil || !h.service.Can().Has(driver.Fenced) {
+		return nil
+	}
+	byName := make(map[string]uint64)
+	for _, g := range h.guards {
+		byName[g.Name()] = g.Token()
+	}
+	for _, name := range h.names {
+		tokens = append(tokens, strconv.FormatUint(byName[name], 10))
+	}
+	return tokens
+}
+
+// lost returns a channel that closes when one of the locks is lost, or nil if none can be.
+func (h *heldLocks) lost() <-chan struct{} {
+	if h.service == nil {
+		return nil
+	}
+	lost := make(chan struct{})
+	var once sync.Once
+	for _, g := range h.guards {
+		if c := g.Lost(); c != nil {
+			go func() {
+				<-c
+				once.Do(func() { close(lost) })
+			}()
+		}
+	}
+	return lost
+}
+
+// holderLines says of each lock by whom it is held.
+func (o *runOptions) holderLines(names []string) (lines []string) {
+	for _, name := range names {
+		line := fmt.Sprintf("lock %q", name)
+		if o.on != "" {
+			lines = append(lines, line+" at "+scheme(o.on))
+			continue
+		}
+		path, err := o.filePath(name)
+		if err != nil {
+			continue
+		}
+		line += fmt.Sprintf(" (file %q)", path)
+		holders, err := lockutils.Holders(filepath.Base(path), lockutils.WithLockPath(filepath.Dir(path)))
+		if err == nil && len(holders) > 0 {
+			var held []string
+			for _, h := range holders {
+				held = append(held, describeHolder(h))
+			}
+			line += ", held by " + strings.Join(held, ", ")
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func describeHolder(h lockutils.Holder) string {
+	if h.PID == lockutils.UnknownPID {
+		return "a process that cannot be told"
+	}
+	return fmt.Sprintf("process %d (%s)", h.PID, h.Command)
+}

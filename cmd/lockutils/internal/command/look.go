@@ -1,0 +1,206 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/lockdebug"
+)
+
+// A Lock is one lock as the subcommands show it, and its form in JSON.
+type Lock struct {
+	Name     string    `json:"name"`  // of a lock file: its file name
+	Scope    string    `json:"scope"` // the prefix, where it is known
+	Path     string    `json:"path"`  // of the lock file, or ""
+	Service  string    `json:"service"`
+	Mode     string    `json:"mode"` // how it is held: "none", "reader" or "writer"
+	Holders  []Party   `json:"holders"`
+	Waiters  []Party   `json:"waiters"`
+	LastUsed time.Time `json:"lastUsed,omitzero"`
+}
+
+// A Party holds a lock or waits for it: a process, or a goroutine of the program of a debug page.
+type Party struct {
+	PID     int       `json:"pid"` // 0 if it is not known
+	Command string    `json:"command"`
+	Mode    string    `json:"mode"`
+	Since   time.Time `json:"since,omitzero"`
+	Holds   []string  `json:"holds,omitempty"` // other locks that it is known to hold
+}
+
+// lookOptions say where to look for locks.
+type lookOptions struct {
+	lockOptions
+	url string
+}
+
+func (o *lookOptions) register(f *pflag.FlagSet) {
+	o.lockOptions.register(f)
+	f.StringVar(&o.url, "url", "", "look at the locks of the program whose debug page is at `URL`")
+}
+
+// look returns the locks, those that are waited for first, then those that are held, each by name.
+func (o *lookOptions) look() ([]Lock, error) {
+	var locks []Lock
+	var err error
+	switch {
+	case o.url != "" && o.on != "":
+		return nil, usageError("both --url and --on are given")
+	case o.url != "":
+		locks, err = lookAtPage(o.url)
+	case o.on != "":
+		locks, err = lookAtService(o.on)
+	default:
+		locks, err = lookAtFiles(o.options())
+	}
+	slices.SortStableFunc(locks, compareLocks)
+	return locks, err
+}
+
+func compareLocks(a, b Lock) int {
+	rank := func(l Lock) int {
+		switch {
+		case len(l.Waiters) > 0:
+			return 0
+		case len(l.Holders) > 0 || l.Mode != "none":
+			return 1
+		}
+		return 2
+	}
+	if d := rank(a) - rank(b); d != 0 {
+		return d
+	}
+	return strings.Compare(a.Scope+"\x00"+a.Name, b.Scope+"\x00"+b.Name)
+}
+
+// lookAtFiles reads what the kernel knows of the lock files in the lock path.
+func lookAtFiles(opts []lockutils.Option) ([]Lock, error) {
+	files, err := lockutils.HostLocks(opts...)
+	if errors.Is(err, lockutils.ErrLockPath) {
+		return nil, errNoLockPath
+	}
+	if err != nil {
+		return nil, &statusError{statusUnavailable, err}
+	}
+	locks := make([]Lock, 0, len(files))
+	for _, f := range files {
+		l := Lock{Name: filepath.Base(f.Path), Path: f.Path, Mode: "none", LastUsed: f.LastUsed}
+		for _, h := range f.Holders {
+			l.Mode = h.Mode.String()
+			l.Holders = append(l.Holders, processParty(h, f.LastUsed))
+		}
+		for _, w := range f.Waiters {
+			l.Waiters = append(l.Waiters, processParty(w, time.Time{}))
+		}
+		locks = append(locks, l)
+	}
+	return locks, nil
+}
+
+// processParty describes a process. The file's time of last use is when a lone holder acquired it.
+func processParty(h lockutils.Holder, used time.Time) Party {
+	p := Party{PID: h.PID, Command: h.Command, Mode: h.Mode.String()}
+	if h.PID == lockutils.UnknownPID {
+		p.PID = 0
+	}
+	if h.Mode == lockutils.ModeWriter {
+		p.Since = used
+	}
+	return p
+}
+
+// pageLimit bounds how long a debug page may take to answer.
+const pageLimit = 10 * time.Second
+
+// lookAtPage reads the debug page of a program.
+func lookAtPage(url string) ([]Lock, error) {
+	report, err := readPage(url)
+	if err != nil {
+		return nil, &statusError{statusUnavailable, fmt.Errorf("no debug page of lockutils at %s: %w", url, err)}
+	}
+	locks := make([]Lock, 0, len(report.Locks))
+	for _, from := range report.Locks {
+		l := Lock{Name: from.Name, Scope: from.Scope, Path: from.Path, Service: from.Service, Mode: from.Mode}
+		for _, h := range from.Holders {
+			l.Holders = append(l.Holders, Party{PID: report.PID, Command: h.By, Mode: from.Mode, Since: h.Since})
+		}
+		for _, w := range from.Waiters {
+			l.Waiters = append(l.Waiters,
+				Party{PID: report.PID, Command: w.By, Mode: w.Mode, Since: w.Since, Holds: w.Holds})
+		}
+		locks = append(locks, l)
+	}
+	return locks, nil
+}
+
+func readPage(url string) (*lockdebug.Report, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), pageLimit)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	query := request.URL.Query()
+	query.Set("format", "json")
+	request.URL.RawQuery = query.Encode()
+	reply, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusOK {
+		return nil, errors.New(reply.Status)
+	}
+	report := new(lockdebug.Report)
+	return report, json.NewDecoder(reply.Body).Decode(report)
+}
+
+// lookAtService reads what a lock service tells of its locks.
+func lookAtService(url string) ([]Lock, error) {
+	s, err := dial(context.Background(), url)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	inspector, ok := s.(driver.Inspector)
+	if !ok {
+		return nil, &statusError{statusUnavailable, fmt.Errorf("%s does not tell who holds its locks", s.Name())}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), pageLimit)
+	defer cancel()
+	found, err := inspector.Inspect(ctx)
+	if err != nil {
+		return nil, &statusError{statusUnavailable, err}
+	}
+	locks := make([]Lock, 0, len(found))
+	for _, from := range found {
+		l := Lock{Name: from.Name, Service: s.Name(), Mode: "none"}
+		for _, c := range from.Holders {
+			l.Mode = modeName(c.Shared)
+			l.Holders = append(l.Holders, Party{Command: c.Client, Mode: l.Mode, Since: c.Since})
+		}
+		for _, c := range from.Waiters {
+			l.Waiters = append(l.Waiters, Party{Command: c.Client, Mode: modeName(c.Shared), Since: c.Since})
+		}
+		locks = append(locks, l)
+	}
+	return locks, nil
+}
+
+func modeName(shared bool) string {
+	if shared {
+		return lockutils.ModeReader.String()
+	}
+	return lockutils.ModeWriter.String()
+}

@@ -1,0 +1,281 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/internal/child"
+)
+
+// tokenVariable names the variable in which the command finds its fencing tokens.
+const tokenVariable = "LOCKUTILS_TOKEN"
+
+// explainAfter is how long a wait lasts before the user is told what is waited for.
+const explainAfter = time.Second
+
+type runOptions struct {
+	lockOptions
+	shared, fair, fcntl bool
+	noWait              bool
+	wait                time.Duration // negative: as long as it takes
+	conflict            int
+	grace               time.Duration
+	inherit             bool
+	noFork              bool
+	shell               string
+	useShell            bool
+	verbose             bool
+}
+
+func newRun(s streams) *cobra.Command {
+	o := runOptions{wait: -1}
+	cmd := &cobra.Command{
+		Use:   "run [options] NAME... -- command [argument...]\n  lockutils run [options] NAME command [argument...]\n  lockutils run [options] NAME -c 'shell line'",
+		Short: "Run a command while holding a lock",
+		Long: "Run acquires the lock, or all the locks if there are several names, runs the command, and exits\n" +
+			"with its status. A NAME with a slash is the path of the very file to lock.\n\n" +
+			"Exit status: the command's own; 128+n if signal n has killed it; 64 if the command line is\n" +
+			"wrong; 69 if a lock service or lock file cannot be used; 75 if the lock could not be had in\n" +
+			"time; 76 if it was lost; 78 if no lock path is known; 126 if the command cannot be run; 127 if\n" +
+			"it is not found.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names, command, err := splitRun(cmd, args, &o)
+			if err != nil {
+				return err
+			}
+			return run(s, names, command, &o)
+		},
+	}
+	f := cmd.Flags()
+	o.lockOptions.register(f)
+	f.VarPF(&setter{func(string) error { o.shared = true; return nil }}, "shared", "s",
+		"take the lock together with other shared holders").NoOptDefVal = "true"
+	f.VarPF(&setter{func(string) error { o.shared = false; return nil }}, "exclusive", "x",
+		"take the lock alone (the default)").NoOptDefVal = "true"
+	f.VarPF(&setter{func(string) error { o.shared = false; return nil }}, "exclusive-lock", "e",
+		"").NoOptDefVal = "true"
+	f.BoolVar(&o.fair, "fair", false, "be served in order of arrival")
+	f.BoolVar(&o.fcntl, "fcntl", false, "exclude programs that lock with fcntl too, oslo.concurrency among them")
+	f.VarP(&setter{o.setWait}, "wait", "w", "wait no longer than `DURATION`, such as 30s or 2.5 (seconds)")
+	f.BoolVarP(&o.noWait, "no-wait", "n", false, "do not wait")
+	f.IntVarP(&o.conflict, "conflict-exit-code", "E", statusConflict, "exit `STATUS` if the lock cannot be had in time")
+	f.DurationVar(&o.grace, "grace", 10*time.Second, "with --on: `TIME` between SIGTERM and SIGKILL when the lock is lost")
+	f.BoolVar(&o.inherit, "inherit", false, "let what the command leaves running keep the lock")
+	f.StringVarP(&o.shell, "command", "c", "", "run `LINE` with the shell")
+	f.BoolVar(&o.verbose, "verbose", false, "say how long it took to get the lock")
+	f.BoolVarP(&o.noFork, "no-fork", "F", false, "become the command, which then keeps the lock as with --inherit")
+	f.BoolP("close", "o", false, "the default; for compatibility with flock(1)")
+	for _, hidden := range []string{"exclusive-lock", "close"} {
+		f.Lookup(hidden).Hidden = true
+	}
+	f.SetNormalizeFunc(flockNames)
+	return cmd
+}
+
+// flockNames are other names of options in flock(1).
+func flockNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	switch name {
+	case "nb", "nonblock", "nonblocking":
+		name = "no-wait"
+	case "timeout":
+		name = "wait"
+	}
+	return pflag.NormalizedName(name)
+}
+
+// A setter is a flag that calls a function.
+type setter struct{ set func(string) error }
+
+func (s *setter) Set(value string) error { return s.set(value) }
+func (s *setter) String() string         { return "" }
+func (s *setter) Type() string           { return "value" }
+
+// setWait takes a duration, or seconds as flock(1) does.
+func (o *runOptions) setWait(value string) error {
+	d, err := time.ParseDuration(value)
+	if seconds, e := strconv.ParseFloat(value, 64); e == nil {
+		d, err = time.Duration(seconds*float64(time.Second)), nil
+	}
+	if err != nil || d < 0 {
+		return errors.New("want a duration such as 30s, or a number of seconds")
+	}
+	o.wait = d
+	return nil
+}
+
+// splitRun tells the names from the command. With a double hyphen it stands between the two; without
+// one there is one name, as in flock(1).
+func splitRun(cmd *cobra.Command, args []string, o *runOptions) (names, command []string, err error) {
+	o.useShell = cmd.Flags().Changed("command")
+	if i := cmd.ArgsLenAtDash(); i >= 0 {
+		names, command = args[:i], args[i:]
+	} else if i := slices.Index(args, "--"); i >= 0 {
+		names, command = args[:i], args[i+1:]
+	} else if len(args) > 0 {
+		names, command = args[:1], args[1:]
+	}
+	if len(command) > 0 && (command[0] == "-c" || command[0] == "--command") && !o.useShell {
+		if len(command) != 2 {
+			return nil, nil, usageError("%s wants one shell line", command[0])
+		}
+		o.useShell, o.shell, command = true, command[1], nil
+	}
+	switch {
+	case len(names) == 0:
+		return nil, nil, usageError("no lock is named")
+	case slices.Contains(names, ""):
+		return nil, nil, usageError("the name of a lock is empty")
+	case o.useShell && len(command) > 0:
+		return nil, nil, usageError("both a command and -c are given")
+	case !o.useShell && len(command) == 0:
+		return nil, nil, usageError("no command is given")
+	case o.noWait && o.wait >= 0:
+		return nil, nil, usageError("both --no-wait and --wait are given")
+	case o.conflict < 0 || o.conflict > 255:
+		return nil, nil, usageError("an exit status is from 0 to 255, not %d", o.conflict)
+	case (o.inherit || o.noFork) && o.on != "":
+		return nil, nil, usageError("--inherit and --no-fork are for lock files, not for a lock service")
+	}
+	if o.useShell {
+		command = []string{shell(), "-c", o.shell}
+	}
+	return names, command, nil
+}
+
+func shell() string {
+	if sh := os.Getenv("SHELL"); sh != "" {
+		return sh
+	}
+	return "/bin/sh"
+}
+
+// run acquires the locks, runs the command and ends with its status.
+func run(s streams, names, command []string, o *runOptions) error {
+	began := time.Now()
+	held, err := acquireForRun(s, names, o)
+	if err != nil {
+		return err
+	}
+	if o.verbose {
+		fmt.Fprintf(s.err, "lockutils: getting the lock took %v\n", time.Since(began).Round(time.Microsecond))
+	}
+	if o.noFork {
+		return become(command, held)
+	}
+	status, err := runHolding(s, command, held, o)
+	if o.inherit {
+		// The descriptor that the command has inherited keeps the lock. An unlock would end it.
+		return exit(status, err)
+	}
+	if e := held.unlock(); e != nil && err == nil {
+		if errors.Is(e, lockutils.ErrLost) {
+			return &statusError{statusLost, fmt.Errorf("the lock was lost while the command ran: %w", e)}
+		}
+		fmt.Fprintln(s.err, "lockutils:", e)
+	}
+	return exit(status, err)
+}
+
+// acquireForRun acquires the locks within the time that the options allow.
+func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error) {
+	ctx := context.Background()
+	if o.wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.wait)
+		defer cancel()
+	}
+	explained := time.AfterFunc(explainAfter, func() { explain(s, names, o) })
+	defer explained.Stop()
+	held, err := acquire(ctx, names, o)
+	_, known := errors.AsType[*statusError](err)
+	switch {
+	case err == nil:
+		return held, nil
+	case known:
+		return nil, err
+	case errors.Is(err, lockutils.ErrLocked), errors.Is(err, context.DeadlineExceeded):
+		if o.conflictIsSilent() {
+			return nil, &statusError{status: o.conflict}
+		}
+		return nil, &statusError{o.conflict, err}
+	case errors.Is(err, lockutils.ErrLockPath):
+		return nil, errNoLockPath
+	case errors.Is(err, lockutils.ErrOptions), errors.Is(err, lockutils.ErrName):
+		return nil, &statusError{statusUsage, err}
+	}
+	return nil, &statusError{statusUnavailable, err}
+}
+
+// conflictIsSilent reports whether a try that fails says nothing, as that of flock(1).
+func (o *runOptions) conflictIsSilent() bool { return o.noWait || o.wait == 0 }
+
+// explain tells what is waited for.
+func explain(s streams, names []string, o *runOptions) {
+	for _, line := range o.holderLines(names) {
+		fmt.Fprintln(s.err, "lockutils: waiting for", line)
+	}
+}
+
+// runHolding runs the command, and ends it if the lock is lost.
+func runHolding(s streams, command []string, held *heldLocks, o *runOptions) (status int, err error) {
+	signals := child.CatchSignals()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.in, s.out, s.err
+	if tokens := held.tokens(); tokens != nil {
+		cmd.Env = append(os.Environ(), tokenVariable+"="+strings.Join(tokens, " "))
+	}
+	if o.inherit {
+		files, err := inheritable(held.paths())
+		if err != nil {
+			return statusUnavailable, err
+		}
+		cmd.ExtraFiles = files
+		defer func() {
+			for _, f := range files {
+				f.Close()
+			}
+		}()
+	} else {
+		endWithParent(cmd)
+	}
+	if status, err := child.Start(cmd); err != nil {
+		return status, err
+	}
+	lost := held.lost()
+	status, err = child.Wait(cmd, signals, lost, o.grace)
+	if err != nil {
+		return statusFailure, err
+	}
+	return status, nil
+}
+
+// become replaces this program by the command, which inherits the locks.
+func become(command []string, held *heldLocks) error {
+	path, err := exec.LookPath(command[0])
+	if err == nil {
+		err = keepOpen(held.paths())
+	}
+	if err == nil {
+		err = replaceProcess(path, command)
+	}
+	return &statusError{child.StartFailureStatus(command[0], err), err}
+}
+
+// exit is the error that ends the program with a status.
+func exit(status int, err error) error {
+	if status == 0 && err == nil {
+		return nil
+	}
+	return &statusError{status, err}
+}

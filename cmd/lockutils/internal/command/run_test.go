@@ -1,0 +1,296 @@
+package command
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lockutils/lockutils"
+)
+
+// run runs "lockutils run" in a lock path to its end.
+func runIn(t testing.TB, dir string, args ...string) result {
+	t.Helper()
+	return finish(t, program(append([]string{"run", "--path", dir}, args...)...))
+}
+
+func TestTheStatusIsTheCommandsOwn(t *testing.T) {
+	dir := t.TempDir()
+	notExecutable := filepath.Join(dir, "text")
+	if err := os.WriteFile(notExecutable, []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"x", "--", "true"}, 0},
+		{[]string{"x", "true"}, 0},
+		{[]string{"x", "--", "sh", "-c", "exit 7"}, 7},
+		{[]string{"x", "sh", "-c", "exit 7"}, 7},
+		{[]string{"x", "-c", "exit 8"}, 8},
+		{[]string{"-c", "exit 9", "x"}, 9},
+		{[]string{"x", "sh", "-c", "kill -TERM $$"}, 128 + 15},
+		{[]string{"x", "--", "no-such-command"}, 127},
+		{[]string{"x", "--", notExecutable}, 126},
+		{[]string{"x", "y", "a/b", "--", "true"}, 0},
+	} {
+		if got := runIn(t, dir, c.args...); got.status != c.want {
+			t.Errorf("%q: status %d, want %d; %s", c.args, got.status, c.want, got.stderr)
+		}
+	}
+}
+
+func TestBadCommandLinesSayWhatToDo(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		args []string
+		want int
+		says string
+	}{
+		{nil, 64, "no subcommand"},
+		{[]string{"nonsense"}, 64, "unknown command"},
+		{[]string{"run"}, 64, "no lock is named"},
+		{[]string{"run", "--", "true"}, 64, "no lock is named"},
+		{[]string{"run", "x"}, 64, "no command is given"},
+		{[]string{"run", "x", "--"}, 64, "no command is given"},
+		{[]string{"run", "", "true"}, 64, "empty"},
+		{[]string{"run", "--nonsense", "x", "true"}, 64, "unknown flag"},
+		{[]string{"run", "--wait", "soon", "x", "true"}, 64, "duration"},
+		{[]string{"run", "--wait", "-1s", "x", "true"}, 64, "duration"},
+		{[]string{"run", "-n", "-w", "1", "x", "true"}, 64, "both"},
+		{[]string{"run", "-c", "true", "x", "true"}, 64, "both"},
+		{[]string{"run", "-E", "256", "x", "true"}, 64, "0 to 255"},
+		{[]string{"run", "x", "true"}, 78, "--path"},
+		{[]string{"run", "--path", "/proc/none", "x", "true"}, 69, "/proc/none"},
+		{[]string{"run", "--path", dir, "--prefix", "a/b", "x", "true"}, 64, "a/b"},
+		{[]string{"run", "--on", "carrier-pigeon://x", "x", "true"}, 64, "unknown scheme"},
+		{[]string{"run", "--on", ":", "x", "true"}, 64, "URL"},
+		{[]string{"run", "--on", "etcd://x", "--inherit", "x", "true"}, 64, "--inherit"},
+		{[]string{"run", "--on", "etcd://127.0.0.1:1?ttl=soon", "x", "true"}, 64, "ttl"},
+		{[]string{"run", "--on", "etcd://127.0.0.1:1", "-w", "0.2", "x", "true"}, 69, "127.0.0.1:1"},
+		{[]string{"who"}, 64, "name of one lock"},
+		{[]string{"who", "x"}, 78, "--path"},
+		{[]string{"ls", "x"}, 64, "unexpected argument"},
+		{[]string{"ls", "-o", "xml", "--path", dir}, 64, "unknown format"},
+		{[]string{"ls", "--url", "http://127.0.0.1:1/"}, 69, "no debug page"},
+		{[]string{"top", "--path", dir}, 64, "terminal"},
+		{[]string{"graph", "-o", "gif", "--path", dir}, 64, "unknown format"},
+	} {
+		got := finish(t, program(c.args...))
+		if got.status != c.want || !strings.Contains(got.stderr, c.says) || got.out != "" {
+			t.Errorf("%q: status %d, want %d; it says %q, want %q in it; output %q",
+				c.args, got.status, c.want, got.stderr, c.says, got.out)
+		}
+		if c.want == 64 && !strings.Contains(got.stderr, "usage:") {
+			t.Errorf("%q: no usage in %q", c.args, got.stderr)
+		}
+	}
+}
+
+// hold holds the file of a lock by flock(1) until the end of the test, or until release is called.
+func hold(t *testing.T, path string, options ...string) (release func()) {
+	t.Helper()
+	cmd := exec.Command("flock", append(options, path, "sh", "-c", "echo held; read line")...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		in.Close()
+		cmd.Wait()
+	})
+	t.Cleanup(release)
+	return release
+}
+
+func TestRunAndFlockExcludeEachOther(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "nova-x")
+	release := hold(t, path)
+	for _, args := range [][]string{
+		{"-n", "--prefix", "nova", "x", "--", "true"}, {"-n", path, "true"}, {"-n", "-s", path, "true"},
+		{"-w", "0.05", path, "true"}, {"--wait", "50ms", path, "true"}, {"-w", "0", path, "true"},
+		{"-n", "other", path, "--", "true"},
+	} {
+		if got := runIn(t, dir, args...); got.status != 75 {
+			t.Errorf("%q: status %d", args, got.status)
+		}
+	}
+	if got := runIn(t, dir, "-n", "-E", "5", path, "true"); got.status != 5 || got.stderr != "" {
+		t.Errorf("with -E 5: %+v", got)
+	}
+	release()
+	for _, c := range []struct {
+		options []string
+		want    string
+	}{
+		{nil, "1 1"}, {[]string{"-s"}, "1 0"}, {[]string{"-s", "-x"}, "1 1"}, {[]string{"-x", "-s"}, "1 0"},
+	} {
+		args := append(c.options, path, "-c",
+			"flock -n "+path+" true; a=$?; flock -n -s "+path+" true; echo $a $?")
+		if got := runIn(t, dir, args...); strings.TrimSpace(got.out) != c.want {
+			t.Errorf("%q: flock in it gives %q, want %q", c.options, got.out, c.want)
+		}
+	}
+}
+
+func TestRunAndThePackageExcludeEachOther(t *testing.T) {
+	dir := t.TempDir()
+	opts := []lockutils.Option{lockutils.External(), lockutils.WithLockPath(dir), lockutils.WithPrefix("nova")}
+	g, err := lockutils.Lock("x", opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-n", "--prefix", "nova", "x", "--", "true"}
+	if got := runIn(t, dir, args...); got.status != 75 {
+		t.Errorf("while the package holds the lock: %+v", got)
+	}
+	g.Unlock()
+	if got := runIn(t, dir, args...); got.status != 0 {
+		t.Errorf("after that: %+v", got)
+	}
+}
+
+func TestWhatTheCommandLeavesRunningKeepsNoLock(t *testing.T) {
+	for option, want := range map[string]int{"--no-wait": 0, "--inherit": 75, "--no-fork": 75} {
+		dir := t.TempDir()
+		// The background process ends with the pipe that it reads.
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := program("run", "--path", dir, option, "x", "sh", "-c",
+			"exec 9<&0; cat <&9 >/dev/null 2>&1 & exit 3")
+		cmd.Stdin = r
+		got := finish(t, cmd)
+		r.Close()
+		if got.status != 3 {
+			t.Errorf("%s: %+v", option, got)
+		}
+		if got := runIn(t, dir, "-n", "x", "true"); got.status != want {
+			t.Errorf("%s: the lock gives %d afterwards, want %d", option, got.status, want)
+		}
+		w.Close()
+	}
+}
+
+func TestAfterASecondTheHolderIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x")
+	hold(t, path)
+	got := runIn(t, dir, "-w", "1.5", "x", "true")
+	if got.status != 75 || !strings.Contains(got.stderr, "held by process") || !strings.Contains(got.stderr, "flock") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The cases of util-linux for flock(1), without their sleeps.
+func TestTheCasesOfUtilLinux(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lockfile")
+	release := hold(t, path, "--shared")
+	conflict := func(options ...string) {
+		t.Helper()
+		args := append(append([]string{"run"}, options...), "--conflict-exit-code", "123", path, "echo", "never")
+		if got := finish(t, program(args...)); got != (result{status: 123}) {
+			t.Errorf("%q: %+v", options, got)
+		}
+	}
+	conflict("--nonblock")
+	conflict("--no-fork", "--nonblock")
+	conflict("--nonblock", "--exclusive")
+	conflict("--nb", "-e")
+	if got := finish(t, program("run", "--shared", path, "echo", "shared")); got.out != "shared\n" || got.status != 0 {
+		t.Errorf("--shared: %+v", got)
+	}
+	waiting := program("run", "--timeout", "60", "--conflict-exit-code", "5", path, "echo", "after")
+	out, err := waiting.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := waiting.Start(); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	text := make([]byte, 6)
+	out.Read(text)
+	if err := waiting.Wait(); err != nil || string(text) != "after\n" {
+		t.Errorf("--timeout: %v, %q", err, text)
+	}
+}
+
+// A process that is killed must leave the lock free, and the command must not go on without it.
+func TestKilledRunsLeaveNoOverlapAndNoHang(t *testing.T) {
+	const processes, rounds = 8, 12 // 1,000 in all by hand: see docs/command.md
+	dir := t.TempDir()
+	inside := filepath.Join(dir, "inside")
+	// The shell does all by itself, so that nothing that it has started outlives it. Only who holds the
+	// lock writes to the file.
+	script := fmt.Sprintf(`
+		i=0
+		echo $$ >%[1]s
+		while [ $i -lt 200 ]; do
+			i=$((i+1)); read pid <%[1]s; [ "$pid" = $$ ] || echo "overlap with $pid"; echo $$ >%[1]s
+		done`, inside)
+	var all sync.WaitGroup
+	for p := range processes {
+		all.Go(func() {
+			for i := range rounds {
+				cmd := program("run", "--path", dir, "x", "--", "sh", "-c", script)
+				out, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := cmd.Start(); err != nil {
+					t.Error(err)
+					return
+				}
+				killer := time.AfterFunc(time.Duration((p*7919+i*104729)%40)*time.Millisecond, func() { cmd.Process.Kill() })
+				text := make([]byte, 100)
+				if n, _ := out.Read(text); n > 0 {
+					t.Errorf("%s", text[:n])
+				}
+				cmd.Wait()
+				killer.Stop()
+			}
+		})
+	}
+	all.Wait()
+	if got := runIn(t, dir, "-w", "30", "x", "true"); got.status != 0 {
+		t.Errorf("after the kills: %+v", got)
+	}
+}
+
+func TestWaitIsADurationOrSeconds(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"30s": 30 * time.Second, "1m30s": 90 * time.Second, "2": 2 * time.Second, "0.25": 250 * time.Millisecond, "0": 0,
+	} {
+		var o runOptions
+		if err := o.setWait(text); err != nil || o.wait != want {
+			t.Errorf("%s: %v, %v", text, o.wait, err)
+		}
+	}
+	for _, text := range []string{"", "x", "-1", "-3s", "NaN", "Inf", strconv.Itoa(1 << 62)} {
+		var o runOptions
+		if err := o.setWait(text); err == nil {
+			t.Errorf("%q is taken for %v", text, o.wait)
+		}
+	}
+}

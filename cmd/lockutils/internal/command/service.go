@@ -1,0 +1,74 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lockutils/lockutils/driver"
+)
+
+// A service is a lock service that this program has dialled.
+type service interface {
+	driver.Service
+	Close() error
+}
+
+// dialLimit bounds how long a lock service may take to answer at first.
+const dialLimit = 10 * time.Second
+
+// serviceOptions are the parameters of every URL.
+type serviceOptions struct {
+	ttl       time.Duration // 0: the default
+	namespace string
+}
+
+// schemes are those of the URLs of lock services.
+var schemes = []string{"etcd", "etcds", "postgres", "postgresql", "redis", "rediss"}
+
+func scheme(text string) string {
+	name, _, _ := strings.Cut(text, "://")
+	return name
+}
+
+// dial connects to the lock service of a URL.
+func dial(ctx context.Context, text string) (service, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		// The error of package url would show a password.
+		return nil, usageError("--on: not a URL: want for example etcd://localhost:2379")
+	}
+	if !slices.Contains(schemes, u.Scheme) {
+		return nil, usageError("--on: unknown scheme %q: want one of %s", u.Scheme, strings.Join(schemes, ", "))
+	}
+	o, err := takeOptions(u)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	s, err := dialScheme(ctx, u, o)
+	if err != nil {
+		return nil, &statusError{statusUnavailable, fmt.Errorf("no lock service at %s: %w", u.Redacted(), err)}
+	}
+	return s, nil
+}
+
+// takeOptions removes the parameters that all services have from the URL.
+func takeOptions(u *url.URL) (o serviceOptions, err error) {
+	query := u.Query()
+	o.namespace = query.Get("namespace")
+	if ttl := query.Get("ttl"); ttl != "" {
+		if o.ttl, err = time.ParseDuration(ttl); err != nil {
+			return o, usageError("--on: ttl=%s is not a duration such as 15s", ttl)
+		}
+	}
+	query.Del("namespace")
+	query.Del("ttl")
+	u.RawQuery = query.Encode()
+	return o, nil
+}
+
