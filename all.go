@@ -218,6 +218,9 @@ func (set *lockSet) acquire(ctx context.Context) error {
 		m.hasFile = m.path != ""
 	}
 	set.handOver()
+	for _, m := range set.members {
+		watchOrder(ctx, s.key(m.name), s.mode())
+	}
 	return nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+
+	"github.com/lockutils/lockutils/internal/order"
 )
 
 // The process-wide settings. All the functions of this file may be called at any time; a call that is under way keeps
@@ -135,9 +137,11 @@ var (
 	detourMu sync.Mutex
 )
 
+func init() { order.Changed = updateDetour }
+
 func updateDetour() {
 	detourMu.Lock()
 	defer detourMu.Unlock()
-	observed.Store(tracking.Load() > 0)
+	observed.Store(tracking.Load() > 0 || order.Get() != nil)
 	detour.Store(defaultSettings.Load() != nil || observed.Load())
 }

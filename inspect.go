@@ -15,6 +15,7 @@ import (
 	"weak"
 
 	"github.com/lockutils/lockutils/internal/filelock"
+	"github.com/lockutils/lockutils/internal/order"
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
@@ -334,6 +335,32 @@ func (t *track) unlist() {
 	}
 	t.next, t.prev, t.lock, t.named = nil, nil, nil, namedLock{}
 	t.path, t.service, t.name, t.by = "", "", queue.Key{}, ""
+}
+
+// observeHold is for acquisitions while they are observed.
+func observeHold(ctx context.Context, name, path string, held *layers, s *settings) {
+	if tracked() {
+		trackHold(name, path, held, s)
+	}
+	watchOrder(ctx, s.key(name), s.mode())
+}
+
+// watchOrder tells package lockutilstest of an acquisition, if it wants to know.
+func watchOrder(ctx context.Context, k queue.Key, m queue.Mode) {
+	watch := order.Get()
+	if watch == nil {
+		return
+	}
+	var held []order.Lock
+	for c := innermost(ctx); c != nil; c = c.outer {
+		if c.hold.Held() {
+			held = append(held, order.Lock{Scope: c.scope, Name: c.name, Shared: c.mode == queue.Shared})
+		}
+	}
+	if held != nil {
+		slices.Reverse(held)
+		watch(held, order.Lock{Scope: k.Scope, Name: k.Name, Shared: m == queue.Shared})
+	}
 }
 
 // trackHold records the hold of a guard to be.

@@ -390,8 +390,8 @@ func acquireChecked(ctx context.Context, name, by, path, label string, s *settin
 		log.failed(err)
 		return Guard{}, s.failed(name, path, err)
 	}
-	if tracked() {
-		trackHold(name, path, &held, s)
+	if observed.Load() {
+		observeHold(ctx, name, path, &held, s)
 	}
 	g := newGuard(label, path, held, log)
 	log.acquired(g)

@@ -136,6 +136,7 @@ func acquireNamed(
 	if tracked() {
 		trackNamed(t, k, m)
 	}
+	watchOrder(ctx, k, m)
 	return nil
 }
 

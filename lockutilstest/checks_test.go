@@ -1,0 +1,137 @@
+package lockutilstest_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/lockutilstest"
+)
+
+// A pretender is a test that may fail.
+type pretender struct {
+	testing.TB
+	cleanups []func()
+	failures []string
+}
+
+func (p *pretender) Helper()          {}
+func (p *pretender) Cleanup(f func()) { p.cleanups = append(p.cleanups, f) }
+func (p *pretender) Errorf(format string, args ...any) {
+	p.failures = append(p.failures, fmt.Sprintf(format, args...))
+}
+
+// failures runs a test and returns how it fails.
+func failures(t *testing.T, test func(t testing.TB)) []string {
+	p := &pretender{TB: t}
+	test(p)
+	for i := len(p.cleanups) - 1; i >= 0; i-- {
+		p.cleanups[i]()
+	}
+	return p.failures
+}
+
+func TestNoneHeldFailsWithWhatIsLeft(t *testing.T) {
+	before, err := lockutils.Lock("before")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Unlock()
+	var left lockutils.Guard
+	found := failures(t, func(t testing.TB) {
+		lockutilstest.NoneHeld(t)
+		released, err := lockutils.Lock("released")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = released.Unlock()
+		left, err = lockutils.Lock("left", lockutils.WithPrefix("p"))
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	_ = left.Unlock()
+	if len(found) != 1 || !strings.Contains(found[0], `"left" of "p"`) {
+		t.Errorf("%q", found)
+	}
+	if found := failures(t, func(t testing.TB) { lockutilstest.NoneHeld(t) }); len(found) != 0 {
+		t.Errorf("%q", found)
+	}
+}
+
+func nested(t testing.TB, names []string, opts ...lockutils.Option) {
+	run := func(context.Context) error { return nil }
+	for i := len(names) - 1; i >= 0; i-- {
+		inner := run
+		run = func(ctx context.Context) error { return lockutils.Do(ctx, names[i], inner, opts...) }
+	}
+	if err := run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCheckOrderReportsBothOrders(t *testing.T) {
+	byLetter := func(_, name string) string { return name[:1] }
+	for name, test := range map[string]struct {
+		classify func(scope, name string) string
+		orders   [][]string
+		opts     []lockutils.Option
+		reports  int
+	}{
+		"one order":    {nil, [][]string{{"a", "b"}, {"a", "b", "c"}, {"b", "c"}}, nil, 0},
+		"both orders":  {nil, [][]string{{"a", "b"}, {"b", "a"}, {"b", "a"}}, nil, 1},
+		"over a third": {nil, [][]string{{"a", "b"}, {"b", "c"}, {"c", "a"}}, nil, 1},
+		"ascending":    {byLetter, [][]string{{"a1", "a2"}, {"a2", "a3"}}, nil, 0},
+		"descending":   {byLetter, [][]string{{"a1", "a2"}, {"a2", "a1"}}, nil, 1},
+		"classes":      {byLetter, [][]string{{"a1", "b1"}, {"b2", "a2"}}, nil, 1},
+		"readers only": {nil, [][]string{{"a", "b"}, {"b", "a"}}, []lockutils.Option{lockutils.Shared()}, 0},
+		"by prefix":    {nil, [][]string{{"a", "b"}}, []lockutils.Option{lockutils.WithPrefix("p")}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found := failures(t, func(t testing.TB) {
+				lockutilstest.CheckOrder(t, test.classify)
+				for _, names := range test.orders {
+					nested(t, names, test.opts...)
+				}
+			})
+			if len(found) != test.reports {
+				t.Errorf("%d reports: %q", len(found), found)
+			}
+			for _, f := range found {
+				if !strings.Contains(f, "checks_test.go") {
+					t.Errorf("%q does not say where", f)
+				}
+			}
+		})
+	}
+}
+
+// A writer on one side makes the readers wait for each other.
+func TestCheckOrderTellsReadersFromWriters(t *testing.T) {
+	found := failures(t, func(t testing.TB) {
+		lockutilstest.CheckOrder(t, nil)
+		nested(t, []string{"a", "b"}, lockutils.Shared())
+		nested(t, []string{"b", "a"})
+	})
+	if len(found) != 1 {
+		t.Errorf("%q", found)
+	}
+}
+
+func TestCheckOrderTakesSetsAsOne(t *testing.T) {
+	found := failures(t, func(t testing.TB) {
+		lockutilstest.CheckOrder(t, nil)
+		for _, names := range [][]string{{"a", "b"}, {"b", "a"}} {
+			guards, err := lockutils.LockAll(t.Context(), names)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = guards.Unlock()
+		}
+	})
+	if len(found) != 0 {
+		t.Errorf("%q", found)
+	}
+}
