@@ -71,4 +71,3 @@ func takeOptions(u *url.URL) (o serviceOptions, err error) {
 	u.RawQuery = query.Encode()
 	return o, nil
 }
-
