@@ -114,6 +114,9 @@ func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error
 
 // lockSlow is LockContext for all but a free lock that is requested without options.
 func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
+	if len(opts) == 0 {
+		return acquireSlow(ctx, name, "", defaultsNow())
+	}
 	if h, ok := lockPlain(ctx, name, opts); ok {
 		return Guard{name, h}, nil
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/lockutils/lockutils"
 )
@@ -34,6 +35,19 @@ func ours() []peer {
 				return lockutils.Lock(name, lockutils.Fair())
 			},
 		),
+		guarded("lockutils.Lock, timeout", "with WithTimeout()", func(name string) (lockutils.Guard, error) {
+			return lockutils.Lock(name, lockutils.WithTimeout(time.Second))
+		}),
+		guarded("lockutils.Lock, no logging", "with WithLogging(false)", func(name string) (lockutils.Guard, error) {
+			return lockutils.Lock(name, lockutils.WithLogging(false))
+		}),
+		guarded("LockWithPrefix", "a function of LockWithPrefix", func() func(name string) (lockutils.Guard, error) {
+			lock := lockutils.LockWithPrefix("bench")
+			return func(name string) (lockutils.Guard, error) { return lock(name) }
+		}()),
+		guarded("lockutils.LockContext", "with a context that can end", func(name string) (lockutils.Guard, error) {
+			return lockutils.LockContext(endable, name)
+		}),
 		guarded("lockutils.Lock, prefix", "with WithPrefix()", func(name string) (lockutils.Guard, error) {
 			return lockutils.Lock(name, lockutils.WithPrefix("bench"))
 		}),
@@ -114,6 +128,9 @@ func ours() []peer {
 		},
 	}
 }
+
+// endable is a context that can end, and does not.
+var endable, _ = context.WithCancel(context.Background())
 
 const ourLock = "lockutils.Lock"
 

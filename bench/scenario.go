@@ -173,5 +173,5 @@ func printList(out io.Writer, scenarios []scenario) error {
 
 // scenarios lists all scenarios.
 func scenarios(s *site, b budget) []scenario {
-	return append(processScenarios(b), fileScenarios(s, b)...)
+	return slices.Concat(processScenarios(b), growthScenarios(b), fileScenarios(s, b))
 }

@@ -67,7 +67,7 @@ func (l *Lock) checkIdle(t *testing.T) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if w := l.load(); w&^(generationMask) != 0 {
+	if w := l.load(); w&^(generationMask|overflowed) != 0 {
 		t.Errorf("the word of an idle lock is %#x", w)
 	}
 	if l.queue.head != nil || l.queue.tail != nil || l.handoff != 0 || l.named.Load() != 0 {

@@ -53,7 +53,7 @@ func (o *overflow) find(k Key, h Hash) *entry {
 		return nil
 	}
 	e := *o.chain(h)
-	for e != nil && e.key != k {
+	for e != nil && (e.hash != h || e.key != k) {
 		e = e.next
 	}
 	return e

@@ -28,7 +28,7 @@ type slot struct {
 	identity atomic.Uint64
 	Lock
 
-	overflow // guarded by mu; the bit overflowed says whether it has entries
+	overflow // guarded by mu; the bit overflowed is set if it has entries
 }
 
 // acquireFast acquires the slot's lock for the key, by one atomic operation, if the name is the key's and the word admits the
@@ -96,21 +96,26 @@ func (s *slot) complete(w word) bool {
 // (nil) the slot's own lock, with mu held, busy set, and the word returned.
 func (s *slot) locate(k Key, h Hash) (*entry, word) {
 	s.mu.Lock()
-	w := s.lockName()
+	w := s.load()
+	if w&overflowed != 0 && w.inUse() && !s.identifies(h) {
+		// The name cannot change, as long as mu is held and the slot has overflowed, and it is not the key's.
+		e := s.entry(k, h)
+		s.mu.Unlock()
+		return e, 0
+	}
+	w = s.lockName()
 	if w.inUse() && s.serves(k) {
 		return nil, w
 	}
-	e := s.find(k, h)
-	if e == nil && !w.inUse() && k.fits() {
+	if !w.inUse() && k.fits() && s.find(k, h) == nil {
 		s.rename(k, h, w)
+		if s.entries == 0 {
+			w &^= overflowed
+		}
 		return nil, w
 	}
-	if e == nil {
-		e = s.overflow.add(k, h, s)
-		w |= overflowed
-	}
-	e.refs++
-	s.unlockState(w)
+	e := s.entry(k, h)
+	s.unlockState(w | overflowed)
 	s.mu.Unlock()
 	return e, 0
 }
@@ -177,6 +182,16 @@ func (s *slot) len() int {
 	return s.entries
 }
 
+// entry finds or makes the entry of a key, with a reference for the caller; mu is held.
+func (s *slot) entry(k Key, h Hash) *entry {
+	e := s.find(k, h)
+	if e == nil {
+		e = s.overflow.add(k, h, s)
+	}
+	e.refs++
+	return e
+}
+
 // drop gives up a reference to an entry.
 func (s *slot) drop(e *entry) {
 	s.mu.Lock()
@@ -190,9 +205,6 @@ func (s *slot) unref(e *entry) {
 		return
 	}
 	s.remove(e)
-	if s.entries == 0 {
-		s.unlockState(s.lockState() &^ overflowed)
-	}
 }
 
 // identifies reports whether the lock's name is likely to be the key's.

@@ -192,7 +192,7 @@ func (t *Table) acquire(
 ) (place, error) {
 	s, h := t.slot(h)
 	w, ok := s.acquireFast(k, h, m, o)
-	for i := 0; !ok && i < spins && s.spin() && s.identifies(h); i++ {
+	for i := 0; !ok && i < spins && s.identifies(h) && s.spin(); i++ {
 		w, ok = s.acquireFast(k, h, m, o)
 	}
 	if ok {

@@ -8,7 +8,7 @@ package queue
 //	2      waiting     the queue is not empty
 //	3      woken       the first waiter is awake and about to try again: a release need not wake it
 //	4      handoff     no request may barge: a release hands the lock to the first waiter
-//	5      overflowed  other names of the slot have locks of their own (see slot)
+//	5      overflowed  other names of the slot may have locks of their own (see slot)
 //	6      fresh       the holder has brought a new name, and may still be writing it (see slot)
 //	7-37   generation  grows with every exclusive hold, so that no two of two billion are equal
 //	38-63  count       sharing holders, and requests that are about to find that they may not share
