@@ -22,7 +22,7 @@ OTHER_MODULES  := examples/cluster metrics/lockprom metrics/lockotel cmd/lockuti
 NESTED_MODULES := $(DRIVER_MODULES) $(OTHER_MODULES)
 
 .PHONY: help demo demo-cluster demo-debug install command-docs test test-drivers test-modules $(DRIVERS:%=test-%) \
-	peers released stress lint cross matrix bench bench-quick prove
+	peers released stress lint cross matrix bench bench-hosts bench-quick prove
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -104,6 +104,9 @@ matrix: ## the tests again: portable engine, one processor, 32 bits; and those o
 
 bench: ## compare with peers, and write docs/benchmarks.md
 	cd bench && $(GO) run . -out ../docs
+
+bench-hosts: ## locks across hosts beside others on the same servers, printed only (ENGINE=redis)
+	cd bench/hosts && $(GO) run . $(if $(ENGINE),-engine $(ENGINE))
 
 bench-quick: ## the same in two minutes, printed only
 	cd bench && $(GO) run . -quick

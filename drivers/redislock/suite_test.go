@@ -13,8 +13,16 @@ import (
 const suiteTTL = 4 * time.Second
 
 func TestServicePassesTheSuite(t *testing.T) {
-	server := redistest.Start(t)
-	drivertest.TestService(t, func(t *testing.T) driver.Service {
+	drivertest.TestService(t, opener(redistest.Start(t)))
+}
+
+func TestFlawsAreCaught(t *testing.T) {
+	drivertest.TestFlaws(t, opener(redistest.Start(t)))
+}
+
+// opener returns what opens a Service whose way to the server the suite can disturb.
+func opener(server *redistest.Server) func(t *testing.T) driver.Service {
+	return func(t *testing.T) driver.Service {
 		link := drivertest.NewProxy()
 		t.Cleanup(func() { link.Close() })
 		addr, err := link.Addr(server.Addr)
@@ -24,5 +32,5 @@ func TestServicePassesTheSuite(t *testing.T) {
 		return drivertest.Process{
 			Service: dial(t, at(addr), redislock.WithTTL(suiteTTL)), Link: link, TTL: suiteTTL,
 		}
-	})
+	}
 }

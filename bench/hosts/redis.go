@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	bsm "github.com/bsm/redislock"
+	"github.com/go-redsync/redsync/v4"
+	redsyncredis "github.com/go-redsync/redsync/v4/redis/goredis/v9"
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+	"github.com/redis/rueidis/rueidislock"
+
+	"github.com/lockutils/lockutils/drivers/redislock"
+	"github.com/lockutils/lockutils/drivers/redislock/redistest"
+)
+
+var redis = engine{
+	name:  "redis",
+	start: startRedis,
+	contenders: []contender{
+		{name: "redislock", service: func(ctx context.Context, address string) (closer, error) {
+			return redislock.Dial(ctx, rueidis.ClientOption{InitAddress: []string{address}})
+		}},
+		{name: "bsm/redislock", open: openBSM},
+		{name: "rueidislock", open: openRueidis},
+		{name: "redsync", open: openRedsync},
+	},
+}
+
+// A redisServer is also what redistest needs in place of a test.
+type redisServer struct {
+	*redistest.Server
+	cleanups []func()
+}
+
+func startRedis(context.Context) (server, error) {
+	s := &redisServer{}
+	s.Server = redistest.Start(s)
+	return s, nil
+}
+
+func (s *redisServer) address() string { return s.Addr }
+
+func (s *redisServer) counts(context.Context) (requests, connections float64) {
+	// The connection that asks counts too.
+	requests, _ = strconv.ParseFloat(s.Info("total_commands_processed"), 64)
+	connections, _ = strconv.ParseFloat(s.Info("connected_clients"), 64)
+	return requests, connections - 1
+}
+
+func (s *redisServer) stop() {
+	for _, f := range s.cleanups {
+		f()
+	}
+}
+
+func (s *redisServer) Helper()          {}
+func (s *redisServer) Cleanup(f func()) { s.cleanups = append([]func(){f}, s.cleanups...) }
+func (s *redisServer) Skip(args ...any) { s.Fatal(args...) }
+
+func (s *redisServer) Fatal(args ...any) {
+	s.stop()
+	fmt.Fprintln(os.Stderr, args...)
+	os.Exit(1)
+}
+
+func (s *redisServer) Fatalf(format string, args ...any) { s.Fatal(fmt.Sprintf(format, args...)) }
+
+const ttl = 15 * time.Second // that of lockutils, for those that have no default
+
+type bsmClient struct {
+	conn  *goredis.Client
+	locks *bsm.Client
+}
+
+func openBSM(_ context.Context, address string) (client, error) {
+	conn := goredis.NewClient(&goredis.Options{Addr: address})
+	return bsmClient{conn, bsm.New(conn)}, nil
+}
+
+// acquire polls as the documentation of bsm/redislock shows it: it does not wait by itself.
+func (c bsmClient) acquire(ctx context.Context, name string) (func(context.Context) error, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	l, err := c.locks.Obtain(ctx, name, ttl, &bsm.Options{
+		RetryStrategy: bsm.LinearBackoff(100 * time.Millisecond),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return l.Release, nil
+}
+
+func (c bsmClient) close() { c.conn.Close() }
+
+type redsyncClient struct {
+	conn *goredis.Client
+	sync *redsync.Redsync
+}
+
+func openRedsync(_ context.Context, address string) (client, error) {
+	conn := goredis.NewClient(&goredis.Options{Addr: address})
+	return redsyncClient{conn, redsync.New(redsyncredis.NewPool(conn))}, nil
+}
+
+// acquire goes on after the number of tries that is the default.
+func (c redsyncClient) acquire(ctx context.Context, name string) (func(context.Context) error, error) {
+	m := c.sync.NewMutex(name)
+	err := m.LockContext(ctx)
+	for err != nil && ctx.Err() == nil && errors.As(err, new(*redsync.ErrTaken)) {
+		err = m.LockContext(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		_, err := m.UnlockContext(ctx)
+		return err
+	}, nil
+}
+
+func (c redsyncClient) close() { c.conn.Close() }
+
+type rueidisClient struct{ locker rueidislock.Locker }
+
+func openRueidis(_ context.Context, address string) (client, error) {
+	l, err := rueidislock.NewLocker(rueidislock.LockerOption{
+		ClientOption: rueidis.ClientOption{InitAddress: []string{address}},
+		KeyMajority:  1, // of one server; the default is for two of three keys
+	})
+	return rueidisClient{l}, err
+}
+
+func (c rueidisClient) acquire(ctx context.Context, name string) (func(context.Context) error, error) {
+	_, cancel, err := c.locker.WithContext(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return func(context.Context) error { cancel(); return nil }, nil
+}
+
+func (c rueidisClient) close() { c.locker.Close() }

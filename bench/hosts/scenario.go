@@ -1,0 +1,371 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/drivers/drivertest"
+)
+
+// A target is what a scenario measures.
+type target struct {
+	server
+	engine
+	contender
+}
+
+// A scenario asks one question of all contenders. It returns one value for each of its figures.
+type scenario struct {
+	key       string
+	figures   []string
+	maxRounds int  // since some take long
+	needsLoss bool // needs a driver.Service
+	measure   func(ctx context.Context, t target) ([]float64, error)
+}
+
+var scenarios = []scenario{
+	{"free", []string{"acquire a free lock, µs", "release it, µs"}, 99, false, free},
+	{"handover", []string{"hand-over to a waiting client, p50 ms", "p99 ms"}, 3, false, handover},
+	{"throughput-4", []string{"4 processes on one name, holds/s"}, 3, false, throughput(4)},
+	{"throughput-16", []string{"16 processes on one name, holds/s"}, 3, false, throughput(16)},
+	{"cost", []string{"requests at the server for one hold", "connections of a client"}, 1, false, cost},
+	{"takeover", []string{"take-over after SIGKILL, s"}, 1, false, takeover},
+	{"cut", []string{"from a cut to Lost, s", "from Lost to the next grant, s"}, 1, true, cut},
+}
+
+// free measures the median of holds that nobody else wants.
+func free(ctx context.Context, t target) ([]float64, error) {
+	c, err := t.client(ctx, t.address())
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	var acquires, releases []float64
+	for range 1000 {
+		begun := time.Now()
+		release, err := c.acquire(context.Background(), "free")
+		if err != nil {
+			return nil, err
+		}
+		got := time.Now()
+		if err := release(context.Background()); err != nil {
+			return nil, err
+		}
+		acquires = append(acquires, got.Sub(begun).Seconds()*1e6)
+		releases = append(releases, time.Since(got).Seconds()*1e6)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return []float64{quantile(acquires, 0.5), quantile(releases, 0.5)}, nil
+}
+
+func quantile(values []float64, q float64) float64 {
+	slices.Sort(values)
+	return values[int(q*float64(len(values)-1))]
+}
+
+// handover measures from the call that releases until a client that waits has the lock.
+func handover(ctx context.Context, t target) ([]float64, error) {
+	a, err := t.client(ctx, t.address())
+	if err != nil {
+		return nil, err
+	}
+	defer a.close()
+	b, err := t.client(ctx, t.address())
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	var times []float64
+	for range 60 {
+		release, err := a.acquire(ctx, "handover")
+		if err != nil {
+			return nil, err
+		}
+		type grant struct {
+			at      time.Time
+			release func(context.Context) error
+			err     error
+		}
+		granted := make(chan grant, 1)
+		go func() {
+			release, err := b.acquire(ctx, "handover")
+			granted <- grant{time.Now(), release, err}
+		}()
+		time.Sleep(5*time.Millisecond + rand.N(30*time.Millisecond))
+		begun := time.Now()
+		if err := release(ctx); err != nil {
+			return nil, err
+		}
+		g := <-granted
+		if g.err != nil {
+			return nil, g.err
+		}
+		times = append(times, g.at.Sub(begun).Seconds()*1e3)
+		if err := g.release(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return []float64{quantile(times, 0.5), quantile(times, 0.99)}, nil
+}
+
+// throughput measures how many holds processes have together that always want the same lock.
+func throughput(processes int) func(context.Context, target) ([]float64, error) {
+	return func(ctx context.Context, t target) ([]float64, error) {
+		const length = 2 * time.Second
+		var workers []*worker
+		defer func() {
+			for _, w := range workers {
+				w.kill()
+			}
+		}()
+		for range processes {
+			w, err := startWorker(t, "rush", length.String())
+			if err != nil {
+				return nil, err
+			}
+			workers = append(workers, w)
+		}
+		for _, w := range workers {
+			if _, err := w.line(); err != nil { // it is connected
+				return nil, err
+			}
+		}
+		for _, w := range workers {
+			fmt.Fprintln(w.in)
+		}
+		sum := 0.0
+		for _, w := range workers {
+			line, err := w.line()
+			if err != nil {
+				return nil, err
+			}
+			n, err := strconv.Atoi(line)
+			if err != nil {
+				return nil, err
+			}
+			sum += float64(n)
+		}
+		return []float64{sum / length.Seconds()}, nil
+	}
+}
+
+// cost counts at the server.
+func cost(ctx context.Context, t target) ([]float64, error) {
+	_, others := t.counts(ctx)
+	c, err := t.client(ctx, t.address())
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	const holds = 200
+	before, _ := t.counts(ctx)
+	for range holds {
+		release, err := c.acquire(ctx, "cost")
+		if err != nil {
+			return nil, err
+		}
+		if err := release(ctx); err != nil {
+			return nil, err
+		}
+	}
+	after, connections := t.counts(ctx)
+	if before < 0 {
+		return []float64{-1, -1}, nil
+	}
+	return []float64{(after - before) / holds, connections - others}, nil
+}
+
+// takeover measures from the death of a holder until a client that waits has the lock.
+func takeover(ctx context.Context, t target) ([]float64, error) {
+	w, err := startWorker(t, "hold")
+	if err != nil {
+		return nil, err
+	}
+	defer w.kill()
+	if _, err := w.line(); err != nil {
+		return nil, err
+	}
+	c, err := t.client(ctx, t.address())
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	granted := make(chan error, 1)
+	go func() {
+		release, err := c.acquire(ctx, "takeover")
+		if err == nil {
+			err = release(ctx)
+		}
+		granted <- err
+	}()
+	time.Sleep(2 * time.Second)
+	begun := time.Now()
+	w.kill()
+	err = <-granted
+	return []float64{time.Since(begun).Seconds()}, err
+}
+
+// cut measures when a holder knows that is cut off.
+func cut(ctx context.Context, t target) ([]float64, error) {
+	link := drivertest.NewProxy()
+	defer link.Close()
+	address, err := through(link, t.address())
+	if err != nil {
+		return nil, err
+	}
+	holder, err := t.service(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	defer holder.Close()
+	waiter, err := t.service(ctx, t.address())
+	if err != nil {
+		return nil, err
+	}
+	defer waiter.Close()
+	h, err := holder.Acquire(ctx, driver.Request{Name: "cut"})
+	if err != nil {
+		return nil, err
+	}
+	granted := make(chan error, 1)
+	go func() {
+		next, err := waiter.Acquire(ctx, driver.Request{Name: "cut"})
+		if err == nil {
+			defer next.Release(ctx)
+		}
+		granted <- err
+	}()
+	time.Sleep(2 * time.Second)
+	begun := time.Now()
+	link.Freeze()
+	defer link.Mend()
+	select {
+	case <-h.Lost():
+	case err := <-granted:
+		return nil, errors.Join(errors.New("the next one is granted the lock first"), err)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	lost := time.Now()
+	err = <-granted
+	return []float64{lost.Sub(begun).Seconds(), time.Since(lost).Seconds()}, err
+}
+
+// through returns an address that leads by way of the link.
+func through(link *drivertest.Proxy, address string) (string, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return link.Addr(strings.TrimPrefix(address, "http://"))
+	}
+	u.Host, err = link.Addr(u.Host)
+	return u.String(), err
+}
+
+const workerArg = "-worker"
+
+// A worker is this program as another process.
+type worker struct {
+	cmd *exec.Cmd
+	in  io.Writer
+	out *bufio.Reader
+}
+
+func startWorker(t target, task ...string) (*worker, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	args := append([]string{workerArg, t.engine.name, t.contender.name, t.address()}, task...)
+	w := &worker{cmd: exec.Command(self, args...)}
+	w.cmd.Stderr = os.Stderr
+	in, err := w.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := w.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	w.in, w.out = in, bufio.NewReader(out)
+	return w, w.cmd.Start()
+}
+
+func (w *worker) line() (string, error) {
+	line, err := w.out.ReadString('\n')
+	return strings.TrimSpace(line), err
+}
+
+func (w *worker) kill() {
+	w.cmd.Process.Kill()
+	w.cmd.Wait()
+}
+
+// work is what a worker does: engine, contender, address and task are its arguments.
+func work(args []string) error {
+	var c contender
+	for _, e := range engines {
+		for _, x := range e.contenders {
+			if e.name == args[0] && x.name == args[1] {
+				c = x
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	l, err := c.client(ctx, args[2])
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	if args[3] == "hold" {
+		if _, err := l.acquire(ctx, "takeover"); err != nil {
+			return err
+		}
+		fmt.Println("held")
+		_, err := os.Stdin.Read(make([]byte, 1)) // until it is killed, or its parent ends
+		return err
+	}
+	length, err := time.ParseDuration(args[4])
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	if _, err := os.Stdin.Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	n, end := 0, time.Now().Add(length)
+	rush, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	for time.Now().Before(end) {
+		release, err := l.acquire(rush, "rush")
+		if rush.Err() != nil {
+			if err == nil {
+				release(ctx)
+			}
+			break
+		}
+		if err != nil {
+			return err
+		}
+		n++
+		if err := release(ctx); err != nil {
+			return err
+		}
+	}
+	fmt.Println(n)
+	return nil
+}
