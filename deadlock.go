@@ -192,7 +192,7 @@ type heldBy struct {
 
 // A waitCycle is a deadlock: the waits of the cycle, the last that came first, and all that it rests on.
 type waitCycle struct {
-	members []waitCopy
+	members []stuckWait
 	support map[waitID]bool
 }
 
@@ -215,7 +215,7 @@ func (a *watcher) examine(now, after time.Duration) {
 }
 
 func (c waitCycle) has(id waitID) bool {
-	return slices.ContainsFunc(c.members, func(m waitCopy) bool { return m.id == id })
+	return slices.ContainsFunc(c.members, func(m stuckWait) bool { return m.id == id })
 }
 
 func (c waitCycle) equals(o waitCycle) bool {
@@ -245,14 +245,12 @@ func (c waitCycle) trace() {
 func (c waitCycle) end() {
 	e := &DeadlockError{}
 	for _, m := range c.members {
-		w := Wait{
-			Name: m.about.Key.Name, Path: m.about.Path, Mode: modeOf(m.mode, true),
-			Holds: heldBelow(m.chain), Since: queue.At(m.since),
-		}
+		w := Wait{Mode: modeOf(m.mode, true), Holds: heldBelow(m.chain)}
 		m.id.part.mu.Lock()
 		listed := m.id.isListed()
-		if listed {
-			w.Stack = callers(m.id.request.Stack())
+		if q := m.id.request; listed {
+			w.Name, w.Path, w.Since = q.Key.Name, q.Path, queue.At(q.Since)
+			w.Stack = callers(q.Stack())
 		}
 		m.id.part.mu.Unlock()
 		if !listed {
@@ -272,23 +270,42 @@ func (c waitCycle) end() {
 
 // deadlocks returns a cycle for each deadlock among the waits that are older than after.
 func (a *watcher) deadlocks(now, after time.Duration) []waitCycle {
-	var g waitGraph
+	g := waitGraph{waits: a.waits[:0]}
 	eachWait(func(w *wait) {
 		sameClock := (w.since < 0) == (a.only != nil)
 		if w.chain != nil && !w.ended && sameClock && now >= w.since+after {
-			g.waits = append(g.waits, w.copy())
+			g.waits = append(g.waits, w.member())
 		}
 	})
-	if len(g.waits) < 1 {
+	a.waits = g.waits
+	if len(g.waits) == 0 {
 		return nil
 	}
 	g.build()
-	return g.cycles()
+	found := g.cycles()
+	clear(a.waits)
+	return found
+}
+
+// A stuckWait is what an examination needs to know of a wait.
+type stuckWait struct {
+	id    waitID
+	in    any
+	path  string
+	mode  queue.Mode
+	lock  *queue.Lock // nil outside of locks
+	chain *holdingContext
+}
+
+// member is called with part.mu held.
+func (w *wait) member() stuckWait {
+	q := w.request
+	return stuckWait{waitID{w, w.serial}, q.In, q.Path, q.Mode, q.Lock(), w.chain}
 }
 
 // A waitGraph is what an examination works on.
 type waitGraph struct {
-	waits []waitCopy
+	waits []stuckWait
 
 	// By index of waits:
 	wants []*resource
@@ -339,7 +356,9 @@ func (g *waitGraph) build() {
 			if c.hold.Held() {
 				g.addHold(i, g.locks[c.lock], c)
 				g.addHold(i, g.fileAt(c.path), c)
-				g.addHold(i, g.services[serviceID{c.service, c.serviceName}], c)
+				if len(g.services) > 0 {
+					g.addHold(i, g.services[serviceID{c.service, c.serviceName}], c)
+				}
 			}
 		}
 	}
@@ -348,12 +367,12 @@ func (g *waitGraph) build() {
 
 // modeBehind returns what the wait excludes, or what one of those before it does. A request that waits
 // for the turn at a file also waits for the one whose turn it is.
-func (r *resource) modeBehind(w *waitCopy, s queue.State) queue.Mode {
+func (r *resource) modeBehind(w *stuckWait, s queue.State) queue.Mode {
 	if s.Permits > 1 && s.Mode == queue.Exclusive && s.First == queue.Exclusive {
 		r.permits = int(s.Permits)
 		r.taken = make(map[*holdingContext]int)
 	}
-	atFile := w.about.In == fileLayer{} && s.Held && s.Mode == queue.Exclusive
+	atFile := w.in == fileLayer{} && s.Held && s.Mode == queue.Exclusive
 	if s.First == queue.Exclusive || atFile {
 		return queue.Exclusive
 	}
@@ -361,14 +380,14 @@ func (r *resource) modeBehind(w *waitCopy, s queue.State) queue.Mode {
 }
 
 // wanted returns the resource that is waited for.
-func (g *waitGraph) wanted(w *waitCopy) *resource {
-	switch in := w.about.In.(type) {
+func (g *waitGraph) wanted(w *stuckWait) *resource {
+	switch in := w.in.(type) {
 	case fileLayer:
-		r := g.fileAt(w.about.Path)
+		r := g.fileAt(w.path)
 		if r == nil {
 			r = new(resource)
-			g.files[w.about.Path] = r
-			if info, err := os.Stat(w.about.Path); err == nil {
+			g.files[w.path] = r
+			if info, err := os.Stat(w.path); err == nil {
 				g.inodes = append(g.inodes, inode{info, r})
 			}
 		}
@@ -541,6 +560,6 @@ func (g *waitGraph) cycleOf(i int) (waitCycle, bool) {
 		c.members = append(c.members, g.waits[w])
 	}
 	slices.Reverse(c.members)
-	c.members = append([]waitCopy{g.waits[i]}, c.members...)
+	c.members = append([]stuckWait{g.waits[i]}, c.members...)
 	return c, true
 }

@@ -199,6 +199,7 @@ const (
 type watcher struct {
 	only    *waitID     // nil for all waits outside of bubbles
 	cycles  []waitCycle // that were found at the last examination for the first time
+	waits   []stuckWait // memory for the next examination
 	warning atomic.Bool // messages are being written
 }
 
