@@ -3,6 +3,7 @@ package redislock_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -341,9 +342,10 @@ func TestExclusiveRequestIsNotStarvedByShared(t *testing.T) {
 	release(t, granted(t, reader))
 }
 
-func TestManyHoldsAreRenewed(t *testing.T) {
+func TestManyHoldsAreRenewedWithoutGoroutinesOfTheirOwn(t *testing.T) {
 	server := redistest.Start(t)
 	s := dial(t, at(server.Addr), redislock.WithTTL(2*time.Second))
+	before := runtime.NumGoroutine()
 	var holds []driver.Hold
 	for i := range 1500 {
 		holds = append(holds, acquire(t, s, driver.Request{Name: strconv.Itoa(i), Shared: i%4 == 0}))
@@ -351,6 +353,9 @@ func TestManyHoldsAreRenewed(t *testing.T) {
 	last := holds[len(holds)-1].Deadline()
 	for _, h := range holds {
 		eventually(t, "all holds are renewed", func() bool { return h.Deadline() > last })
+	}
+	if n := runtime.NumGoroutine() - before; n > 20 { // of connections, for the most part
+		t.Errorf("%d more goroutines for %d holds", n, len(holds))
 	}
 	for _, h := range holds {
 		release(t, h)
