@@ -132,7 +132,8 @@ func TestLockAllTakesNoNamesForNothingToDo(t *testing.T) {
 func TestLockAllRefusesBadInput(t *testing.T) {
 	setLockPath(t)
 	names := []string{"a", "b"}
-	_, err := lockutils.LockAll(nil, names) //nolint:staticcheck // a nil context is what is tested
+	//lint:ignore SA1012 a nil context is what is tested
+	_, err := lockutils.LockAll(nil, names)
 	wantAcquireError(t, err, "", "", lockutils.ErrOptions)
 	_, err = lockutils.LockAll(t.Context(), names, lockutils.WithTimeout(-1))
 	wantAcquireError(t, err, "", "", lockutils.ErrOptions)

@@ -430,7 +430,8 @@ func TestNegativeDurationsPanic(t *testing.T) {
 		"SetDeadlockCheck": func() { lockutils.SetDeadlockCheck(-1) },
 		"SetSlowWait":      func() { lockutils.SetSlowWait(-1) },
 		"SetTracking":      func() { lockutils.SetTracking(-1) },
-		"Guard.Context":    func() { lockutils.Guard{}.Context(nil) }, //nolint:staticcheck // that is the test
+		//lint:ignore SA1012 a nil context is what is tested
+		"Guard.Context": func() { lockutils.Guard{}.Context(nil) },
 	} {
 		func() {
 			defer func() {

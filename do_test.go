@@ -94,7 +94,8 @@ func TestHeldLocksListsTheNamesOutermostFirst(t *testing.T) {
 	}
 	type key struct{}
 	want(t.Context())
-	want(nil) //nolint:staticcheck // a nil context is documented
+	//lint:ignore SA1012 a nil context is documented
+	want(nil)
 	var kept context.Context
 	err := lockutils.Do(t.Context(), "a", func(ctx context.Context) error {
 		want(ctx, "a")

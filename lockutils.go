@@ -221,6 +221,7 @@ type layers struct {
 	// For Guard.Context, if there is a file or a service.
 	mode queue.Mode
 	at   serviceID
+	key  queue.Key // of the internal lock, if there is a service
 }
 
 // guardStates is a pool: the records tell which guards they belong to. States with a service are not
@@ -318,6 +319,9 @@ func (x *guardState) release() (err error) {
 func (h layers) release() (err error) {
 	if h.service != nil {
 		err = h.service.Release()
+		if errors.Is(err, ErrLost) {
+			countLost(h.key.Scope, h.key.Name, h.mode)
+		}
 	}
 	if h.file != nil {
 		err = h.file.Unlock()
@@ -455,7 +459,7 @@ func (h *layers) acquireOuter(ctx context.Context, name, path string, s *setting
 	h.mode = s.mode()
 	switch {
 	case s.onService:
-		h.at = serviceID{s.service, s.serviceName(name)}
+		h.at, h.key = serviceID{s.service, s.serviceName(name)}, s.key(name)
 		h.service, err = acquireAt(ctx, name, s)
 	case path != "":
 		h.file, err = acquireFile(ctx, name, path, s)

@@ -630,3 +630,116 @@ func TestADefaultServiceIsForLocksByName(t *testing.T) {
 		}
 	})
 }
+
+func TestLossesAreCounted(t *testing.T) {
+	const class = "losses"
+	lost := func() (n uint64) {
+		var stats lockutils.Stats
+		lockutils.ReadStats(&stats)
+		for _, s := range stats.Locks {
+			if s.Class == class && s.Layer == lockutils.LayerService && s.Mode == lockutils.ModeWriter {
+				n += s.Lost
+			}
+		}
+		return n
+	}
+	s := drivertest.NewMemory().Open()
+	before := lost()
+	for range 3 {
+		g := mustLock(t, "x", lockutils.On(s), lockutils.WithPrefix(class))
+		s.Lose(class + "-x")
+		g.Unlock()
+	}
+	mustLock(t, "x", lockutils.On(s), lockutils.WithPrefix(class)).Unlock()
+	if n := lost() - before; n != 3 {
+		t.Errorf("%d losses are counted, want 3", n)
+	}
+}
+
+func TestWhatIsAtAServiceIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := drivertest.NewMemory()
+		other := otherHost(t, m, driver.Request{Name: "nova-x"})
+		s := m.Open()
+		done := make(chan lockutils.Guard)
+		go func() { done <- mustLock(t, "x", lockutils.On(s), lockutils.WithPrefix("nova")) }()
+		synctest.Wait()
+		found := false
+		for _, l := range lockutils.Snapshot() {
+			if l.Service == "memory" && l.Scope == "nova" && l.Name == "x" {
+				found = len(l.Waiters) == 1 && l.Waiters[0].Mode == lockutils.ModeWriter
+			}
+		}
+		if !found {
+			t.Errorf("a wait at a service is not in %+v", lockutils.Snapshot())
+		}
+		other.Release(t.Context())
+		(<-done).Unlock()
+	})
+}
+
+func TestDeadlocksAtAServiceEnd(t *testing.T) {
+	s := drivertest.NewMemory().Open()
+	lockutils.SetDeadlockCheck(time.Millisecond)
+	defer lockutils.SetDeadlockCheck(50 * time.Millisecond)
+	both := make(chan struct{})
+	var first sync.WaitGroup
+	first.Add(2)
+	results := make(chan error, 2)
+	for _, order := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		go func() {
+			results <- lockutils.Do(t.Context(), order[0], func(ctx context.Context) error {
+				first.Done()
+				<-both
+				return lockutils.Do(ctx, order[1], func(context.Context) error { return nil }, lockutils.On(s))
+			}, lockutils.On(s))
+		}()
+	}
+	first.Wait()
+	close(both)
+	var deadlocks int
+	for range 2 {
+		err := <-results
+		var d *lockutils.DeadlockError
+		if errors.As(err, &d) && errors.Is(err, lockutils.ErrDeadlock) && len(d.Cycle) == 2 {
+			deadlocks++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if deadlocks != 1 {
+		t.Errorf("%d of the two have ended with a deadlock", deadlocks)
+	}
+}
+
+func TestLockAllAtAService(t *testing.T) {
+	m := drivertest.NewMemory()
+	s := m.Open()
+	names := []string{"b", "a", "b", "c"}
+	guards, err := lockutils.LockAll(t.Context(), names, lockutils.On(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(guards) != 3 || m.Holding("a")+m.Holding("b")+m.Holding("c") != 3 {
+		t.Errorf("%d guards", len(guards))
+	}
+	if err := guards.Unlock(); err != nil {
+		t.Error(err)
+	}
+	otherHost(t, m, driver.Request{Name: "b"})
+	_, err = lockutils.LockAll(t.Context(), names, lockutils.On(s), lockutils.NonBlocking())
+	wantServiceError(t, err, "b", lockutils.ErrLocked)
+	wantIdle(t, m, "a")
+	wantIdle(t, m, "c")
+	err = lockutils.DoAll(t.Context(), []string{"x", "y"}, func(ctx context.Context) error {
+		s.Lose("y")
+		<-ctx.Done()
+		if context.Cause(ctx) != lockutils.ErrLost {
+			t.Errorf("cause: %v", context.Cause(ctx))
+		}
+		return nil
+	}, lockutils.On(s))
+	if !errors.Is(err, lockutils.ErrLost) {
+		t.Errorf("DoAll: %v", err)
+	}
+}

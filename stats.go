@@ -52,11 +52,11 @@ type LockStats struct {
 	Mode  Mode   // of the requests, or of the holds for ContendedHold and Lost
 	Layer Layer
 
-	Contentions   uint64 // requests that had to wait
+	Contentions   uint64 // requests that had to wait; at a lock service all, since it does not tell
 	Timeouts      uint64 // those of them that a deadline ended
 	Cancellations uint64 // those of them that a context ended otherwise
 	Deadlocks     uint64 // those of them that ended with a DeadlockError
-	Lost          uint64 // holds that ended without having been released
+	Lost          uint64 // holds that were lost, counted when their holder releases them
 
 	Waiting       int64     // requests that wait now
 	Wait          Histogram // how long requests waited, whatever ended the wait

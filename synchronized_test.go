@@ -115,9 +115,9 @@ func TestSynchronizedSaysThatTheLockCannotBeHad(t *testing.T) {
 	for name, call := range map[string]func(){
 		"func()":        func() { lockutils.Synchronized("x", never, opts...)() },
 		"func(int) int": func() { lockutils.Synchronized("x", func(int) int { never(); return 0 }, opts...)(1) },
-		//lint:ignore ST1008 an error that is not the last result
 		"func() (error, int)": func() {
 			lockutils.Synchronized("x",
+				//lint:ignore ST1008 an error that is not the last result is what is tested
 				func() (error, int) { never(); return nil, 0 }, opts...)()
 		},
 		"func() *AcquireError": func() {
