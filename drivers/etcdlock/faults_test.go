@@ -5,16 +5,13 @@ import (
 	"errors"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
 
 	"github.com/lockutils/lockutils/driver"
-	"github.com/lockutils/lockutils/drivers/drivertest"
 	"github.com/lockutils/lockutils/drivers/etcdlock"
 	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
 )
@@ -373,46 +370,58 @@ func TestWithoutQuorum(t *testing.T) {
 	}
 }
 
-// A transaction that was frozen on its way to one member reaches it after the request was withdrawn
-// at another. It must not create a key.
+// A lateKV keeps the first transaction on its way until the test delivers it, and passes the others.
+type lateKV struct {
+	clientv3.KV
+	late   chan func() (*clientv3.TxnResponse, error) // holds the first one
+	passed chan struct{}                              // receives when another one has been answered
+}
+
+func (k *lateKV) Txn(ctx context.Context) clientv3.Txn {
+	return &lateTxn{Txn: k.KV.Txn(context.WithoutCancel(ctx)), kv: k, ctx: ctx}
+}
+
+type lateTxn struct {
+	clientv3.Txn
+	kv  *lateKV
+	ctx context.Context
+}
+
+func (t *lateTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { t.Txn = t.Txn.If(cs...); return t }
+func (t *lateTxn) Then(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(ops...); return t }
+func (t *lateTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(ops...); return t }
+
+func (t *lateTxn) Commit() (*clientv3.TxnResponse, error) {
+	select {
+	case t.kv.late <- t.Txn.Commit:
+		<-t.ctx.Done()
+		return nil, t.ctx.Err()
+	default:
+		defer func() { t.kv.passed <- struct{}{} }()
+		return t.Txn.Commit()
+	}
+}
+
+// A transaction reaches etcd after its request was withdrawn. It must not create a key, which would
+// stay as long as the Service.
 func TestLateTransactionCreatesNothing(t *testing.T) {
-	cluster := etcdtest.Run(t, 3)
-	proxies := map[string]*drivertest.Proxy{}
-	for _, endpoint := range cluster.Endpoints() {
-		proxies[endpoint] = drivertest.NewProxy()
-		defer proxies[endpoint].Close()
+	client := server(t).Client(t)
+	s := dial(t, client)
+	kv := &lateKV{client.KV, make(chan func() (*clientv3.TxnResponse, error), 1), make(chan struct{}, 10)}
+	client.KV = kv
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := s.Acquire(ctx, driver.Request{Name: "late"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("acquire: %v", err)
 	}
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints: cluster.Endpoints(), Logger: zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithContextDialer(
-			func(ctx context.Context, addr string) (net.Conn, error) { return proxies[addr].Dial(ctx, "tcp", addr) },
-		)},
-	})
-	if err != nil {
-		t.Fatal(err)
+	await(t, kv.passed, "the withdrawal")
+	commit := <-kv.late
+	kv.late <- nil // from now on all pass
+	if reply, err := commit(); err != nil || reply.Succeeded {
+		t.Fatalf("the late transaction returned %v, %v", reply, err)
 	}
-	defer client.Close()
-	s, direct := dial(t, client), cluster.Client(t)
-	for _, endpoint := range cluster.Endpoints() {
-		proxies[endpoint].Freeze()
-		var all sync.WaitGroup
-		for range 6 {
-			all.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-				defer cancel()
-				if h, err := s.Acquire(ctx, driver.Request{Name: "late"}); err == nil {
-					release(t, h)
-				}
-			})
-		}
-		all.Wait()
-		for keys(t, direct, "lockutils", "late") > 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
-		proxies[endpoint].Mend()
-		release(t, acquire(t, s, "late"))
+	if n := keys(t, client, "lockutils", "late"); n != 0 {
+		t.Fatalf("%d keys are left", n)
 	}
-	for keys(t, direct, "lockutils", "late") > 0 {
-		time.Sleep(10 * time.Millisecond)
-	}
+	release(t, acquire(t, s, "late"))
 }
