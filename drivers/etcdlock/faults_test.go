@@ -252,7 +252,7 @@ func TestCredentialsAreChecked(t *testing.T) {
 	wants(t, err, "etcd", "permission denied")
 	_, err = etcdlock.Dial(ctx, cluster.Client(t))
 	wants(t, err, "etcd", "user name is empty")
-	s := dial(t, as("worker", "secret"), etcdlock.WithNamespace("mine"), etcdlock.WithTTL(2*time.Second))
+	s := dial(t, as("worker", "secret"), etcdlock.WithNamespace("mine"), etcdlock.WithTTL(6*time.Second))
 	h := acquire(t, s, "a")
 	for deadline := h.Deadline(); h.Deadline() == deadline; time.Sleep(10 * time.Millisecond) {
 		if lost(h) {
