@@ -24,8 +24,8 @@ import (
 // LockInfo is what [Snapshot] tells of one lock. A lock with a lock file, or at a lock service, appears
 // twice if it is in use there: without and with Path or Service.
 type LockInfo struct {
-	Scope   string // the prefix, without its hyphen
-	Name    string // "" for a lock file whose path is all that is known
+	Scope   string // as in AcquireError
+	Name    string // "" for a lock file whose path is all that is known, see SetTracking
 	Path    string // the lock file; "" for the layer inside the process
 	Service string // the kind of lock service; "" for other layers
 	Mode    Mode   // how it is held
@@ -66,16 +66,17 @@ func Snapshot() []LockInfo {
 	known := knownHolders()
 	var infos []LockInfo
 	for _, t := range tables {
-		t.Visit(func(k queue.Key, l *queue.Lock, v queue.View) {
-			i := infoOf(k.Scope, k.Name, "", v)
-			i.Holders = slices.Concat(known.locks[l], known.named[namedLock{t, k}])
+		t.table.Visit(func(k queue.Key, l *queue.Lock, v queue.View) {
+			i := infoOf(scopeWithin(t.scope, k.Scope), k.Name, "", v)
+			i.Holders = slices.Concat(known.locks[l], known.named[namedLock{t.table, k}])
 			infos = append(infos, i)
 		})
 	}
 	outside := outsideWaits()
 	filelock.Visit(func(path string, _ *queue.Lock, v queue.View) {
-		i := infoOf("", "", path, v)
-		i.Holders = known.files[path]
+		file := known.files[path]
+		i := infoOf(file.key.Scope, file.key.Name, path, v)
+		i.Holders = file.infos
 		waits := outside[resourceName{path: path}]
 		delete(outside, resourceName{path: path})
 		for _, w := range waits {
@@ -185,42 +186,73 @@ func infosOf(waits []outsideWait) []WaiterInfo {
 
 var (
 	containersMu sync.Mutex
-	containers   []weak.Pointer[queue.Table] // guarded by containersMu
-	manyTables   = 64                        // when to look for those that are gone; guarded by containersMu
+	containers   []containerTable // guarded by containersMu
+	manyTables   = 64             // when to look for those that are gone; guarded by containersMu
 )
 
+type containerTable struct {
+	table weak.Pointer[queue.Table]
+	scope string
+}
+
+// A scopedTable is a table with the scope of its container, which is "" for named locks.
+type scopedTable struct {
+	table *queue.Table
+	scope string
+}
+
 // remember adds the table of a container.
-func remember(t *queue.Table) {
+func remember(t *queue.Table, scope string) {
 	containersMu.Lock()
 	defer containersMu.Unlock()
-	containers = append(containers, weak.Make(t))
+	containers = append(containers, containerTable{weak.Make(t), scope})
 	if len(containers) >= manyTables {
-		containers = slices.DeleteFunc(containers, func(p weak.Pointer[queue.Table]) bool { return p.Value() == nil })
+		containers = slices.DeleteFunc(containers, func(c containerTable) bool { return c.table.Value() == nil })
 		manyTables = max(64, 2*len(containers))
 	}
 }
 
-func allTables() []*queue.Table {
+func allTables() []scopedTable {
 	containersMu.Lock()
 	defer containersMu.Unlock()
-	tables := []*queue.Table{internalLocks}
-	for _, p := range containers {
-		if t := p.Value(); t != nil {
-			tables = append(tables, t)
+	tables := []scopedTable{{table: internalLocks}}
+	for _, c := range containers {
+		if t := c.table.Value(); t != nil {
+			tables = append(tables, scopedTable{t, c.scope})
 		}
 	}
 	return tables
 }
 
+// scopeOf returns the scope of what is waited for, as settings.scope does.
+func scopeOf(about queue.Subject) string {
+	if t, ok := about.In.(*queue.Table); ok && t != internalLocks {
+		for _, c := range allTables() {
+			if c.table == t {
+				return scopeWithin(c.scope, about.Key.Scope)
+			}
+		}
+	}
+	return about.Key.Scope
+}
+
+// scopeWithin returns the scope of a prefix in a container. Either may be "".
+func scopeWithin(container, prefix string) string {
+	if container == "" || prefix == "" {
+		return container + prefix
+	}
+	return container + "/" + prefix
+}
+
 // traceWaits makes the goroutines that wait tell their stacks, if they have not yet, and gives them the
 // time for that. Goroutines in bubbles have told them already, and must not be woken.
-func traceWaits(tables []*queue.Table) {
+func traceWaits(tables []scopedTable) {
 	if queue.Clock() < 0 {
 		return
 	}
 	traced := false
 	for _, t := range tables {
-		traced = t.Trace() || traced
+		traced = t.table.Trace() || traced
 	}
 	traced = filelock.Trace() || traced
 	if traced {
@@ -415,15 +447,21 @@ func untrackNamed(table *queue.Table, key queue.Key, m queue.Mode) {
 type holders struct {
 	locks    map[*queue.Lock][]HolderInfo
 	named    map[namedLock][]HolderInfo
-	files    map[string][]HolderInfo
+	files    map[string]fileHolders
 	services []LockInfo
+}
+
+// fileHolders are the holders of a lock file, and the name that it has among locks if it has one.
+type fileHolders struct {
+	key   queue.Key
+	infos []HolderInfo
 }
 
 // knownHolders returns the holders that are tracked, and those that wait.
 func knownHolders() holders {
 	h := holders{
 		make(map[*queue.Lock][]HolderInfo), make(map[namedLock][]HolderInfo),
-		make(map[string][]HolderInfo), nil,
+		make(map[string]fileHolders), nil,
 	}
 	seen := make(map[queue.Hold]bool)
 	for i := range trackParts {
@@ -460,7 +498,7 @@ func (h *holders) addTracked(t *track, info HolderInfo) {
 		h.named[t.named] = append(h.named[t.named], info)
 	}
 	if t.path != "" {
-		h.files[t.path] = append(h.files[t.path], info)
+		h.addToFile(t.path, t.name, info)
 	}
 	if t.service != "" {
 		h.services = append(h.services, LockInfo{
@@ -475,8 +513,21 @@ func (h *holders) addLink(c *holdingContext, info HolderInfo) {
 		h.locks[c.lock] = append(h.locks[c.lock], info)
 	}
 	if c.path != "" {
-		h.files[c.path] = append(h.files[c.path], info)
+		key := queue.Key{Scope: c.scope, Name: c.name}
+		if c.table == nil {
+			key = queue.Key{} // its scope is not known
+		}
+		h.addToFile(c.path, key, info)
 	}
+}
+
+func (h *holders) addToFile(path string, key queue.Key, info HolderInfo) {
+	f := h.files[path]
+	if key.Name != "" {
+		f.key = key
+	}
+	f.infos = append(f.infos, info)
+	h.files[path] = f
 }
 
 // Stacks.
@@ -582,8 +633,8 @@ func (w *waitCopy) warn(now time.Duration, known holders, views map[*queue.Lock]
 	if w.about.Key.Name != "" || w.about.Path == "" {
 		attrs = append(attrs, slog.String("lock", w.about.Key.Name))
 	}
-	if w.about.Key.Scope != "" {
-		attrs = append(attrs, slog.String("scope", w.about.Key.Scope))
+	if scope := scopeOf(w.about); scope != "" {
+		attrs = append(attrs, slog.String("scope", scope))
 	}
 	if w.about.By != "" {
 		attrs = append(attrs, slog.String("by", w.about.By))
@@ -609,7 +660,7 @@ func (w *waitCopy) holders(now time.Duration, known holders) []string {
 	}
 	var described []string
 	if w.about.Path != "" {
-		infos = known.files[w.about.Path]
+		infos = known.files[w.about.Path].infos
 		processes, _ := filelock.Holders(w.about.Path)
 		for _, p := range processes {
 			described = append(described, strings.TrimSpace(fmt.Sprintf("PID %d %s", p.PID, p.Command)))

@@ -147,37 +147,98 @@ func TestSnapshotShowsContainersAndFiles(t *testing.T) {
 		t.Fatal("not free")
 	}
 	var locks lockutils.ReaderWriterLocks
+	locks.Name = "images"
 	locks.Get("r").RLock()
 	locks.Get("r").RLock()
 	g := mustLock(t, "a/b", lockutils.External(), lockutils.Shared())
-	if i, ok := find("", "s", ""); !ok || i.Mode != lockutils.ModeWriter || len(i.Holders) != 1 {
+	scoped := mustLock(t, "s", lockutils.WithSemaphores(semaphores), lockutils.WithPrefix("nova"))
+	alone := lockutils.NewInterProcessLock(filepath.Join(dir, "alone"))
+	if err := alone.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	if i, ok := find("semaphores", "s", ""); !ok || i.Mode != lockutils.ModeWriter || len(i.Holders) != 1 {
 		t.Errorf("semaphore: %+v", i)
 	}
-	if i, ok := find("", "r", ""); !ok || i.Mode != lockutils.ModeReader || i.Readers != 2 || len(i.Holders) != 2 {
+	if i, ok := find("semaphores/nova", "s", ""); !ok || i.Mode != lockutils.ModeWriter || len(i.Holders) != 1 {
+		t.Errorf("semaphore of a project: %+v", i)
+	}
+	if i, ok := find("images", "r", ""); !ok || i.Mode != lockutils.ModeReader || i.Readers != 2 || len(i.Holders) != 2 {
 		t.Errorf("readers: %+v", i)
 	}
 	if i, ok := find("", "a/b", ""); !ok || i.Mode != lockutils.ModeReader || i.Readers != 1 {
 		t.Errorf("internal: %+v", i)
 	}
-	path := filepath.Join(dir, "a_b")
-	found := false
-	for _, i := range lockutils.Snapshot() {
-		if i.Path == path {
-			found = i.Mode == lockutils.ModeReader && i.Readers == 1 && len(i.Holders) == 1
-		}
+	i, ok := find("", "a/b", filepath.Join(dir, "a_b"))
+	if !ok || i.Mode != lockutils.ModeReader || i.Readers != 1 || len(i.Holders) != 1 {
+		t.Errorf("lock file: %+v in %+v", i, lockutils.Snapshot())
 	}
-	if !found {
-		t.Errorf("no file %s in %+v", path, lockutils.Snapshot())
+	if i, ok := find("", "", alone.Path()); !ok || i.Mode != lockutils.ModeWriter || len(i.Holders) != 1 {
+		t.Errorf("lock file without a name: %+v", i)
 	}
 	semaphores.Get("s").Release()
 	locks.Get("r").RUnlock()
-	if i, ok := find("", "r", ""); !ok || i.Readers != 1 || len(i.Holders) != 1 {
+	if i, ok := find("images", "r", ""); !ok || i.Readers != 1 || len(i.Holders) != 1 {
 		t.Errorf("readers: %+v", i)
 	}
 	locks.Get("r").RUnlock()
 	_ = g.Unlock()
+	mustUnlock(t, scoped)
+	if err := alone.Unlock(); err != nil {
+		t.Error(err)
+	}
 	if left := lockutils.Snapshot(); len(left) != 0 {
 		t.Errorf("left: %+v", left)
+	}
+}
+
+// A file whose holder is not known is named by those that wait for it.
+func TestSnapshotNamesTheLockOfAFile(t *testing.T) {
+	path := filepath.Join(setLockPath(t), "nova-f")
+	nova := lockutils.WithPrefix("nova")
+	holder, err := lockutils.ExternalLock("f", nova)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		g, err := lockutils.ExternalLock("f", nova)
+		_ = g.Unlock()
+		done <- err
+	}()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		i, ok := find("nova", "f", path)
+		if ok && len(i.Waiters) == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", lockutils.Snapshot())
+		}
+	}
+	mustUnlock(t, holder)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSlowWaitForAContainerNamesIt(t *testing.T) {
+	lockutils.SetSlowWait(time.Second)
+	defer lockutils.SetSlowWait(0)
+	r := record(t, slog.LevelWarn)
+	synctest.Test(t, func(t *testing.T) {
+		locks := lockutils.ReaderWriterLocks{Name: "images"}
+		locks.Get("x").Lock()
+		var group sync.WaitGroup
+		group.Go(func() {
+			locks.Get("x").Lock()
+			locks.Get("x").Unlock()
+		})
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		locks.Get("x").Unlock()
+		group.Wait()
+	})
+	if m := r.take(); len(m) != 1 || m[0].attrs["scope"].String() != "images" {
+		t.Errorf("%v", m)
 	}
 }
 

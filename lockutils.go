@@ -505,14 +505,10 @@ func (s *settings) prefixScope() string { return strings.TrimSuffix(s.prefix, "-
 
 // scope returns what tells the lock from those of the same name in errors and log messages.
 func (s *settings) scope() string {
-	prefix := s.prefixScope()
-	switch {
-	case s.semaphores == nil || s.fileOnly:
-		return prefix
-	case prefix == "":
-		return s.semaphores.scope()
+	if s.semaphores == nil || s.fileOnly {
+		return s.prefixScope()
 	}
-	return s.semaphores.scope() + "/" + prefix
+	return scopeWithin(s.semaphores.scope(), s.prefixScope())
 }
 
 // waits reports whether the call may wait.

@@ -151,7 +151,7 @@ func (c *ReaderWriterLocks) Get(name string) NamedReaderWriterLock {
 // Len returns how many names are in use now: held or waited for.
 func (c *ReaderWriterLocks) Len() int { return c.table.len() }
 
-func (c *ReaderWriterLocks) locks() *queue.Table { return c.table.get(1) }
+func (c *ReaderWriterLocks) locks() *queue.Table { return c.table.get(1, c) }
 
 func (c *ReaderWriterLocks) scope() string { return cmp.Or(c.Name, "reader-writer locks") }
 

@@ -41,7 +41,7 @@ func (s *Semaphores) Get(name string) Semaphore {
 // Len returns how many names are in use now: held or waited for.
 func (s *Semaphores) Len() int { return s.table.len() }
 
-func (s *Semaphores) locks() *queue.Table { return s.table.get(max(s.permits, 1)) }
+func (s *Semaphores) locks() *queue.Table { return s.table.get(max(s.permits, 1), s) }
 
 func (s *Semaphores) scope() string { return cmp.Or(s.Name, "semaphores") }
 
@@ -101,13 +101,16 @@ type container struct{ table atomic.Pointer[queue.Table] }
 // containerSlots makes an empty container 24 KiB. With more names in use at a time it gets slower, not wrong.
 const containerSlots = 128
 
-// get returns the table. The first call says how many permits its locks have.
-func (c *container) get(permits int64) *queue.Table {
+// scoped is what tells the locks of a container from others in errors, messages and snapshots.
+type scoped interface{ scope() string }
+
+// get returns the table. The first call says how many permits its locks have, and whose they are.
+func (c *container) get(permits int64, owner scoped) *queue.Table {
 	if t := c.table.Load(); t != nil {
 		return t
 	}
 	if t := queue.NewTable(containerSlots, permits); c.table.CompareAndSwap(nil, t) {
-		remember(t)
+		remember(t, owner.scope())
 	}
 	return c.table.Load()
 }
