@@ -94,7 +94,6 @@ func TestHeldLocksListsTheNamesOutermostFirst(t *testing.T) {
 	}
 	type key struct{}
 	want(t.Context())
-	//lint:ignore SA1012 a nil context is documented
 	want(nil)
 	var kept context.Context
 	err := lockutils.Do(t.Context(), "a", func(ctx context.Context) error {

@@ -122,7 +122,6 @@ func TestProjectFunctionsWithAContext(t *testing.T) {
 	cancel()
 	_, err = lock(ended, "x")
 	wantAcquireError(t, err, "x", "", context.Canceled)
-	//lint:ignore SA1012 a nil context is what is tested
 	_, err = lock(nil, "x")
 	wantError(t, err, lockutils.ErrOptions)
 	wantAcquireError(t, do(t.Context(), "x", nil), "x", "", lockutils.ErrOptions)
