@@ -229,8 +229,9 @@ func TestSlowWaitForAContainerNamesIt(t *testing.T) {
 		locks.Get("x").Lock()
 		var group sync.WaitGroup
 		group.Go(func() {
-			locks.Get("x").Lock()
-			locks.Get("x").Unlock()
+			l := locks.Get("x")
+			l.Lock()
+			defer l.Unlock()
 		})
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
