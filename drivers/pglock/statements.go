@@ -115,6 +115,6 @@ func texts() map[string]string {
 	return all
 }
 
-const tell = `case when pg_catalog.pg_try_advisory_xact_lock($2) then 1 else
-	(select 2 from pg_catalog.set_config('synchronous_commit', 'off', true),
-		pg_catalog.pg_notify('` + channel + `', $1::int8::text)) end::int8`
+const tell = `case when pg_catalog.pg_try_advisory_xact_lock($2) then 1
+	when pg_catalog.set_config('synchronous_commit', 'off', true) is not null
+		and pg_catalog.pg_notify('` + channel + `', $1::int8::text) is not null then 2 end::int8`
