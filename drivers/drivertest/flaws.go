@@ -28,7 +28,10 @@ func TestFlaws(t *testing.T, open func(t *testing.T) driver.Service) {
 					t.Fatal("open has to return a Process")
 				}
 				whole := p.Service
-				p.Service = &broken{Service: whole, flaw: f, ttl: p.TTL, together: together, own: newTogether()}
+				p.Service = &broken{
+					Service: whole, flaw: f, ttl: p.TTL, done: t.Context().Done(),
+					together: together, own: newTogether(),
+				}
 				return p
 			}, 5*time.Second)
 			if missing := s.missing(c); missing != "" {
@@ -75,8 +78,9 @@ type broken struct {
 	driver.Service
 	flaw     flaw
 	ttl      time.Duration
-	together *together // what all broken Services of one test know
-	own      *together // what this one knows
+	done     <-chan struct{} // closed at the end of the test
+	together *together       // what all broken Services of one test know
+	own      *together       // what this one knows
 }
 
 // together is what broken Services remember of each name.
@@ -281,7 +285,7 @@ func lateNews(ctx context.Context, b *broken, r driver.Request) (driver.Hold, er
 		case <-h.Lost():
 			time.Sleep(late)
 			close(wrong.lost)
-		case <-time.After(time.Minute):
+		case <-b.done:
 		}
 	}()
 	return wrong, nil
