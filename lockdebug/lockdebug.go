@@ -16,6 +16,9 @@
 //
 //	curl 'http://localhost:6060/debug/lockutils?format=text'
 //
+// The page and the table show the first of very many locks, holders, waiters and files, and how many more
+// there are. The report for programs is whole.
+//
 // More is known of holders with [lockutils.SetTracking].
 package lockdebug
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 //go:embed page.html
@@ -19,6 +20,10 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"bars":     bars,
 	"css":      func() template.CSS { return template.CSS(style) },
 	"js":       func() template.JS { return template.JS(script) },
+	"limits":   func() any { return limits },
+	"message":  message,
+	"min":      func(a, b int) int { return min(a, b) },
+	"more":     more,
 	"percent":  percentile,
 	"seconds":  seconds,
 	"visible":  visible,
@@ -27,15 +32,41 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 
 func writePage(w io.Writer, r *Report) error { return page.Execute(w, r) }
 
+// limits bound the page and the text, however much there is to show. They bound the characters of a
+// name or a message, and the elements of one list.
+var limits = struct{ Name, Message, Locks, Holders, Waiters, Holds, Members, Files, Processes int }{
+	Name: 300, Message: 3000,
+	Locks: 100, Holders: 20, Waiters: 20, Holds: 20, Members: 20, Files: 100, Processes: 20,
+}
+
+// more says how many elements of a list exceed a limit, or "" if there are none.
+func more(n, limit int) string {
+	if n <= limit {
+		return ""
+	}
+	return fmt.Sprintf("and %d more", n-limit)
+}
+
 // visible returns a name as it is if it can be read, or else quoted. Names come from users: they may
-// hold control characters, or such as turn the direction of writing.
-func visible(name string) string {
-	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+// hold control characters, or such as turn the direction of writing. A long one is cut.
+func visible(name string) string { return readable(name, limits.Name) }
+
+func message(text string) string { return readable(text, limits.Message) }
+
+func readable(text string, limit int) string {
+	cut := ""
+	if len(text) > limit {
+		for !utf8.RuneStart(text[limit]) && limit > 0 {
+			limit--
+		}
+		text, cut = text[:limit], fmt.Sprintf("… (%d bytes)", len(text))
+	}
+	if text == "" || strings.ContainsFunc(text, func(r rune) bool {
 		return !strconv.IsPrint(r) || r == '\uFFFD'
 	}) {
-		return strconv.Quote(name)
+		return strconv.Quote(text) + cut
 	}
-	return name
+	return text + cut
 }
 
 // seconds returns a duration with three significant digits.

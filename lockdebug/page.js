@@ -1,23 +1,29 @@
 "use strict";
-// Fetches the page every two seconds, as long as it is looked at, and keeps open what is open.
+// Fetches the page two seconds after the last time, as long as it is looked at. Keeps open what is open,
+// and the focus. Waits while text is selected, since that would be lost.
 (() => {
   const state = document.getElementById("state");
 
   async function refresh() {
-    if (document.hidden) return;
     try {
       const reply = await fetch(location.pathname + "?format=html", { cache: "no-store" });
       if (!reply.ok) throw new Error(reply.statusText);
-      const next = new DOMParser().parseFromString(await reply.text(), "text/html");
-      for (const open of document.querySelectorAll("main details[open]")) {
-        const same = twin(open, next);
-        if (same) same.open = true;
-      }
-      document.querySelector("main").replaceWith(next.querySelector("main"));
-      state.replaceChildren(...next.getElementById("state").childNodes);
+      show(new DOMParser().parseFromString(await reply.text(), "text/html"));
     } catch (e) {
       state.textContent = "no answer: " + e.message;
     }
+  }
+
+  function show(next) {
+    for (const open of document.querySelectorAll("main details[open]")) {
+      const same = twin(open, next);
+      if (same) same.open = true;
+    }
+    const focused = document.activeElement.closest("main details");
+    const summary = focused && twin(focused, next)?.querySelector("summary");
+    document.querySelector("main").replaceWith(next.querySelector("main"));
+    state.replaceChildren(...next.getElementById("state").childNodes);
+    summary?.focus({ preventScroll: true });
   }
 
   // twin finds the counterpart of an element: by its id, or by its place below one that has an id.
@@ -29,5 +35,12 @@
     return same.querySelectorAll("details")[[...owner.querySelectorAll("details")].indexOf(element)];
   }
 
-  setInterval(refresh, 2000);
+  function busy() {
+    return document.hidden || !getSelection().isCollapsed;
+  }
+
+  setTimeout(async function again() {
+    if (!busy()) await refresh();
+    setTimeout(again, 2000);
+  }, 2000);
 })();

@@ -12,7 +12,8 @@ import (
 )
 
 // A Report is what the page shows, and its form in JSON. Fields may be added to it, but none are
-// removed or change their meaning. Lists may be empty, but are never null. Durations are in seconds.
+// removed or change their meaning. Lists are whole; they may be empty, but are never null. Durations are
+// in seconds.
 type Report struct {
 	Time    time.Time `json:"time"`
 	Program string    `json:"program"` // the name of the executable

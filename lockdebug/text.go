@@ -25,21 +25,34 @@ func writeLocks(w io.Writer, r *Report) {
 		return
 	}
 	fmt.Fprintln(w, "LOCK\tKEPT BY\tHELD\tWAITERS\tLONGEST WAIT")
-	for _, l := range r.Locks {
+	for _, l := range first(r.Locks, limits.Locks) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", scoped(l.Scope, l.Name), keptBy(l), heldBy(l), len(l.Waiters), seconds(l.Waited))
-		for _, h := range l.Holders {
+		for _, h := range first(l.Holders, limits.Holders) {
 			fmt.Fprintf(w, "    holder\t%s\tfor %s\t\t\n", origin(h.By, h.Stack), seconds(h.Held))
 		}
-		for i, q := range l.Waiters {
+		writeMore(w, "    holders: ", len(l.Holders), limits.Holders)
+		for i, q := range first(l.Waiters, limits.Waiters) {
 			fmt.Fprintf(w, "    waiter %d\t%s\tfor %s\t%s\t%s\n",
 				i+1, origin(q.By, q.Stack), seconds(q.Waited), mode(q), holds(q.Holds))
 		}
+		writeMore(w, "    waiters: ", len(l.Waiters), limits.Waiters)
+	}
+	writeMore(w, "", len(r.Locks), limits.Locks)
+}
+
+// first returns the elements of a list up to a limit.
+func first[T any](list []T, limit int) []T { return list[:min(limit, len(list))] }
+
+// writeMore writes how many elements of a list exceed a limit, if any do.
+func writeMore(w io.Writer, what string, n, limit int) {
+	if text := more(n, limit); text != "" {
+		fmt.Fprintf(w, "%s%s\t\t\t\t\n", what, text)
 	}
 }
 
 func writeDeadlocks(w io.Writer, r *Report) {
 	for _, d := range r.Deadlocks {
-		fmt.Fprintf(w, "\ndeadlock, %s: %s\n", ago(r.Time, d.Time), visible(d.Message))
+		fmt.Fprintf(w, "\ndeadlock, %s: %s\n", ago(r.Time, d.Time), message(d.Message))
 	}
 }
 
@@ -57,16 +70,17 @@ func writeStats(w io.Writer, r *Report) {
 
 func writeFiles(w io.Writer, r *Report) {
 	if r.FileError != "" {
-		fmt.Fprintf(w, "\n%s\n", visible(r.FileError))
+		fmt.Fprintf(w, "\n%s\n", message(r.FileError))
 	}
 	if len(r.Files) == 0 {
 		return
 	}
 	fmt.Fprintln(w, "\nFILE\tHOLDERS\tWAITERS\tLAST USED")
-	for _, f := range r.Files {
+	for _, f := range first(r.Files, limits.Files) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n",
 			visible(f.Path), processes(f.Holders), processes(f.Waiters), ago(r.Time, f.LastUsed))
 	}
+	writeMore(w, "", len(r.Files), limits.Files)
 }
 
 func scoped(scope, name string) string {
@@ -104,8 +118,8 @@ func holds(names []string) string {
 	if len(names) == 0 {
 		return ""
 	}
-	shown := list(names, visible)
-	return "holds " + strings.Join(shown, ", ")
+	shown := list(first(names, limits.Holds), visible)
+	return strings.TrimSpace("holds " + strings.Join(shown, ", ") + " " + more(len(names), limits.Holds))
 }
 
 // origin returns the function that a request came from, or the innermost one of its stack.
@@ -123,11 +137,11 @@ func processes(all []Process) string {
 	if len(all) == 0 {
 		return "-"
 	}
-	shown := list(all, func(p Process) string {
+	shown := list(first(all, limits.Processes), func(p Process) string {
 		if p.PID == 0 {
 			return "unknown"
 		}
 		return fmt.Sprintf("%d %s", p.PID, visible(p.Command))
 	})
-	return strings.Join(shown, "; ")
+	return strings.TrimSpace(strings.Join(shown, "; ") + " " + more(len(all), limits.Processes))
 }
