@@ -50,7 +50,8 @@ func Start(settings ...string) (*Server, error) {
 		"--no-sync", "--pgdata="+s.data()); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
-	settings = append([]string{"wal_level=replica", "hot_standby=on", "max_wal_senders=8"}, settings...)
+	settings = append([]string{"wal_level=replica", "hot_standby=on", "max_wal_senders=8",
+		"dynamic_shared_memory_type=mmap"}, settings...)
 	if err := s.configure(settings...); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -170,7 +171,22 @@ func (s *Server) Stop() error {
 		s.signal(syscall.SIGQUIT)
 		err = s.ended()
 	}
+	s.removeSharedMemory()
 	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+// removeSharedMemory removes the segment that a killed server has left. The last line but one of
+// its lock file has the key and the number.
+func (s *Server) removeSharedMemory() {
+	text, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	if err != nil {
+		return // it has ended in an orderly way
+	}
+	if lines := strings.Split(string(text), "\n"); len(lines) > 6 {
+		if fields := strings.Fields(lines[6]); len(fields) == 2 {
+			exec.Command("ipcrm", "-m", fields[1]).Run()
+		}
+	}
 }
 
 func (s *Server) data() string    { return filepath.Join(s.dir, "data") }
