@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 
@@ -14,7 +15,8 @@ import (
 // does not depend on that of names, so that calls with overlapping sets cannot deadlock each other.
 //
 // The set is made of locks, not of names: a name that occurs twice counts once, and so do names with the
-// same lock file, "a/b" and "a_b" for example. From a container each lock is one permit. The options
+// same lock file, "a/b" and "a_b" for example. If two lock files are hard links of one file, the call
+// fails with [ErrDeadlock] unless it is [Shared]. From a container each lock is one permit. The options
 // apply to every lock, but a timeout bounds the whole call. With no names nothing is acquired, and
 // nothing can fail but the options.
 //
@@ -208,8 +210,13 @@ func (set *lockSet) acquire(ctx context.Context) error {
 		m.hold = m.held.internal
 		m.lock, _ = m.hold.Of()
 	}
-	for _, m := range set.outer {
+	for i, m := range set.outer {
 		err := set.step(ctx, m, func(ctx context.Context, s *settings) error {
+			if s.waits() {
+				if err := m.passOwnFile(set.outer[:i], s); err != nil {
+					return err
+				}
+			}
 			return m.held.acquireOuter(ctx, m.name, m.path, s)
 		})
 		if err != nil {
@@ -220,6 +227,23 @@ func (set *lockSet) acquire(ctx context.Context) error {
 	set.handOver()
 	for _, m := range set.members {
 		watchOrder(ctx, s.key(m.name), s.mode())
+	}
+	return nil
+}
+
+// passOwnFile keeps a member from waiting for a file that one of those before it holds, since hard links
+// lead from both paths to it. A share of the file is shared once more.
+func (m *member) passOwnFile(before []*member, s *settings) error {
+	if m.path == "" {
+		return nil
+	}
+	i := slices.IndexFunc(before, func(o *member) bool { return isSameFile(m.path, o.path) })
+	switch {
+	case i < 0:
+	case s.shared:
+		s.reentrantShare = true
+	default:
+		return fmt.Errorf("%w: the file of %q is the same", ErrDeadlock, before[i].name)
 	}
 	return nil
 }

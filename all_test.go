@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -210,6 +211,56 @@ func TestLockAllRecognisesOneFileByItsPath(t *testing.T) {
 				_, err := lockutils.LockContext(ctx, name)
 				wantAcquireError(t, err, name, "", lockutils.ErrDeadlock)
 			}
+			return nil
+		}, lockutils.External())
+	})
+}
+
+func TestLockAllOfHardLinksOfOneFileEndsAtOnce(t *testing.T) {
+	dir := setLockPath(t)
+	lockutils.SetDeadlockCheck(0) // which would end the wait later
+	defer lockutils.SetDeadlockCheck(50 * time.Millisecond)
+	mustUnlock(t, mustLock(t, "b", lockutils.External()))
+	if err := os.Link(filepath.Join(dir, "b"), filepath.Join(dir, "c")); err != nil {
+		t.Skip(err)
+	}
+	names := []string{"a", "b", "c", "d"}
+	within(t, func() error {
+		_, err := lockutils.LockAll(t.Context(), names, lockutils.External())
+		wantAcquireError(t, err, "c", filepath.Join(dir, "c"), lockutils.ErrDeadlock)
+		if !strings.Contains(err.Error(), `"b"`) {
+			t.Errorf("%q does not name the other lock", err)
+		}
+		_, err = lockutils.LockAll(t.Context(), names, lockutils.External(), lockutils.NonBlocking())
+		wantAcquireError(t, err, "c", filepath.Join(dir, "c"), lockutils.ErrLocked)
+		for _, name := range names {
+			wantFree(t, name, lockutils.External())
+		}
+		guards, err := lockutils.LockAll(t.Context(), names, lockutils.External(), lockutils.Shared())
+		if err != nil {
+			return err
+		}
+		return guards.Unlock()
+	})
+}
+
+// Another path to a file that the context holds is recognised before anything is acquired.
+func TestLockAllOverAnotherPathToAHeldFileIsADeadlock(t *testing.T) {
+	dir := setLockPath(t)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Skip(err)
+	}
+	there := []lockutils.Option{
+		lockutils.External(), lockutils.WithLockPath(link),
+		lockutils.WithSemaphores(new(lockutils.Semaphores)),
+	}
+	within(t, func() error {
+		return lockutils.Do(t.Context(), "b", func(ctx context.Context) error {
+			_, err := lockutils.LockAll(ctx, []string{"c", "b", "a"}, there...)
+			wantError(t, err, lockutils.ErrDeadlock)
+			wantFree(t, "a", lockutils.External())
+			wantFree(t, "c", lockutils.External())
 			return nil
 		}, lockutils.External())
 	})

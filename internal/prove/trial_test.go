@@ -57,6 +57,7 @@ func (f *family) run(t *testing.T) {
 		t.Run(tr.name, func(t *testing.T) {
 			st := newStats(f.title, tr.name, *timeFlag*time.Duration(tr.share)/time.Duration(totalShares()))
 			tr.run(t, st)
+			t.Log(st)
 		})
 	}
 }
