@@ -71,6 +71,7 @@ const (
 	stops      = "stops"
 	removals   = "removals"
 	refusals   = "refusals by the system"
+	deadlocks  = "deadlocks ended"
 )
 
 // Names of what was found.
@@ -152,7 +153,7 @@ func (st *stats) String() string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	var done []string
-	for _, what := range []string{histories, operations, updates, kills, stops, removals, refusals} {
+	for _, what := range []string{histories, operations, updates, kills, stops, removals, refusals, deadlocks} {
 		if n := st.counts[what]; n > 0 {
 			done = append(done, fmt.Sprintf("%s %s", thousands(n), what))
 		}
