@@ -2,6 +2,8 @@ package lockotel_test
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,8 +59,10 @@ func sum(t *testing.T, m metricdata.Metrics, class string) int64 {
 	return 0
 }
 
+var runs atomic.Int64
+
 func TestWaitsAreCounted(t *testing.T) {
-	const class = "counted"
+	class := fmt.Sprintf("counted-%d", runs.Add(1)) // figures count for as long as the program runs
 	g, err := lockutils.Lock("x", lockutils.WithPrefix(class))
 	if err != nil {
 		t.Fatal(err)

@@ -1,19 +1,21 @@
 package lockprom_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +26,11 @@ import (
 	"github.com/lockutils/lockutils"
 	"github.com/lockutils/lockutils/metrics/lockprom"
 )
+
+var classes atomic.Int64
+
+// newClass returns a prefix whose figures are zero, however often the test runs.
+func newClass(name string) string { return fmt.Sprintf("%s-%d", name, classes.Add(1)) }
 
 // contend has a reader and n writers wait for a lock, and one writer give up.
 func contend(t *testing.T, prefix string, n int) {
@@ -48,8 +55,10 @@ func contend(t *testing.T, prefix string, n int) {
 	for range n {
 		lock()
 	}
-	for waiting(prefix) < before+int64(n)+1 {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(time.Minute); waiting(prefix) < before+int64(n)+1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d wait, want %d", waiting(prefix)-before, n+1)
+		}
 	}
 	if _, err := lockutils.Lock("x", lockutils.WithPrefix(prefix), lockutils.WithTimeout(time.Millisecond)); err == nil {
 		t.Error("the lock is free")
@@ -70,7 +79,8 @@ func waiting(class string) (n int64) {
 }
 
 func TestWaitsAreCounted(t *testing.T) {
-	contend(t, "counted", 2)
+	counted := newClass("counted")
+	contend(t, counted, 2)
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(lockprom.NewCollector())
 	families, err := registry.Gather()
@@ -84,7 +94,7 @@ func TestWaitsAreCounted(t *testing.T) {
 			for _, l := range m.Label {
 				labels[l.GetName()] = l.GetValue()
 			}
-			if labels["class"] != "counted" {
+			if labels["class"] != counted {
 				continue
 			}
 			key := fmt.Sprintf("%s %s %s", f.GetName(), labels["mode"], labels["layer"])
@@ -158,7 +168,8 @@ func TestPromtoolAcceptsTheMetrics(t *testing.T) {
 
 func TestPrometheusScrapesTheMetrics(t *testing.T) {
 	need(t, "prometheus")
-	contend(t, "scraped", 1)
+	scraped := newClass("scraped")
+	contend(t, scraped, 1)
 	target := strings.TrimPrefix(serve(t).URL, "http://")
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
@@ -167,21 +178,12 @@ func TestPrometheusScrapesTheMetrics(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
-	server := exec.Command("prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address, "--log.level=error")
-	server.Stderr = t.Output()
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		server.Process.Signal(os.Interrupt)
-		server.Wait()
-	})
+	address := startPrometheus(t, config, filepath.Join(dir, "data"))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
-		value, err := query(ctx, address, `lockutils_contentions_total{class="scraped",mode="writer",layer="process"}`)
+		value, err := query(ctx, address,
+			fmt.Sprintf(`lockutils_contentions_total{class=%q,mode="writer",layer="process"}`, scraped))
 		if err == nil && value == "2" {
 			return
 		}
@@ -225,12 +227,45 @@ func need(t *testing.T, program string) {
 	}
 }
 
-func freeAddress(t *testing.T) string {
+// startPrometheus starts a server at a free port, which it chooses itself, and returns its address. The
+// server ends with the test.
+func startPrometheus(t *testing.T, config, data string) (address string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ctx, cancel := context.WithCancel(context.Background())
+	server := exec.CommandContext(ctx, "prometheus", "--config.file="+config, "--storage.tsdb.path="+data,
+		"--web.listen-address=127.0.0.1:0")
+	server.Cancel = func() error { return server.Process.Signal(os.Interrupt) }
+	server.WaitDelay = 10 * time.Second // then it is killed
+	messages, err := server.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	addresses := make(chan string, 1)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		defer close(addresses)
+		for lines := bufio.NewScanner(messages); lines.Scan(); {
+			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+				addresses <- m[1]
+			}
+			fmt.Fprintln(t.Output(), lines.Text())
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-read
+		server.Wait()
+	})
+	address, ok := <-addresses
+	if !ok {
+		t.Fatal("Prometheus ended at once")
+	}
+	return address
 }
+
+// listening is what Prometheus logs when it listens.
+var listening = regexp.MustCompile(`msg="Listening on" address=(\S+)`)
