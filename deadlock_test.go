@@ -309,6 +309,99 @@ func TestGuardContextKnowsTheHold(t *testing.T) {
 	}
 }
 
+func TestGuardContextOfAPermit(t *testing.T) {
+	two := lockutils.WithSemaphores(lockutils.NewSemaphores(2))
+	first := mustLock(t, "x", two)
+	ctx, cancel := first.Context(t.Context())
+	defer cancel()
+	second, err := lockutils.LockContext(ctx, "x", two)
+	if err != nil {
+		t.Fatalf("the second permit: %v", err)
+	}
+	both, cancel := second.Context(ctx)
+	defer cancel()
+	if held := lockutils.HeldLocks(both); !slices.Equal(held, []string{"x", "x"}) {
+		t.Errorf("HeldLocks: %q", held)
+	}
+	_, err = lockutils.LockContext(both, "x", two)
+	wantError(t, err, lockutils.ErrDeadlock)
+	mustUnlock(t, first)
+	third, err := lockutils.LockContext(both, "x", two)
+	if err != nil {
+		t.Fatalf("after a release: %v", err)
+	}
+	mustUnlock(t, third)
+	mustUnlock(t, second)
+}
+
+func TestGuardContextOfAShare(t *testing.T) {
+	setLockPath(t)
+	for _, opts := range [][]lockutils.Option{
+		{lockutils.Shared()}, {lockutils.Shared(), lockutils.WithPrefix("p")},
+		{lockutils.Shared(), lockutils.External()},
+	} {
+		alone := opts[1:]
+		g := mustLock(t, "x", opts...)
+		ctx, cancel := g.Context(t.Context())
+		_, err := lockutils.LockContext(ctx, "x", alone...)
+		wantError(t, err, lockutils.ErrDeadlock)
+
+		// The share can be shared once more, although a writer waits.
+		waiting := make(chan error, 1)
+		go func() {
+			w, err := lockutils.Lock("x", alone...)
+			if err == nil {
+				err = w.Unlock()
+			}
+			waiting <- err
+		}()
+		scope := ""
+		if len(alone) == 1 && fmt.Sprint(alone[0]) == fmt.Sprint(lockutils.WithPrefix("p")) {
+			scope = "p"
+		}
+		for queued := false; !queued; runtime.Gosched() {
+			i, ok := find(scope, "x", "")
+			queued = ok && len(i.Waiters) == 1
+		}
+		more, err := lockutils.LockContext(ctx, "x", opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustUnlock(t, more)
+		mustUnlock(t, g)
+		cancel()
+		if err := <-waiting; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCycleOverGuardContextsOfAllPermits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		two := lockutils.WithSemaphores(lockutils.NewSemaphores(2))
+		guarded := step{
+			func(ctx context.Context, then func(context.Context) error) error {
+				g, err := lockutils.LockContext(ctx, "pool", two)
+				if err != nil {
+					return err
+				}
+				defer g.Unlock()
+				ctx, cancel := g.Context(ctx)
+				defer cancel()
+				return then(ctx)
+			},
+			func(ctx context.Context) error {
+				g, err := lockutils.LockContext(ctx, "pool", two)
+				if err == nil {
+					_ = g.Unlock()
+				}
+				return err
+			},
+		}
+		wantOneDeadlock(t, runCycle(t, guarded, guarded), 1)
+	})
+}
+
 func TestDetachedContextHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}

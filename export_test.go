@@ -1,9 +1,16 @@
 package lockutils
 
+import "github.com/lockutils/lockutils/internal/queue"
+
 // ResetFigures forgets all figures and classes, for tests that count them from zero.
 func ResetFigures() {
 	figuresMu.Lock()
 	defer figuresMu.Unlock()
 	allFigures.Store(new(map[figuresKey]*figures))
 	figureLabels = map[string]bool{otherClass: true}
+}
+
+// ClassifyWait finds the figures of a wait for a named lock, as each wait does when it begins.
+func ClassifyWait(name string) {
+	figuresOf(&queue.Wait{Subject: queue.Subject{In: internalLocks, Key: queue.Key{Name: name}}})
 }

@@ -2,8 +2,10 @@ package lockutils_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -279,6 +281,122 @@ func TestSnapshotNeverShowsHalfOfALock(t *testing.T) {
 	}
 	close(stop)
 	group.Wait()
+}
+
+// Snapshots and figures are right while locks of all kinds are acquired, waited for and given up.
+func TestLookingUnderLoadShowsWhatCanBe(t *testing.T) {
+	lockutils.ResetFigures()
+	dir := setLockPath(t)
+	lockutils.SetTracking(2)
+	defer lockutils.SetTracking(0)
+	lockutils.SetDeadlockCheck(time.Millisecond)
+	defer lockutils.SetDeadlockCheck(50 * time.Millisecond)
+	length := 2 * time.Second
+	if testing.Short() {
+		length /= 10
+	}
+	const scope, goroutines, names = "under-load", 24, 4
+	permits := lockutils.WithSemaphores(lockutils.NewSemaphores(2))
+	ctx, cancel := context.WithTimeout(t.Context(), length)
+	defer cancel()
+	var group sync.WaitGroup
+	for g := range goroutines {
+		l := load{random: rand.New(rand.NewPCG(3, uint64(g))), names: names, kinds: [][]lockutils.Option{
+			{lockutils.WithPrefix(scope)},
+			{lockutils.WithPrefix(scope), lockutils.Fair()},
+			{lockutils.WithPrefix(scope), lockutils.Shared()},
+			{lockutils.WithPrefix(scope), lockutils.External()},
+			{lockutils.WithPrefix(scope), lockutils.External(), permits},
+			{lockutils.WithPrefix(scope), permits},
+			{lockutils.WithPrefix(scope), lockutils.WithTimeout(100 * time.Microsecond)},
+		}}
+		group.Go(func() {
+			for ctx.Err() == nil {
+				if err := l.once(ctx); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	var s lockutils.Stats
+	contentions := make(map[string]uint64)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		<-tick.C
+		for _, i := range lockutils.Snapshot() {
+			known := strings.HasSuffix(i.Scope, scope) && len(i.Name) == 1 && i.Name[0]-'0' < names ||
+				i.Name == "" && filepath.Dir(i.Path) == dir
+			if !known {
+				t.Errorf("of nobody: %+v", i)
+			}
+			if i.Mode == lockutils.ModeNone && len(i.Waiters) == 0 || (i.Mode == lockutils.ModeReader) != (i.Readers > 0) {
+				t.Errorf("not in use: %+v", i)
+			}
+			for _, w := range i.Waiters {
+				if w.Since.IsZero() || w.Mode == lockutils.ModeNone {
+					t.Errorf("half a waiter: %+v", w)
+				}
+			}
+		}
+		lockutils.ReadStats(&s)
+		for _, f := range s.Locks {
+			key := fmt.Sprint(f.Class, f.Mode, f.Layer)
+			if f.Class != scope || f.Waiting < 0 || f.Waiting > goroutines || f.Contentions < contentions[key] {
+				t.Errorf("before: %d contentions, then: %+v", contentions[key], f)
+			}
+			contentions[key] = f.Contentions
+		}
+	}
+	group.Wait()
+	lockutils.ReadStats(&s)
+	for _, f := range s.Locks {
+		if f.Waiting != 0 || total(f.Wait) != f.Contentions || f.Lost != 0 {
+			t.Errorf("in the end: %+v", f)
+		}
+	}
+	if len(s.Locks) < 3 {
+		t.Errorf("only %d rows of figures", len(s.Locks))
+	}
+	for _, i := range lockutils.Snapshot() {
+		t.Errorf("left in use: %+v", i)
+	}
+}
+
+// A load is a goroutine that uses locks at random.
+type load struct {
+	random *rand.Rand
+	names  int
+	kinds  [][]lockutils.Option
+}
+
+func (l *load) once(ctx context.Context) error {
+	name := func() string { return fmt.Sprint(l.random.IntN(l.names)) }
+	opts := l.kinds[l.random.IntN(len(l.kinds))]
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.random.IntN(5000))*time.Microsecond)
+	defer cancel()
+	inside := func(context.Context) error {
+		for range l.random.IntN(100) {
+			runtime.Gosched()
+		}
+		return nil
+	}
+	var err error
+	switch l.random.IntN(3) {
+	case 0:
+		err = lockutils.Do(ctx, name(), inside, opts...)
+	case 1:
+		err = lockutils.DoAll(ctx, []string{name(), name(), name()}, inside, opts...)
+	default:
+		err = lockutils.Do(ctx, name(), func(ctx context.Context) error {
+			return lockutils.Do(ctx, name(), inside, opts...)
+		}, opts...)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, lockutils.ErrDeadlock) {
+		return nil
+	}
+	return err
 }
 
 func TestSlowWaitsAreWarnedOf(t *testing.T) {

@@ -2,10 +2,13 @@ package lockutils_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,15 +118,20 @@ func TestStatsAgreeWithAStopwatch(t *testing.T) {
 		p := lockutils.WithPrefix("stats-watch")
 		var mu sync.Mutex
 		var sum time.Duration
+		var timeouts atomic.Uint64
 		var group sync.WaitGroup
 		for i := range 50 {
 			group.Go(func() {
 				for range 20 {
 					start := time.Now()
-					g := mustLock(t, fmt.Sprint(i%3), p)
+					g, err := lockutils.Lock(fmt.Sprint(i%3), p, lockutils.WithTimeout(time.Duration(i+1)*10*time.Millisecond))
 					mu.Lock()
 					sum += time.Since(start)
 					mu.Unlock()
+					if errors.Is(err, lockutils.ErrTimeout) {
+						timeouts.Add(1)
+						continue
+					}
 					time.Sleep(time.Duration(i) * time.Millisecond)
 					mustUnlock(t, g)
 				}
@@ -131,8 +139,11 @@ func TestStatsAgreeWithAStopwatch(t *testing.T) {
 		}
 		group.Wait()
 		f := statsOf("stats-watch", lockutils.ModeWriter, lockutils.LayerProcess)
-		if got, want := f.Wait.Sum, sum.Seconds(); math.Abs(got-want) > want/100 {
+		if got, want := f.Wait.Sum, sum.Seconds(); math.Abs(got-want) > 1e-9 || want == 0 {
 			t.Errorf("%v s of waits, and %v s by the stopwatch", got, want)
+		}
+		if n := timeouts.Load(); f.Timeouts != n || n == 0 {
+			t.Errorf("%d timeouts are counted of %d", f.Timeouts, n)
 		}
 	})
 }
@@ -203,6 +214,9 @@ func TestThereAreNoMoreThan201Classes(t *testing.T) {
 	for i := range 500 {
 		contend(t, fmt.Sprint("class-", i))
 	}
+	for i := range 1_000_000 {
+		lockutils.ClassifyWait(strconv.Itoa(i))
+	}
 	var s lockutils.Stats
 	lockutils.ReadStats(&s)
 	lockutils.ReadStats(&s)
@@ -210,7 +224,10 @@ func TestThereAreNoMoreThan201Classes(t *testing.T) {
 	for _, f := range s.Locks {
 		classes[f.Class] = true
 	}
-	if len(classes) > 201 || !classes["other"] {
+	if len(classes) != 201 || !classes["other"] {
 		t.Errorf("%d classes", len(classes))
+	}
+	if f := statsOf("other", lockutils.ModeWriter, lockutils.LayerProcess); f.Contentions != 300 {
+		t.Errorf("%d waits count as other", f.Contentions)
 	}
 }

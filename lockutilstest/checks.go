@@ -1,6 +1,7 @@
 package lockutilstest
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"strings"
@@ -89,7 +90,8 @@ func place(by string, stack []uintptr) string {
 //
 // Locks of one class are one to CheckOrder, so that it need not meet the very locks that could deadlock.
 // classify says the class by prefix and name; nil means the prefix, and the name if there is none. Locks
-// of one class may be acquired in the ascending order of their names. Orders in which all locks are
+// of one class may be acquired in the ascending order of their names, and of their prefixes if those are
+// the same. Orders in which all locks are
 // Shared are ignored, since readers do not wait for each other.
 //
 // Locks are process-wide: those of tests that run in parallel count as well.
@@ -140,7 +142,7 @@ func (c *orderCheck) see(held []order.Lock, acquired order.Lock) {
 	to := c.classify(acquired.Scope, acquired.Name)
 	for _, h := range held {
 		from := c.classify(h.Scope, h.Name)
-		if from == to && h.Name <= acquired.Name && h.Scope == acquired.Scope {
+		if from == to && cmp.Or(cmp.Compare(h.Name, acquired.Name), cmp.Compare(h.Scope, acquired.Scope)) <= 0 {
 			continue
 		}
 		c.mu.Lock()

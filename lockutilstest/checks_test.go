@@ -61,6 +61,66 @@ func TestNoneHeldFailsWithWhatIsLeft(t *testing.T) {
 	}
 }
 
+func TestNoneHeldTellsOfWaitersAndFiles(t *testing.T) {
+	lockutilstest.TempLockPath(t)
+	before := lockutils.Snapshot()
+	var held lockutils.Guard
+	waited := make(chan error, 1)
+	found := failures(t, func(t testing.TB) {
+		lockutilstest.NoneHeld(t)
+		var err error
+		if held, err = lockutils.Lock("file", lockutils.External()); err != nil {
+			t.Fatal(err)
+		}
+		go func() { waited <- wait("file") }()
+		for queued := false; !queued; {
+			for _, i := range lockutils.Snapshot() {
+				queued = queued || i.Name == "file" && len(i.Waiters) == 1
+			}
+		}
+	})
+	_ = held.Unlock()
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+	text := strings.Join(found, "\n")
+	for _, want := range []string{`lock "file"`, "held by a writer", held.Path(), "waiting writer", "checks_test.go"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q does not tell of %s", text, want)
+		}
+	}
+	if after := lockutils.Snapshot(); len(after) != len(before) {
+		t.Errorf("%+v", after)
+	}
+}
+
+// wait acquires the lock and releases it at once.
+func wait(name string) error {
+	g, err := lockutils.Lock(name)
+	if err != nil {
+		return err
+	}
+	return g.Unlock()
+}
+
+func TestNoneHeldGivesGoroutinesTimeToRelease(t *testing.T) {
+	g, err := lockutils.Lock("soon free")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := failures(t, func(t testing.TB) {
+		lockutilstest.NoneHeld(t)
+		t.Cleanup(func() { go g.Unlock() })
+		_ = g.Unlock()
+		if g, err = lockutils.Lock("soon free", lockutils.WithPrefix("p")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if len(found) != 0 {
+		t.Errorf("%q", found)
+	}
+}
+
 func nested(t testing.TB, names []string, opts ...lockutils.Option) {
 	run := func(context.Context) error { return nil }
 	for i := len(names) - 1; i >= 0; i-- {
@@ -116,6 +176,72 @@ func TestCheckOrderTellsReadersFromWriters(t *testing.T) {
 		nested(t, []string{"b", "a"})
 	})
 	if len(found) != 1 {
+		t.Errorf("%q", found)
+	}
+}
+
+// The order of a class is that of names, whatever their prefixes.
+func TestCheckOrderComparesNamesBeforePrefixes(t *testing.T) {
+	one := func(string, string) string { return "one class" }
+	for _, test := range []struct {
+		first, second [2]string // prefix and name
+		reports       int
+	}{
+		{[2]string{"p", "a"}, [2]string{"q", "b"}, 0},
+		{[2]string{"q", "a"}, [2]string{"p", "b"}, 0},
+		{[2]string{"p", "a"}, [2]string{"q", "a"}, 0},
+		{[2]string{"q", "a"}, [2]string{"p", "a"}, 1},
+		{[2]string{"p", "b"}, [2]string{"q", "a"}, 1},
+	} {
+		found := failures(t, func(t testing.TB) {
+			lockutilstest.CheckOrder(t, one)
+			err := lockutils.Do(t.Context(), test.first[1], func(ctx context.Context) error {
+				return lockutils.Do(ctx, test.second[1], func(context.Context) error { return nil },
+					lockutils.WithPrefix(test.second[0]))
+			}, lockutils.WithPrefix(test.first[0]))
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		if len(found) != test.reports {
+			t.Errorf("%v: %q", test, found)
+		}
+	}
+}
+
+func TestCheckOrderSeesContextsOfGuardsAndSets(t *testing.T) {
+	found := failures(t, func(t testing.TB) {
+		lockutilstest.CheckOrder(t, nil)
+		g, err := lockutils.Lock("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := g.Context(t.Context())
+		nothing := func(context.Context) error { return nil }
+		if err := lockutils.DoAll(ctx, []string{"c", "b"}, nothing); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		_ = g.Unlock()
+		err = lockutils.DoAll(t.Context(), []string{"c", "b"}, func(ctx context.Context) error {
+			return lockutils.Do(ctx, "a", nothing)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	if len(found) == 0 {
+		t.Error("both orders are not reported")
+	}
+}
+
+func TestCheckOrderIsOverWithItsTest(t *testing.T) {
+	found := failures(t, func(t testing.TB) {
+		lockutilstest.CheckOrder(t, nil)
+		nested(t, []string{"a", "b"})
+	})
+	nested(t, []string{"b", "a"})
+	if len(found) != 0 {
 		t.Errorf("%q", found)
 	}
 }
