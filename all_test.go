@@ -474,7 +474,7 @@ func TestErrorsOfSeveralLocksNameTheScopeAndTheTimeout(t *testing.T) {
 		}
 	})
 
-	// What does not wait cannot deadlock.
+	// A call that does not wait cannot deadlock.
 	err = lockutils.Do(t.Context(), "z", func(ctx context.Context) error {
 		_, err := lockutils.LockAll(ctx, []string{"z"}, lockutils.WithTimeout(0))
 		return err

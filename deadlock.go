@@ -179,7 +179,7 @@ type resource struct {
 	held    []heldBy
 	permits int // exclusive holds that must all be stuck for a request of their kind; 0 if one suffices
 
-	// Of holds with stuck waits:
+	// Counts of the holds whose waits are stuck:
 	shares int                     // shared ones, by wait
 	alone  int                     // exclusive ones, by wait
 	taken  map[*holdingContext]int // exclusive ones and their waits, where there are several permits

@@ -157,7 +157,7 @@ func TestCycleOverSharedHolds(t *testing.T) {
 	})
 }
 
-// Of several readers any one closes the cycle, if the others are free to go.
+// Any one of several readers closes the cycle, although the others can go on.
 func TestCycleOverOneOfSeveralReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		other := mustLock(t, "a", lockutils.Shared())

@@ -184,7 +184,7 @@ func checkHeld(ctx context.Context, path, name string, s *settings) heldCheck {
 		case samePath || sameService || c.mode == queue.Shared || s.shared:
 			return wouldDeadlock
 		default:
-			// Of several permits the context must hold all.
+			// The context must hold all permits if there are several.
 			if permits--; permits == 0 {
 				return wouldDeadlock
 			}

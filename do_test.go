@@ -238,7 +238,7 @@ func TestDeadlockOverAFileIsFoundWhateverTheNames(t *testing.T) {
 	}
 }
 
-// What counts is the file that is locked, whichever path leads there.
+// The file that is locked counts, whichever path leads there.
 func TestDeadlockOverAFileIsFoundWhateverThePath(t *testing.T) {
 	for name, lead := range waysToAFile {
 		t.Run(name, func(t *testing.T) {

@@ -902,7 +902,7 @@ func TestFileInUseIsNotRemoved(t *testing.T) {
 	}
 }
 
-// What a fair lock leaves beside its file goes with it.
+// The queue file beside the file of a fair lock goes with it.
 func TestRemovalLeavesNothingOfAFairLock(t *testing.T) {
 	dir := setLockPath(t)
 	opts := []lockutils.Option{lockutils.External(), lockutils.Fair()}
@@ -1043,7 +1043,7 @@ func TestCancellingAnyExternalWaiterLosesNoWakeUp(t *testing.T) {
 	t.Logf("%d cancelled, %d served alone", cancelled.Load(), served)
 }
 
-// What an abandoned wait gets from the kernel is nobody's: a request that does not wait must not
+// A lock that the kernel grants to an abandoned wait is nobody's: a request that does not wait must not
 // be refused for it.
 func TestAbandonedWaitRefusesNobody(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Getenv(filelock.EngineVariable) != "" {

@@ -149,7 +149,7 @@ func TestForbiddenFilesAreErrors(t *testing.T) {
 		t.Error(err)
 	}
 
-	// What cannot be removed does not keep the sweep from the rest.
+	// A file that cannot be removed does not keep the sweep from the rest.
 	p.must("try", "z", dir, "external")
 	if reply := p.do("sweep", "", dir); reply.Swept != 2 || !reply.FileSystem ||
 		reply.Errno != syscall.EPERM && reply.Errno != syscall.EACCES {
@@ -211,7 +211,7 @@ func TestTwoWaysToOneDirectoryLeadToOneLock(t *testing.T) {
 	wantFree(t, "x", lockutils.External(), lockutils.WithLockPath(link))
 }
 
-// What somebody does to the file behind the library's back costs a waiter nothing but a new start.
+// Changes to the file behind the library's back cost a waiter nothing but a new start.
 func TestWaitGoesOnThoughTheFileIsLost(t *testing.T) {
 	for name, lose := range map[string]func(dir string) error{
 		"removed": func(dir string) error { return os.Remove(filepath.Join(dir, "x")) },

@@ -58,8 +58,8 @@ type HolderInfo struct {
 // at different instants. It takes a few microseconds and some for each lock, and up to a few
 // milliseconds if there are requests that have begun to wait since the last call.
 //
-// A [ReaderWriterLock] by itself, which has no name, is not shown. What other processes do is for
-// [HostLocks] to tell.
+// A [ReaderWriterLock] by itself, which has no name, is not shown. [HostLocks] tells
+// what other processes do.
 func Snapshot() []LockInfo {
 	tables := allTables()
 	traceWaits(tables)
@@ -687,7 +687,7 @@ func (i HolderInfo) describe(now time.Duration) string {
 type FileInfo struct {
 	Path     string
 	Holders  []Holder
-	Waiters  []Holder // those that wait in the kernel; who polls is not seen
+	Waiters  []Holder // those that wait in the kernel; those that poll are not seen
 	LastUsed time.Time
 }
 

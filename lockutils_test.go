@@ -381,7 +381,7 @@ func TestGuardMayBeUnlockedByAnotherGoroutine(t *testing.T) {
 	}
 }
 
-// Of all who unlock copies of one guard at the same moment exactly one does it. The guards are
+// Exactly one of those that unlock copies of one guard at the same moment does it. The guards are
 // kept and used again later, when their records serve others.
 func TestStaleGuardNeverFreesAnotherHold(t *testing.T) {
 	const goroutines, rounds = 8, 400
@@ -502,7 +502,7 @@ func TestLayersCanBeTakenAlone(t *testing.T) {
 	wantFree(t, "x", lockutils.External())
 }
 
-// Waiters come, are cancelled at any moment, and are served. Whoever is not cancelled must get
+// Waiters come, are cancelled at any moment, and are served. Those not cancelled must get
 // the lock, or the test ends only by its bound; and nothing may be left at the end.
 func TestCancellingAnyWaiterAtAnyMomentLosesNoWakeUp(t *testing.T) {
 	rounds := 300

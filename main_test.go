@@ -70,7 +70,7 @@ func noDescriptorLeft(t testing.TB, dir string) {
 		if len(left) == 0 {
 			return
 		}
-		// What a wait that has just been abandoned had open is closed a moment later.
+		// Files of a wait that has just been abandoned are closed a moment later.
 		if time.Now().After(deadline) {
 			t.Errorf("left open: %q", left)
 			return

@@ -18,7 +18,7 @@ import (
 // lock must use the same service and namespace. The meaning of the name inside the process does not
 // change. [External] adds nothing to On, and options about the lock file have no effect.
 //
-// A service that cannot do what [Shared] or [Fair] ask for makes the call fail, with an error that
+// A service that cannot do what [Shared] or [Fair] mean makes the call fail, with an error that
 // matches [ErrOptions] and [errors.ErrUnsupported]. So does a nil service, which matches ErrOptions.
 //
 // A hold can be lost: its process is cut off from the service or stands still for too long, or the

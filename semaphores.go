@@ -74,7 +74,7 @@ func (s Semaphore) TryAcquire() bool {
 	return tryAcquireNamed(s.owner.locks(), s.key(), s.hash, queue.Exclusive, queue.Barging)
 }
 
-// Release releases a permit that Acquire or TryAcquire has acquired. It panics if there is none. A
+// Release releases a permit that Acquire or TryAcquire has acquired. It panics if none is held. A
 // permit that [Lock] has acquired is released by its guard.
 func (s Semaphore) Release() {
 	if !releaseNamed(s.owner.locks(), s.key(), s.hash, queue.Exclusive) {

@@ -199,7 +199,7 @@ func TestSemaphoreServesWaiters(t *testing.T) {
 	})
 }
 
-// Of several permits those that guards hold are known apart: giving back one too many by name
+// Permits that guards hold are known apart: giving back one too many by name
 // cannot take them away.
 func TestReleaseByNameLeavesGuardsAlone(t *testing.T) {
 	s := lockutils.NewSemaphores(2)

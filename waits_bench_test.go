@@ -10,7 +10,7 @@ import (
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
-// What an examination costs when 10,000 goroutines that each hold something wait for one name.
+// In BenchmarkExaminationOf10000Waits each waiter holds something, and all wait for one name.
 func BenchmarkExaminationOf10000Waits(b *testing.B) {
 	const n = 10_000
 	SetDeadlockCheck(time.Hour)
@@ -39,7 +39,7 @@ func BenchmarkExaminationOf10000Waits(b *testing.B) {
 	group.Wait()
 }
 
-// What observing adds to a wait.
+// BenchmarkObservedWait shows what observing adds to a wait.
 func BenchmarkObservedWait(b *testing.B) {
 	var o watching
 	q := &queue.Wait{Subject: queue.Subject{In: internalLocks, Key: queue.Key{Name: "x"}}, Context: context.Background()}

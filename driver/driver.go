@@ -71,7 +71,7 @@ type Hold interface {
 	Lost() <-chan struct{}
 
 	// Deadline returns the instant at which the hold may end unless it is renewed, as a reading of
-	// boottime.Now. It moves on with each renewal. It returns 0 if there is none.
+	// boottime.Now. It moves on with each renewal. It returns 0 if the hold has none.
 	Deadline() time.Duration
 }
 

@@ -89,7 +89,7 @@ func place(by string, stack []uintptr) string {
 // Guard.Context.
 //
 // Locks of one class are one to CheckOrder, so that it need not meet the very locks that could deadlock.
-// classify says the class by prefix and name; nil means the prefix, and the name if there is none. Locks
+// classify says the class by prefix and name; nil means the prefix, or the name without a prefix. Locks
 // of one class may be acquired in the ascending order of their names, and of their prefixes if those are
 // the same. Orders in which all locks are
 // Shared are ignored, since readers do not wait for each other.

@@ -11,7 +11,7 @@ type Link interface {
 	Freeze()
 	// DropRequests swallows what the Service sends.
 	DropRequests()
-	// DropReplies swallows what the server sends. What the Service sends arrives.
+	// DropReplies swallows what the server sends, and passes on what the Service sends.
 	DropReplies()
 	// DropReply swallows the next message of the server, and breaks the connection it came on.
 	DropReply()

@@ -19,8 +19,8 @@ const tryTime = time.Second
 // errNoAnswer is the cause when the Service itself has set the time for an answer.
 var errNoAnswer = errors.New("no answer in time")
 
-// repeat calls do until it succeeds or fails for good. What do sends must have the same effect if it
-// is sent several times.
+// repeat calls do until it succeeds or fails for good. Requests that do sends must have the same
+// effect if they are sent several times.
 func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error) error {
 	var last error
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, tryTime) {

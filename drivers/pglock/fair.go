@@ -48,7 +48,7 @@ func (s *Service) enterFair(r driver.Request) (*request, error) {
 }
 
 // withdrawFair ends a fair request whose ctx has ended, unless it has been granted just now.
-// What it has at the server is tidied up in the background.
+// Its traces at the server are removed in the background.
 func (s *Service) withdrawFair(ctx context.Context, q *request) (*hold, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

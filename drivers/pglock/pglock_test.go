@@ -264,7 +264,7 @@ func TestReadOnlyServersAreRefused(t *testing.T) {
 	config := parse(s.URL())
 	config.User = "reader"
 	refusedWith(t, config, "default_transaction_read_only")
-	// Of several hosts, the one that takes writes is used.
+	// The one of several hosts that takes writes is used.
 	both := parse(fmt.Sprintf("postgres://postgres@%s,%s/postgres?sslmode=disable", replica.Addr(), s.Addr()))
 	release(t, acquire(t, dial(t, both), driver.Request{Name: "a"}))
 }

@@ -47,7 +47,7 @@ func TestReplicasConfirm(t *testing.T) {
 	dialFails(t, patience, at(server.Addr), []string{"1 of 2 replicas"}, redislock.WithReplicas(2))
 }
 
-// What the first paragraph of the package's documentation warns of.
+// The first paragraph of the package's documentation warns of this.
 func TestPromotionOfAReplicaThatLagsLetsTwoIn(t *testing.T) {
 	server := redistest.Start(t)
 	replica := server.StartReplica()

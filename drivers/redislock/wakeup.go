@@ -132,8 +132,8 @@ func (w *wakeups) notify(channel string, heard *bool) {
 	}
 }
 
-// listenFor keeps the subscriptions until the Service is closed. What becomes of the first connection
-// is sent to first.
+// listenFor keeps the subscriptions until the Service is closed. It sends to
+// first how the first connection ended.
 func (w *wakeups) listenFor(first chan<- error) {
 	var once sync.Once
 	report := func(err error) { once.Do(func() { first <- err }) }

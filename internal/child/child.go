@@ -54,8 +54,8 @@ func Wait(
 
 // passSignals hands what arrives to the process until the process has ended.
 func passSignals(signals <-chan os.Signal, process *os.Process, ended <-chan struct{}) {
-	// What has arrived by now may have come before the process existed. It is passed on even if a
-	// terminal sent it: a signal that comes twice here is better than one that is lost.
+	// Signals that are here by now may have come before the process existed. They are passed on even if a
+	// terminal sent them: a signal that comes twice here is better than one that is lost.
 	for range len(signals) {
 		_ = process.Signal(<-signals)
 	}

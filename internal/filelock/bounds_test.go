@@ -104,7 +104,7 @@ func TestNamesUsedOnceLeaveNoDescriptor(t *testing.T) {
 		if n := openIn(t, dir); n > clockSize {
 			t.Errorf("%d descriptors kept", n)
 		}
-		// What two rounds of the timer do, without the wait.
+		// Two rounds of the timer, without its pauses.
 		for range 2 {
 			for _, p := range paths.evictIf((*pathState).unreferenced) {
 				p.closeIdle()

@@ -22,7 +22,7 @@ type lockFile interface {
 	serves(r Request) bool
 	// try takes the lock if it is free. After a refusal the file may keep a place in a queue until unlock.
 	try(m Mode) (bool, error)
-	// spins is the number of times that a waiter had better call try before it calls wait. With 0 it had better leave
+	// spins is the number of times that a waiter should call try before it calls wait. With 0 it leaves
 	// the file to others for a moment, which wait sees to.
 	spins() int
 	// wait takes the lock as soon as it can. It returns errStopped when stop closes before, or ignores stop if it waits

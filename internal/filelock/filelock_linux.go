@@ -185,7 +185,7 @@ func (f *flockFile) unlock() error {
 	return errors.Join(err, f.flock(unix.LOCK_UN))
 }
 
-// backOff notes how long this process had better leave the file to others after the hold that ends now.
+// backOff notes how long this process leaves the file to others after the hold that ends now.
 func (f *flockFile) backOff() {
 	if f.taken.IsZero() {
 		return

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What this system does to files.
+// This system's ways with files.
 const (
 	supportsModes    = true
 	removesOpenFiles = true

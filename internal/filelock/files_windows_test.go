@@ -2,7 +2,7 @@ package filelock
 
 import "errors"
 
-// What this system does to files.
+// This system's ways with files.
 const (
 	supportsModes    = false
 	removesOpenFiles = false

@@ -175,7 +175,7 @@ func lockPath(t testing.TB) string {
 	before := openFiles(t)
 	t.Cleanup(func() {
 		CloseIdle()
-		// What was started by the test, such as a wait that has just been abandoned, may take a moment to close.
+		// Things that the test started, such as a wait that has just been abandoned, may take a moment to close.
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 			after := openFiles(t)
 			if after <= before {

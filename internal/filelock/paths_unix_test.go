@@ -249,7 +249,7 @@ func (e restless) open(r Request) (lockFile, error) {
 
 func (restlessFile) current() (bool, time.Time, error) { return false, time.Time{}, nil }
 
-// TestPathThatNeverSettlesIsAnError locks where each file locked has been replaced by another: in vain, but not for ever.
+// TestPathThatNeverSettlesIsAnError locks where each file locked has been replaced by another: it fails, but not without end.
 func TestPathThatNeverSettlesIsAnError(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		settled := files

@@ -12,8 +12,8 @@ import (
 // queueFile is a place in the line of those who want one lock fairly, processes of this host all of them.
 //
 // The line is made of OFD record locks on single bytes of the queue file, which stays empty: locks reach beyond the
-// end of a file. Byte n is locked by whoever drew number n. Whoever comes locks the byte after the last that is locked;
-// who has no locked byte below its own is first. To wait one's turn is to wait for the byte before one's own: each
+// end of a file. Byte n is locked by the process with number n. A new one locks the byte after the last that is
+// locked. One that has no locked byte below its own is first. To wait one's turn is to wait for the byte before one's own: each
 // departure wakes one process. All of this is in the kernel, so a process that dies just leaves the line, and numbers
 // begin at 1 again when nobody is left.
 //
@@ -149,8 +149,8 @@ func (q *queueFile) leave() error {
 	return q.drop(0, 0)
 }
 
-// yield offers the processor to others when a hold has ended, if others have been in the line of late. Whoever woke this
-// process may have lost its processor to it, and cannot get out of the line, let alone back into it, before it has one
+// yield offers the processor to others when a hold has ended, if others have been in the line lately. The process that
+// woke this one may have lost its processor to it, and cannot get out of the line, let alone back into it, before it has one
 // again. Without this, two processes can have the lock to themselves for milliseconds, and the line is slower by half.
 //
 // On a busy host it may be some milliseconds until this process runs again. After such an offer it makes none for a while.

@@ -187,7 +187,7 @@ func TestOrphanThatCannotBeRemoved(t *testing.T) {
 }
 
 // TestWaitEndsWhileTheFileRests abandons a wait in the time for which this process leaves a file with record locks to
-// others. Who does not wait is not kept from the lock in that time.
+// others. A request that does not wait is not kept from the lock in that time.
 func TestWaitEndsWhileTheFileRests(t *testing.T) {
 	r := Request{Path: lockPath(t), Fcntl: true}
 	mustGrant(t, r)

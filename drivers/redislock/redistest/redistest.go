@@ -19,8 +19,8 @@ import (
 // patience is how long a server may take for what it must do.
 const patience = 30 * time.Second
 
-// A T is what the servers are started for: a test, or a program that has these methods. What has not
-// been stopped is killed by Cleanup.
+// A T is what the servers are started for: a test, or a program that has these methods. Cleanup
+// kills the servers that have not been stopped.
 type T interface {
 	Helper()
 	Cleanup(func())
