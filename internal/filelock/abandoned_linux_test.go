@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// gated is the system's engine, except that a gate keeps those whose wait for a lock has ended. So there is all the time for
-// what happens otherwise in the moment before they look around.
+// gated is the system's engine, except that a gate keeps those whose wait for a lock has ended.
+// So there is all the time for what happens otherwise in the moment before they look around.
 type gated struct {
 	systemEngine
 	*gate
@@ -45,8 +45,8 @@ func note(c chan<- struct{}) {
 	}
 }
 
-// abandonWait lets a wait for r, whose lock other holds, begin and be cancelled. It returns when the wait has entered the
-// engine, where it goes on until the engine ends it.
+// abandonWait lets a wait for r, whose lock other holds, begin and be cancelled. It returns when
+// the wait has entered the engine, where it goes on until the engine ends it.
 func abandonWait(t *testing.T, r Request, other peer) *gate {
 	t.Helper()
 	g := &gate{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})}
@@ -66,7 +66,8 @@ func abandonWait(t *testing.T, r Request, other peer) *gate {
 	return g
 }
 
-// TestTryGetsWhatAnAbandonedWaitHas tries for a lock that only a wait of this process has which nobody needs any more.
+// TestTryGetsWhatAnAbandonedWaitHas tries for a lock that only a wait of this process has which
+// nobody needs any more.
 func TestTryGetsWhatAnAbandonedWaitHas(t *testing.T) {
 	for _, c := range []struct{ abandoned, tried Mode }{
 		{Exclusive, Exclusive}, {Exclusive, Shared}, {Shared, Exclusive}, {Shared, Shared},
@@ -97,7 +98,8 @@ func TestTryGetsWhatAnAbandonedWaitHas(t *testing.T) {
 	}
 }
 
-// TestLockThatComesTooLateIsGivenBack lets waiters give up after the kernel has given them the lock, and before they know.
+// TestLockThatComesTooLateIsGivenBack lets waiters give up after the kernel has given them the
+// lock, and before they know.
 func TestLockThatComesTooLateIsGivenBack(t *testing.T) {
 	for _, mode := range []Mode{Exclusive, Shared} {
 		r := Request{Path: lockPath(t), Mode: mode}
@@ -112,8 +114,8 @@ func TestLockThatComesTooLateIsGivenBack(t *testing.T) {
 	}
 }
 
-// TestAbandonedPollDelaysNobody lets a poll be abandoned and not notice: it holds nothing, so who tries gets the lock if it is
-// free, and is refused soon if it is not.
+// TestAbandonedPollDelaysNobody lets a poll be abandoned and not notice: it holds nothing, so who
+// tries gets the lock if it is free, and is refused soon if it is not.
 func TestAbandonedPollDelaysNobody(t *testing.T) {
 	r := Request{Path: lockPath(t), Fcntl: true}
 	other := newPeer(t)
@@ -128,7 +130,8 @@ func TestAbandonedPollDelaysNobody(t *testing.T) {
 	mustUnlock(t, mustLock(t, r))
 }
 
-// late is the system's engine, except that a poll which is abandoned takes a last look, and its time for it.
+// late is the system's engine, except that a poll which is abandoned takes a last look, and its
+// time for it.
 type late struct {
 	systemEngine
 	looking chan struct{} // closed when the lock is held by the last look
@@ -157,7 +160,8 @@ func (f lateFile) wait(m Mode, _ time.Duration, stop <-chan struct{}) error {
 	return errStopped
 }
 
-// TestTryOutlastsTheLastLookOfAnAbandonedPoll tries for a lock that an abandoned poll of this process has for a moment.
+// TestTryOutlastsTheLastLookOfAnAbandonedPoll tries for a lock that an abandoned poll of this
+// process has for a moment.
 func TestTryOutlastsTheLastLookOfAnAbandonedPoll(t *testing.T) {
 	r := Request{Path: lockPath(t), Fcntl: true}
 	looking := make(chan struct{})

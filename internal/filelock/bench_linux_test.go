@@ -25,7 +25,8 @@ func BenchmarkUncontended(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		r    Request
-	}{{"exclusive", Request{}}, {"shared", Request{Mode: Shared}}, {"fcntl", Request{Fcntl: true}}, {"fair", Request{Fair: true}}} {
+	}{{"exclusive", Request{}}, {"shared", Request{Mode: Shared}},
+		{"fcntl", Request{Fcntl: true}}, {"fair", Request{Fair: true}}} {
 		b.Run(c.name, func(b *testing.B) {
 			r := c.r
 			r.Path = filepath.Join(b.TempDir(), "lock")
@@ -277,7 +278,8 @@ func BenchmarkThroughput(b *testing.B) {
 	}
 }
 
-// BenchmarkHandOver measures the time from one process's release to the acquisition by another, which sleeps by then.
+// BenchmarkHandOver measures the time from one process's release to the acquisition by another,
+// which sleeps by then.
 func BenchmarkHandOver(b *testing.B) {
 	for _, way := range []string{"blocking", "ours", "cancellable", "fair"} {
 		b.Run(way, func(b *testing.B) {
@@ -324,7 +326,8 @@ func BenchmarkCancel(b *testing.B) {
 	other.must("unlock", r)
 }
 
-// BenchmarkTakeOver measures the time from SIGKILL of a holder to the acquisition by a process that waits.
+// BenchmarkTakeOver measures the time from SIGKILL of a holder to the acquisition by a process
+// that waits.
 func BenchmarkTakeOver(b *testing.B) {
 	for _, name := range []string{"blocking", "ours", "cancellable", "fair"} {
 		b.Run(name, func(b *testing.B) {
@@ -362,8 +365,9 @@ func BenchmarkTakeOver(b *testing.B) {
 	}
 }
 
-// BenchmarkPollerTurns measures how long a program that polls needs for five turns beside a process that does nothing
-// but hold the lock for 100 µs at a time. It gives up after ten seconds.
+// BenchmarkPollerTurns measures how long a program that polls needs for five turns beside a
+// process that does nothing but hold the lock for 100 µs at a time. It gives up after ten
+// seconds.
 func BenchmarkPollerTurns(b *testing.B) {
 	for _, way := range []string{"ours", "fair", "fcntl", "gofrs"} {
 		b.Run(way, func(b *testing.B) {

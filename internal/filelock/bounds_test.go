@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// TestCancelledWaitsCostNothing cancels many waits and counts what they leave: at most one goroutine and one descriptor
-// of the lock that is still held elsewhere.
+// TestCancelledWaitsCostNothing cancels many waits and counts what they leave: at most one
+// goroutine and one descriptor of the lock that is still held elsewhere.
 func TestCancelledWaitsCostNothing(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		r := Request{Path: lockPath(t)}
@@ -57,7 +57,8 @@ func TestWaitsBeyondTheBound(t *testing.T) {
 		other := newPeer(t)
 		const n = 100
 		request := func(i int) Request {
-			return Request{Path: filepath.Join(dir, strconv.Itoa(i)), Mode: Mode(i % 2), Fair: i%3 == 0 && files == engine(systemEngine{})}
+			return Request{Path: filepath.Join(dir, strconv.Itoa(i)), Mode: Mode(i % 2), Fair: i%3 == 0 &&
+				files == engine(systemEngine{})}
 		}
 		needs(t, request(0))
 		for i := range n {

@@ -32,8 +32,9 @@ func (f *fairFile) try(m Mode) (bool, error) {
 	return granted, err
 }
 
-// begin notes that a hold has begun. A reader is not the first any longer, since the next may be a reader as well. A writer
-// stays first until it unlocks: then the next is woken once only, and finds the lock free.
+// begin notes that a hold has begun. A reader is not the first any longer, since the next may be
+// a reader as well. A writer stays first until it unlocks: then the next is woken once only, and
+// finds the lock free.
 func (f *fairFile) begin(m Mode) error {
 	f.held = true
 	if m == Exclusive {
@@ -46,7 +47,8 @@ func (f *fairFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) error
 	if err := block(delay, stop, f.queue.isFirst, f.queue.untilFirst); err != nil {
 		return err
 	}
-	// The first in the line has not met those who poll for the record lock. It has to leave them a gap all the same.
+	// The first in the line has not met those who poll for the record lock. It has to leave them
+	// a gap all the same.
 	if f.fcntl && !sleep(jittered(pollerGap), stop) {
 		return errStopped
 	}

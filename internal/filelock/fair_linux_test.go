@@ -25,7 +25,8 @@ func standing(t testing.TB, path string) int64 {
 	return end
 }
 
-// enqueue starts processes that wait for r, and returns when all of them stand in the queue in this order.
+// enqueue starts processes that wait for r, and returns when all of them stand in the queue in
+// this order.
 func enqueue(t testing.TB, r Request, n int) (peers []peer) {
 	t.Helper()
 	for range n {
@@ -39,7 +40,8 @@ func enqueue(t testing.TB, r Request, n int) (peers []peer) {
 	return peers
 }
 
-// TestFairGrantsInOrder lets processes queue, some of them die or cancel in the queue, and checks the order of the rest.
+// TestFairGrantsInOrder lets processes queue, some of them die or cancel in the queue, and checks
+// the order of the rest.
 func TestFairGrantsInOrder(t *testing.T) {
 	for name, r := range map[string]Request{"flock": {Fair: true}, "fcntl": {Fair: true, Fcntl: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +116,8 @@ func TestFairKeepsItsPlaceAcrossCancelledWaits(t *testing.T) {
 	later.must("unlock", r)
 }
 
-// awaitBlocked returns when the kernel's table of locks shows somebody who waits for a lock on the file at path.
+// awaitBlocked returns when the kernel's table of locks shows somebody who waits for a lock on
+// the file at path.
 func awaitBlocked(t testing.TB, path string) {
 	t.Helper()
 	m, err := readMounts()
@@ -152,7 +155,8 @@ func TestAbandonedFairWaitLetsOthersPass(t *testing.T) {
 	mustUnlock(t, mustLock(t, r))
 }
 
-// TestFairReadersShare checks that readers get in together and that a writer between them in the queue is not passed.
+// TestFairReadersShare checks that readers get in together and that a writer between them in the
+// queue is not passed.
 func TestFairReadersShare(t *testing.T) {
 	read, write := Request{Path: lockPath(t), Fair: true, Mode: Shared}, Request{Fair: true}
 	write.Path = read.Path

@@ -11,22 +11,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fault lets a system call fail with errno: each time, or if its second argument is one of those given.
+// fault lets a system call fail with errno: each time, or if its second argument is one of those
+// given.
 type fault struct {
 	call    uint32
 	errno   unix.Errno
 	seconds []uint32
 }
 
-// Each of these fails in the kernel, as it does on a kernel without such locks, one out of memory for them, or a disk
-// that is broken or read-only.
+// Each of these fails in the kernel, as it does on a kernel without such locks, one out of memory
+// for them, or a disk that is broken or read-only.
 func flockFails(errno unix.Errno, how ...uint32) fault { return fault{unix.SYS_FLOCK, errno, how} }
 func fcntlFails(errno unix.Errno, commands ...uint32) fault {
 	return fault{sysFcntl, errno, commands}
 }
 func unlinkFails(errno unix.Errno) fault { return fault{unix.SYS_UNLINKAT, errno, nil} }
 
-// withFault calls f on a thread of its own, for which the kernel lets a system call fail. The thread ends with f.
+// withFault calls f on a thread of its own, for which the kernel lets a system call fail. The
+// thread ends with f.
 func withFault(t *testing.T, c fault, f func()) {
 	t.Helper()
 	onThread(t, f, func() error {
@@ -39,8 +41,8 @@ func withFault(t *testing.T, c fault, f func()) {
 	})
 }
 
-// filter is a program for the kernel. It sees the number of the call at offset 0, and the lower half of its second
-// argument at 24.
+// filter is a program for the kernel. It sees the number of the call at offset 0, and the lower
+// half of its second argument at 24.
 func (c fault) filter() (program []unix.SockFilter) {
 	const (
 		load   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
@@ -60,8 +62,8 @@ func (c fault) filter() (program []unix.SockFilter) {
 	return append(program, allow)
 }
 
-// onThread calls f on a thread of its own, which is prepared first and ends with f. It skips the test if this system
-// does not let it prepare the thread.
+// onThread calls f on a thread of its own, which is prepared first and ends with f. It skips the
+// test if this system does not let it prepare the thread.
 func onThread(t *testing.T, f func(), prepare func() error) {
 	t.Helper()
 	var refused error
@@ -70,7 +72,8 @@ func onThread(t *testing.T, f func(), prepare func() error) {
 	run = func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The first thread does not end, and stands for the process in /proc. While it is locked others are used.
+			// The first thread does not end, and stands for the process in /proc. While it is
+			// locked others are used.
 			defer runtime.UnlockOSThread()
 			go run()
 			<-done
@@ -98,16 +101,17 @@ func TestFailedLockHoldsNothing(t *testing.T) {
 		r     Request
 		want  error
 	}{
-		"no flock":                  {flockFails(unix.ENOLCK), Request{}, unix.ENOLCK},
-		"no flock, shared":          {flockFails(unix.ENOLCK), Request{Mode: Shared}, unix.ENOLCK},
-		"no flock, fcntl":           {flockFails(unix.ENOLCK), Request{Fcntl: true}, unix.ENOLCK},
-		"no flock, fair":            {flockFails(unix.ENOLCK), Request{Fair: true}, unix.ENOLCK},
-		"no record lock":            {fcntlFails(unix.ENOLCK, unix.F_OFD_SETLK), Request{Fcntl: true}, unix.ENOLCK},
-		"no record lock, fair":      {fcntlFails(unix.ENOLCK, unix.F_OFD_SETLK), Request{Fair: true}, unix.ENOLCK},
-		"old kernel, fcntl":         {fcntlFails(unix.EINVAL, ofd...), Request{Fcntl: true}, errors.ErrUnsupported},
-		"old kernel, fcntl, shared": {fcntlFails(unix.EINVAL, ofd...), Request{Fcntl: true, Mode: Shared}, errors.ErrUnsupported},
-		"old kernel, fair":          {fcntlFails(unix.EINVAL, ofd...), Request{Fair: true}, errors.ErrUnsupported},
-		"file not described":        {fault{sysFstat, unix.EIO, nil}, Request{}, unix.EIO},
+		"no flock":             {flockFails(unix.ENOLCK), Request{}, unix.ENOLCK},
+		"no flock, shared":     {flockFails(unix.ENOLCK), Request{Mode: Shared}, unix.ENOLCK},
+		"no flock, fcntl":      {flockFails(unix.ENOLCK), Request{Fcntl: true}, unix.ENOLCK},
+		"no flock, fair":       {flockFails(unix.ENOLCK), Request{Fair: true}, unix.ENOLCK},
+		"no record lock":       {fcntlFails(unix.ENOLCK, unix.F_OFD_SETLK), Request{Fcntl: true}, unix.ENOLCK},
+		"no record lock, fair": {fcntlFails(unix.ENOLCK, unix.F_OFD_SETLK), Request{Fair: true}, unix.ENOLCK},
+		"old kernel, fcntl":    {fcntlFails(unix.EINVAL, ofd...), Request{Fcntl: true}, errors.ErrUnsupported},
+		"old kernel, fcntl, shared": {fcntlFails(unix.EINVAL, ofd...), Request{Fcntl: true, Mode: Shared},
+			errors.ErrUnsupported},
+		"old kernel, fair":   {fcntlFails(unix.EINVAL, ofd...), Request{Fair: true}, errors.ErrUnsupported},
+		"file not described": {fault{sysFstat, unix.EIO, nil}, Request{}, unix.EIO},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachEngine(t, func(t *testing.T) {
@@ -169,7 +173,8 @@ func TestRefusedTryLeavesNothingThatFailsToUnlock(t *testing.T) {
 	mustGrant(t, r)
 }
 
-// TestFailedWaitLeavesTheLine lets a wait for one's turn fail, and checks that those behind are served.
+// TestFailedWaitLeavesTheLine lets a wait for one's turn fail, and checks that those behind are
+// served.
 func TestFailedWaitLeavesTheLine(t *testing.T) {
 	r := Request{Path: lockPath(t), Fair: true}
 	other := newPeer(t)
@@ -192,8 +197,8 @@ func TestFailedWaitLeavesTheLine(t *testing.T) {
 	mustGrant(t, r)
 }
 
-// TestNobodyWaitsWithAByteBelowItsOwn lets a process fail to give back the byte of a neighbour who left out of turn: it
-// must not wait then, since that could close a circle.
+// TestNobodyWaitsWithAByteBelowItsOwn lets a process fail to give back the byte of a neighbour
+// who left out of turn: it must not wait then, since that could close a circle.
 func TestNobodyWaitsWithAByteBelowItsOwn(t *testing.T) {
 	r := Request{Path: lockPath(t), Fair: true}
 	first := mustLock(t, r)
@@ -214,7 +219,8 @@ func TestNobodyWaitsWithAByteBelowItsOwn(t *testing.T) {
 	mustGrant(t, r)
 }
 
-// TestUnknownFileSystemIsAskedAgain lets the question fail if a file system is remote: no answer must be remembered.
+// TestUnknownFileSystemIsAskedAgain lets the question fail if a file system is remote: no answer
+// must be remembered.
 func TestUnknownFileSystemIsAskedAgain(t *testing.T) {
 	r := Request{Path: lockPath(t)}
 	var st unix.Stat_t
@@ -276,8 +282,8 @@ func TestFailedRemovalHoldsNothing(t *testing.T) {
 	})
 }
 
-// TestFileThatAStrangerRemovesFirst lets the kernel say that the file and its queue file are gone when they are about to be
-// unlinked.
+// TestFileThatAStrangerRemovesFirst lets the kernel say that the file and its queue file are gone
+// when they are about to be unlinked.
 func TestFileThatAStrangerRemovesFirst(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		r := Request{Path: lockPath(t)}

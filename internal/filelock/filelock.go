@@ -1,14 +1,15 @@
-// Package filelock locks files between processes: it is the engine below the named locks, and knows nothing of names,
-// options or logs.
+// Package filelock locks files between processes: it is the engine below the named locks, and
+// knows nothing of names, options or logs.
 //
-// A lock is held by the kernel for an open file, so a process that dies in any way loses it at once and nothing has to
-// be repaired. A waiter sleeps in the kernel and wakes as soon as the lock is free, where the system and the file
-// system can do that; a context ends any wait at once. Files are never written to nor truncated. A file may be removed
-// while others use it, as long as it is Remove that does it: only a holder unlinks, and whoever acquires checks that
-// the path still leads to the file that it locked.
+// A lock is held by the kernel for an open file, so a process that dies in any way loses it at
+// once and nothing has to be repaired. A waiter sleeps in the kernel and wakes as soon as the
+// lock is free, where the system and the file system can do that; a context ends any wait at
+// once. Files are never written to nor truncated. A file may be removed while others use it, as
+// long as it is Remove that does it: only a holder unlinks, and whoever acquires checks that the
+// path still leads to the file that it locked.
 //
-// The goroutines of a process take turns at each path: only the one whose turn it is, or all readers together, asks the
-// kernel. All functions may be called concurrently, for any paths.
+// The goroutines of a process take turns at each path: only the one whose turn it is, or all
+// readers together, asks the kernel. All functions may be called concurrently, for any paths.
 package filelock
 
 import (
@@ -35,23 +36,26 @@ var ErrLocked = driver.ErrLocked
 
 // Request says which file to lock, and how.
 type Request struct {
-	// Path of the lock file. A missing file is created, and its directory too, with mode 0755 before the umask.
+	// Path of the lock file. A missing file is created, and its directory too, with mode 0755
+	// before the umask.
 	Path string
 	Mode Mode
 	// Perm is the mode, before the umask, of a file that is created; 0 means 0600.
 	Perm fs.FileMode
 	// Delay is the longest interval between two tries where a wait has to poll; 0 means 10ms.
 	Delay time.Duration
-	// Fcntl also takes an fcntl record lock on the whole file, as programs do that know only this kind. Exclusive
-	// needs permission to write to the file. Errors match errors.ErrUnsupported where the system cannot do it.
+	// Fcntl also takes an fcntl record lock on the whole file, as programs do that know only this
+	// kind. Exclusive needs permission to write to the file. Errors match errors.ErrUnsupported
+	// where the system cannot do it.
 	Fcntl bool
-	// Fair serves fair requests in order of arrival, those of other processes included. It needs permission to write to
-	// the queue file. Errors match errors.ErrUnsupported where the system cannot do it.
+	// Fair serves fair requests in order of arrival, those of other processes included. It needs
+	// permission to write to the queue file. Errors match errors.ErrUnsupported where the system
+	// cannot do it.
 	Fair bool
 	// Subject is what an observer of waits is told.
 	Subject queue.Subject
-	// Reentrant marks a shared request on behalf of a holder of a share. It passes all that wait, because they wait for
-	// that share, and so takes precedence over Fair.
+	// Reentrant marks a shared request on behalf of a holder of a share. It passes all that wait,
+	// because they wait for that share, and so takes precedence over Fair.
 	Reentrant bool
 }
 
@@ -77,8 +81,8 @@ func (r Request) order() queue.Order {
 	return queue.Barging
 }
 
-// Lock waits until it holds the lock. It returns ctx.Err() as it is when ctx ends first, and a *fs.PathError when the
-// file cannot be locked; then nothing stays held or open.
+// Lock waits until it holds the lock. It returns ctx.Err() as it is when ctx ends first, and a
+// *fs.PathError when the file cannot be locked; then nothing stays held or open.
 func Lock(ctx context.Context, r Request) (*Hold, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -106,12 +110,13 @@ func acquire(r Request, how func(*pathState, Request) (*Hold, error)) (*Hold, er
 	return h, nil
 }
 
-// CloseIdle closes the descriptors that are kept open between acquisitions. They are few and close by themselves about a
-// second after their last use, so only tests that count descriptors need it.
+// CloseIdle closes the descriptors that are kept open between acquisitions. They are few and
+// close by themselves about a second after their last use, so only tests that count descriptors
+// need it.
 func CloseIdle() { paths.closeIdle() }
 
-// Visit calls f with each path that is in use, and its lock among the goroutines of this process, as it is
-// at one instant. f must not use the package.
+// Visit calls f with each path that is in use, and its lock among the goroutines of this process,
+// as it is at one instant. f must not use the package.
 func Visit(f func(path string, turn *queue.Lock, v queue.View)) {
 	for _, p := range paths.inUse() {
 		if v := p.turn.View(); v.Held || v.Queued > 0 {

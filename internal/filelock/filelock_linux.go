@@ -12,23 +12,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// systemEngine locks with flock(2), and on request with an open file description (OFD) record lock as well. It leaves
-// network file systems to the portable engine.
+// systemEngine locks with flock(2), and on request with an open file description (OFD) record
+// lock as well. It leaves network file systems to the portable engine.
 type systemEngine struct{}
 
 // blocked bounds the threads of this process that wait in the kernel. Waits beyond the bound poll.
 var blocked = semaphore.NewWeighted(64)
 
 const (
-	// quickTries is how often to try before a wait costs a thread: many locks are held for a few microseconds only.
+	// quickTries is how often to try before a wait costs a thread: many locks are held for a few
+	// microseconds only.
 	quickTries = 6
 	// firstInterval is the first interval of a poll.
 	firstInterval = 100 * time.Microsecond
-	// pollerGap is the same where others may poll for the file at intervals of 10 to 100 ms, as Python programs do.
-	// Only if waiters here leave the file free for a while will such a poller ever find it so.
+	// pollerGap is the same where others may poll for the file at intervals of 10 to 100 ms, as
+	// Python programs do. Only if waiters here leave the file free for a while will such a poller
+	// ever find it so.
 	pollerGap = time.Millisecond
-	// minBackoff and maxBackoff bound the time for which this process leaves such a file alone after a hold. Else its
-	// goroutines could pass the lock on without end among themselves.
+	// minBackoff and maxBackoff bound the time for which this process leaves such a file alone
+	// after a hold. Else its goroutines could pass the lock on without end among themselves.
 	minBackoff = 50 * time.Microsecond
 	maxBackoff = 10 * time.Millisecond
 )
@@ -61,7 +63,8 @@ type flockFile struct {
 	writable bool
 	fcntl    bool // take a record lock too
 
-	// With fcntl the process backs off after a hold for as long as the hold took, at most maxBackoff.
+	// With fcntl the process backs off after a hold for as long as the hold took, at most
+	// maxBackoff.
 	taken        time.Time // zero if not held
 	backoffUntil time.Time
 }
@@ -80,7 +83,8 @@ func openFlock(r Request) (*flockFile, error) {
 	return f, nil
 }
 
-// needsWriting tells if the kernel demands a file opened for writing: it does for an exclusive record lock.
+// needsWriting tells if the kernel demands a file opened for writing: it does for an exclusive
+// record lock.
 func needsWriting(r Request) bool { return r.Fcntl && r.Mode == Exclusive }
 
 func (f *flockFile) serves(r Request) bool {
@@ -136,7 +140,8 @@ func (f *flockFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) erro
 	return block(delay, stop, try, func() error { return f.flock(flockHow(m)) })
 }
 
-// block calls wait, which waits in the kernel, as soon as there is a thread for it. Until then it polls with try.
+// block calls wait, which waits in the kernel, as soon as there is a thread for it. Until then it
+// polls with try.
 func block(delay time.Duration, stop <-chan struct{}, try func() (bool, error), wait func() error) error {
 	admitted := blocked.TryAcquire(1)
 	if !admitted {
@@ -156,8 +161,8 @@ func block(delay time.Duration, stop <-chan struct{}, try func() (bool, error), 
 
 func (f *flockFile) polls() bool { return f.fcntl }
 
-// probe works on the very file that waits. The kernel grants it the lock if it has it already, or if the lock is free,
-// and then ends the wait with it.
+// probe works on the very file that waits. The kernel grants it the lock if it has it already, or
+// if the lock is free, and then ends the wait with it.
 func (f *flockFile) probe(m Mode) bool {
 	if f.fcntl {
 		return false
@@ -217,8 +222,8 @@ func (f *flockFile) remove() error {
 	return err
 }
 
-// refuseRecordHolders returns ErrLocked if somebody has a record lock on the file: a program that uses only this kind
-// of lock holds it then, in spite of ours.
+// refuseRecordHolders returns ErrLocked if somebody has a record lock on the file: a program that
+// uses only this kind of lock holds it then, in spite of ours.
 func (f *flockFile) refuseRecordHolders() error {
 	holder, err := firstRecord(f.fd, 0, 0)
 	switch {
@@ -243,10 +248,12 @@ func flockHow(m Mode) int {
 	return unix.LOCK_EX
 }
 
-// identity tells one file from any other that exists at the same time. A file cannot lose its own while it is open.
+// identity tells one file from any other that exists at the same time. A file cannot lose its own
+// while it is open.
 type identity struct{ dev, ino uint64 }
 
-// leadsTo tells if path leads to the file id, without a symbolic link, and when that file was last marked as used.
+// leadsTo tells if path leads to the file id, without a symbolic link, and when that file was
+// last marked as used.
 func leadsTo(path string, id identity) (bool, time.Time, error) {
 	var st unix.Stat_t
 	err := retry(func() error { return unix.Lstat(path, &st) })
@@ -259,11 +266,11 @@ func leadsTo(path string, id identity) (bool, time.Time, error) {
 	return identity{uint64(st.Dev), st.Ino} == id, time.Unix(st.Mtim.Unix()), nil
 }
 
-// openRegular opens the regular file at path, which it makes if it is missing: in a directory that is made if missing,
-// too.
+// openRegular opens the regular file at path, which it makes if it is missing: in a directory
+// that is made if missing, too.
 //
-// It asks for creation only if there is no file: in a directory with the sticky bit the kernel may refuse to create what
-// exists and belongs to another user.
+// It asks for creation only if there is no file: in a directory with the sticky bit the kernel
+// may refuse to create what exists and belongs to another user.
 func openRegular(path string, access int, perm fs.FileMode) (fd int, id identity, err error) {
 	for range restarts {
 		fd, id, err = openExisting(path, access)
@@ -284,7 +291,8 @@ func openRegular(path string, access int, perm fs.FileMode) (fd int, id identity
 
 func openExisting(path string, access int) (int, identity, error) { return openWith(path, access, 0) }
 
-// openWith opens a regular file. It never waits, and follows no symbolic link in the last part of path.
+// openWith opens a regular file. It never waits, and follows no symbolic link in the last part of
+// path.
 func openWith(path string, flags int, perm fs.FileMode) (fd int, id identity, err error) {
 	flags |= unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
 	err = retry(func() error { fd, err = unix.Open(path, flags, uint32(perm.Perm())); return err })
@@ -303,8 +311,8 @@ func openWith(path string, flags int, perm fs.FileMode) (fd int, id identity, er
 	return fd, identity{uint64(st.Dev), st.Ino}, nil
 }
 
-// setRecord takes or drops an OFD record lock on length bytes from start, or to the end of all files if length is 0. It
-// does not wait.
+// setRecord takes or drops an OFD record lock on length bytes from start, or to the end of all
+// files if length is 0. It does not wait.
 func setRecord(fd int, kind int16, start, length int64) (bool, error) {
 	lock := unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: start, Len: length}
 	err := retry(func() error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lock) })
@@ -314,7 +322,8 @@ func setRecord(fd int, kind int16, start, length int64) (bool, error) {
 	return err == nil, unsupported(err)
 }
 
-// firstRecord returns a record lock that somebody else has on any of length bytes from start, or to the end if length is 0.
+// firstRecord returns a record lock that somebody else has on any of length bytes from start, or
+// to the end if length is 0.
 func firstRecord(fd int, start, length int64) (*unix.Flock_t, error) {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: start, Len: length}
 	err := retry(func() error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &lock) })

@@ -11,9 +11,9 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// portableEngine locks with github.com/gofrs/flock, and waits by polling. It serves all systems that have no engine of
-// their own, and file systems whose locks are not kept by this host's kernel. It has neither record locks nor a queue
-// across processes.
+// portableEngine locks with github.com/gofrs/flock, and waits by polling. It serves all systems
+// that have no engine of their own, and file systems whose locks are not kept by this host's
+// kernel. It has neither record locks nor a queue across processes.
 type portableEngine struct {
 	fileSystem string // the type that makes this engine necessary; "" if it serves all files
 }
@@ -32,7 +32,8 @@ func (e portableEngine) open(r Request) (lockFile, error) {
 	return &portableFile{
 		path: r.Path,
 		perm: r.Perm,
-		lock: flock.New(r.Path, flock.SetFlag(os.O_RDONLY|syscall.O_NONBLOCK|noFollow), flock.SetPermissions(r.Perm)),
+		lock: flock.New(r.Path, flock.SetFlag(os.O_RDONLY|syscall.O_NONBLOCK|noFollow),
+			flock.SetPermissions(r.Perm)),
 	}, nil
 }
 

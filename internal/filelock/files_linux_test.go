@@ -77,7 +77,8 @@ func TestRemoteFileSystemsGetThePortableEngine(t *testing.T) {
 				continue
 			}
 			var unsupported *UnsupportedError
-			if !errors.As(err, &unsupported) || unsupported.FileSystem != remote || !errors.Is(err, errors.ErrUnsupported) {
+			if !errors.As(err, &unsupported) || unsupported.FileSystem != remote ||
+				!errors.Is(err, errors.ErrUnsupported) {
 				t.Errorf("%+v: %v", r, err)
 			}
 		}

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// mustFail fails the test unless r meets with a *fs.PathError that names the lock file's path or a part of it, and
-// matches want if that is not nil.
+// mustFail fails the test unless r meets with a *fs.PathError that names the lock file's path or
+// a part of it, and matches want if that is not nil.
 func mustFail(t *testing.T, r Request, want error) {
 	t.Helper()
 	for _, attempt := range []func(Request) (*Hold, error){
@@ -114,8 +114,8 @@ func TestContentStays(t *testing.T) {
 	})
 }
 
-// TestLockFollowsThePath locks, lets the file be taken away in several ways, and checks that the next lock is on the file
-// that the path leads to.
+// TestLockFollowsThePath locks, lets the file be taken away in several ways, and checks that the
+// next lock is on the file that the path leads to.
 func TestLockFollowsThePath(t *testing.T) {
 	if !removesOpenFiles {
 		t.Skip("this system removes no open files")

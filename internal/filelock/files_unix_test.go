@@ -22,7 +22,8 @@ const (
 
 func makePipe(path string) error { return syscall.Mkfifo(path, 0o600) }
 
-// TestDescriptorsExhausted takes all descriptors away, sees the lock fail, gives them back and sees it granted.
+// TestDescriptorsExhausted takes all descriptors away, sees the lock fail, gives them back and
+// sees it granted.
 func TestDescriptorsExhausted(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		r := Request{Path: lockPath(t)}

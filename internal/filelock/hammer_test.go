@@ -51,8 +51,8 @@ type hammer struct {
 
 func init() { roles["hammer"] = serveHammer }
 
-// serveHammer acquires and releases, and keeps the ledger each time it holds the lock. It prints the number of
-// writes at the end.
+// serveHammer acquires and releases, and keeps the ledger each time it holds the lock. It prints
+// the number of writes at the end.
 func serveHammer(_ *bufio.Scanner, out io.Writer, arguments []byte) error {
 	var h hammer
 	if err := json.Unmarshal(arguments, &h); err != nil {
@@ -119,11 +119,13 @@ func pause(d time.Duration) {
 	}
 }
 
-// ledger is a count in a file that only the lock under test keeps right. Its witness is a lock of the simplest kind on the
-// ledger itself, which nobody ever waits for: whoever finds it taken is not alone.
+// ledger is a count in a file that only the lock under test keeps right. Its witness is a lock of
+// the simplest kind on the ledger itself, which nobody ever waits for: whoever finds it taken is
+// not alone.
 //
-// Each writer appends the count that it has written to a journal. If two have written the same, an update is lost. That
-// can be told also of writers that are killed, who leave the ledger and no report.
+// Each writer appends the count that it has written to a journal. If two have written the same,
+// an update is lost. That can be told also of writers that are killed, who leave the ledger and
+// no report.
 type ledger struct{ file, journal *os.File }
 
 // The ledger's content: how many writes it has seen, and how often somebody was not alone.
@@ -138,7 +140,8 @@ func openLedger(path string) (*ledger, error) {
 		return nil, err
 	}
 	defer f.Close()
-	// The kernel releases the locks of a killed process from the highest descriptor down. The witness has to go first.
+	// The kernel releases the locks of a killed process from the highest descriptor down. The
+	// witness has to go first.
 	high, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 1000)
 	if err != nil {
 		return nil, err
@@ -211,8 +214,8 @@ func (l *ledger) overlap() error {
 	return errors.Join(err, l.put(overlapsAt, n+1))
 }
 
-// check fails the test if anybody ever held the lock together with somebody whom it excludes, or an update is lost. It
-// returns the count.
+// check fails the test if anybody ever held the lock together with somebody whom it excludes, or
+// an update is lost. It returns the count.
 func (l *ledger) check(t testing.TB) int {
 	t.Helper()
 	overlaps, err := l.get(overlapsAt)
@@ -260,8 +263,8 @@ func sum(counts []int) (total int) {
 	return total
 }
 
-// TestProcessesLoseNoUpdate lets processes write to a ledger, and read it, under locks of all kinds, while files are
-// removed and waits abandoned.
+// TestProcessesLoseNoUpdate lets processes write to a ledger, and read it, under locks of all
+// kinds, while files are removed and waits abandoned.
 func TestProcessesLoseNoUpdate(t *testing.T) {
 	type requests = []Request
 	for name, c := range map[string]struct {
@@ -269,14 +272,17 @@ func TestProcessesLoseNoUpdate(t *testing.T) {
 		removes  bool
 		portable bool
 	}{
-		"exclusive":                 {requests: requests{{}}},
-		"exclusive, removed":        {requests: requests{{}}, removes: true},
-		"shared, removed":           {requests: requests{{}, {Mode: Shared}}, removes: true},
-		"fair":                      {requests: requests{{Fair: true}}},
-		"fair and plain, removed":   {requests: requests{{Fair: true}, {}}, removes: true},
-		"fair and shared, removed":  {requests: requests{{Fair: true}, {Fair: true, Mode: Shared}, {Mode: Shared}}, removes: true},
-		"fcntl, removed":            {requests: requests{{Fcntl: true}, {Fcntl: true, Mode: Shared}, {}}, removes: true},
-		"fcntl and fair, removed":   {requests: requests{{Fcntl: true, Fair: true}, {Fcntl: true}, {Fair: true, Mode: Shared}}, removes: true},
+		"exclusive":               {requests: requests{{}}},
+		"exclusive, removed":      {requests: requests{{}}, removes: true},
+		"shared, removed":         {requests: requests{{}, {Mode: Shared}}, removes: true},
+		"fair":                    {requests: requests{{Fair: true}}},
+		"fair and plain, removed": {requests: requests{{Fair: true}, {}}, removes: true},
+		"fair and shared, removed": {requests: requests{{Fair: true}, {Fair: true, Mode: Shared},
+			{Mode: Shared}}, removes: true},
+		"fcntl, removed": {requests: requests{{Fcntl: true}, {Fcntl: true, Mode: Shared}, {}},
+			removes: true},
+		"fcntl and fair, removed": {requests: requests{{Fcntl: true, Fair: true}, {Fcntl: true},
+			{Fair: true, Mode: Shared}}, removes: true},
 		"portable, shared, removed": {requests: requests{{}, {Mode: Shared}}, removes: true, portable: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -301,7 +307,8 @@ func TestProcessesLoseNoUpdate(t *testing.T) {
 	}
 }
 
-// TestKilledProcessesLeaveNothingBehind kills processes at any instant of locking, holding, unlocking and removing.
+// TestKilledProcessesLeaveNothingBehind kills processes at any instant of locking, holding,
+// unlocking and removing.
 func TestKilledProcessesLeaveNothingBehind(t *testing.T) {
 	for name, requests := range map[string][]Request{
 		"plain": {{}, {Mode: Shared}},

@@ -8,7 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// UnknownPID stands for a process that cannot be told. No process has it, so nothing that is sent there reaches anybody.
+// UnknownPID stands for a process that cannot be told. No process has it, so nothing that is sent
+// there reaches anybody.
 const UnknownPID = math.MaxInt32
 
 // Holder is a process that holds a lock, or waits for it.
@@ -27,8 +28,8 @@ type Users struct {
 // maxCommand bounds a command line, in bytes.
 const maxCommand = 4096
 
-// printable returns s with everything escaped that could do more to a terminal than show: control characters, what
-// changes the direction of the text, and bytes that are not UTF-8.
+// printable returns s with everything escaped that could do more to a terminal than show: control
+// characters, what changes the direction of the text, and bytes that are not UTF-8.
 func printable(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {

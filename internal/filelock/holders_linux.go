@@ -15,14 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tableReads is how often the kernel's table is read. It comes in pages, and a lock may be missing from it when others
-// before it go between two pages.
+// tableReads is how often the kernel's table is read. It comes in pages, and a lock may be
+// missing from it when others before it go between two pages.
 const tableReads = 3
 
-// Holders lists the processes that hold a lock on the file at path, of whatever kind, as the kernel's table of locks
-// shows them. Where that table does not tell the process, or names one that does not have the file open, the holders are
-// looked for among the processes that the caller may inspect. A missing file has no holders. Holders is slow, and out of
-// date when it returns: for people, not for decisions.
+// Holders lists the processes that hold a lock on the file at path, of whatever kind, as the
+// kernel's table of locks shows them. Where that table does not tell the process, or names one
+// that does not have the file open, the holders are looked for among the processes that the
+// caller may inspect. A missing file has no holders. Holders is slow, and out of date when it
+// returns: for people, not for decisions.
 func Holders(path string) ([]Holder, error) {
 	users, err := UsersOf([]string{path})
 	if err != nil {
@@ -60,8 +61,8 @@ func UsersOf(lockFiles []string) ([]Users, error) {
 	return users, nil
 }
 
-// mounts tells the device of each mount as "major:minor", by the mount's number. stat(2) may report another device
-// than the kernel's tables of locks do, on overlays and btrfs for example.
+// mounts tells the device of each mount as "major:minor", by the mount's number. stat(2) may
+// report another device than the kernel's tables of locks do, on overlays and btrfs for example.
 type mounts map[string]string
 
 func readMounts() (mounts, error) {
@@ -86,8 +87,8 @@ func readMounts() (mounts, error) {
 	return m, nil
 }
 
-// tableName returns what the kernel's tables of locks call a file: the device and the inode. It returns "" for a
-// missing file.
+// tableName returns what the kernel's tables of locks call a file: the device and the inode. It
+// returns "" for a missing file.
 func (m mounts) tableName(path string) (string, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -136,8 +137,8 @@ type tableLock struct {
 	start int64  // the first byte locked
 }
 
-// parseLock reads a line of /proc/locks, "1: FLOCK ADVISORY WRITE 4711 fe:00:123456 0 EOF". The line of one who waits
-// has an arrow after the number.
+// parseLock reads a line of /proc/locks, "1: FLOCK ADVISORY WRITE 4711 fe:00:123456 0 EOF". The
+// line of one who waits has an arrow after the number.
 func parseLock(line string) (l tableLock, ok bool) {
 	columns := strings.Fields(line)
 	if len(columns) > 1 && columns[1] == "->" {
@@ -275,8 +276,9 @@ func (s *survey) usersOf(file string) (u Users) {
 	return u
 }
 
-// has reports whether the table names the process that has the lock. The table keeps the number of the process that
-// locked the file, which may have ended and left the open file to another: as flock(1) does that locks a shell's.
+// has reports whether the table names the process that has the lock. The table keeps the number
+// of the process that locked the file, which may have ended and left the open file to another: as
+// flock(1) does that locks a shell's.
 func (s *survey) has(l tableLock) bool {
 	if l.pid <= 0 {
 		return false
@@ -300,7 +302,8 @@ func (s *survey) having(condition func(tableLock) bool) (pids []int) {
 	return pids
 }
 
-// isInTable reports whether a lock is held still. A lock that has gone meanwhile has no holder to be looked for.
+// isInTable reports whether a lock is held still. A lock that has gone meanwhile has no holder to
+// be looked for.
 func isInTable(l tableLock) bool {
 	table, err := os.ReadFile("/proc/locks")
 	if err != nil {
@@ -314,8 +317,9 @@ func isInTable(l tableLock) bool {
 	return false
 }
 
-// addQueue adds the processes in the queue of a fair lock to those that wait, in their order. Each of them has a record
-// lock on a byte of the queue file. A writer keeps its byte while it holds the lock.
+// addQueue adds the processes in the queue of a fair lock to those that wait, in their order.
+// Each of them has a record lock on a byte of the queue file. A writer keeps its byte while it
+// holds the lock.
 func (s *survey) addQueue(u *Users, queue string) {
 	if queue == "" || len(s.locks[queue]) == 0 {
 		return
@@ -333,14 +337,17 @@ func (s *survey) addQueue(u *Users, queue string) {
 	}
 	slices.SortFunc(positions, func(a, b position) int { return cmp.Compare(a.start, b.start) })
 	for i, p := range positions {
-		holds := slices.ContainsFunc(u.Holders, func(h Holder) bool { return h.PID == p.pid && h.Mode == Exclusive })
+		holds := slices.ContainsFunc(u.Holders, func(h Holder) bool {
+			return h.PID == p.pid && h.Mode == Exclusive
+		})
 		if i > 0 || !holds {
 			u.Waiters = add(u.Waiters, p.pid, Exclusive)
 		}
 	}
 }
 
-// add adds a process unless it is listed. One that has several locks on a file is exclusive if one of them is.
+// add adds a process unless it is listed. One that has several locks on a file is exclusive if
+// one of them is.
 func add(list []Holder, pid int, mode Mode) []Holder {
 	i := slices.IndexFunc(list, func(h Holder) bool { return h.PID == pid })
 	if i < 0 {

@@ -66,7 +66,8 @@ func TestHoldersNamesProcesses(t *testing.T) {
 func TestHoldersNamesOwnersOfRecordLocks(t *testing.T) {
 	path := lockPath(t)
 	other := newPeer(t)
-	for _, r := range []Request{{Path: path, Fcntl: true}, {Path: path, Fcntl: true, Mode: Shared}, {Path: path, Fcntl: true, Fair: true}} {
+	for _, r := range []Request{{Path: path, Fcntl: true}, {Path: path, Fcntl: true, Mode: Shared},
+		{Path: path, Fcntl: true, Fair: true}} {
 		other.must("lock", r)
 		mustBeHeldBy(t, path, r.Mode, other.cmd.Process.Pid)
 		other.must("unlock", r)
@@ -90,15 +91,16 @@ func TestHoldersNamesPython(t *testing.T) {
 	}
 }
 
-// TestHoldersOfALockWhoseTakerHasEnded lets flock(1) lock a shell's descriptor and end, as scripts do. Then the shell has
-// the lock, and not the process that the kernel's table names.
+// TestHoldersOfALockWhoseTakerHasEnded lets flock(1) lock a shell's descriptor and end, as
+// scripts do. Then the shell has the lock, and not the process that the kernel's table names.
 func TestHoldersOfALockWhoseTakerHasEnded(t *testing.T) {
 	if _, err := exec.LookPath("flock"); err != nil {
 		t.Skip(err)
 	}
 	for option, mode := range map[string]Mode{"-x": Exclusive, "-s": Shared} {
 		path := lockPath(t)
-		shell := startCommand(t, exec.Command("sh", "-c", `exec 9>"$1"; flock -n `+option+` 9 && echo locked; read end`, "sh", path))
+		script := `exec 9>"$1"; flock -n ` + option + ` 9 && echo locked; read end`
+		shell := startCommand(t, exec.Command("sh", "-c", script, "sh", path))
 		if got := shell.line(); got != "locked" {
 			t.Fatal(got)
 		}
@@ -141,7 +143,8 @@ func TestCommandsAreFitForATerminal(t *testing.T) {
 		t.Errorf("%d bytes", len(got))
 	}
 	path := lockPath(t)
-	shell := startCommand(t, exec.Command("sh", "-c", `exec 9>"$1"; flock -n 9; echo; read end`, "\x1b]0;title\a", path))
+	script := `exec 9>"$1"; flock -n 9; echo; read end`
+	shell := startCommand(t, exec.Command("sh", "-c", script, "\x1b]0;title\a", path))
 	shell.line()
 	holders, err := Holders(path)
 	if err != nil || len(holders) != 1 || strings.ContainsRune(holders[0].Command, '\x1b') {
@@ -175,7 +178,9 @@ func TestUsersOfListsWhoWaits(t *testing.T) {
 		if len(users[i].Holders) != 1 || users[i].Holders[0].PID != holder.cmd.Process.Pid {
 			t.Errorf("holders: %+v", users[i].Holders)
 		}
-		same := func(got, want Holder) bool { return got.PID == want.PID && got.Mode == want.Mode && got.Command != "" }
+		same := func(got, want Holder) bool {
+			return got.PID == want.PID && got.Mode == want.Mode && got.Command != ""
+		}
 		if !slices.EqualFunc(users[i].Waiters, waiters, same) {
 			t.Errorf("waiters: %+v instead of %+v", users[i].Waiters, waiters)
 		}

@@ -18,7 +18,8 @@ import (
 // pythonPath is the interpreter that sees the packages of the distribution.
 const pythonPath = "/usr/bin/python3"
 
-// python skips the test unless the Python programs that share lock files with this package are installed.
+// python skips the test unless the Python programs that share lock files with this package are
+// installed.
 func python(t testing.TB) {
 	t.Helper()
 	if err := exec.Command(pythonPath, "-c", "import oslo_concurrency, fasteners, filelock").Run(); err != nil {
@@ -26,7 +27,8 @@ func python(t testing.TB) {
 	}
 }
 
-// pythonPeer obeys lines of the form "try KIND PATH" and "release KIND PATH", and prints the outcome of each.
+// pythonPeer obeys lines of the form "try KIND PATH" and "release KIND PATH", and prints the
+// outcome of each.
 const pythonPeer = `
 import os, sys
 import fasteners, filelock
@@ -76,7 +78,8 @@ for line in sys.stdin:
 // foreign is a way to lock that is not this package's: it returns nil if the lock is refused.
 type foreign func(t *testing.T, path string) (release func())
 
-// TestOthersOnTheSameFile checks who excludes whom when programs with other kinds of locks use the same file.
+// TestOthersOnTheSameFile checks who excludes whom when programs with other kinds of locks use
+// the same file.
 func TestOthersOnTheSameFile(t *testing.T) {
 	python(t)
 	p := startCommand(t, exec.Command(pythonPath, "-c", pythonPeer))
@@ -108,12 +111,13 @@ func TestOthersOnTheSameFile(t *testing.T) {
 		r       Request
 		coexist []string // who gets the lock all the same
 	}{
-		"exclusive":        {Request{}, recordLocks},
-		"shared":           {Request{Mode: Shared}, append(recordLocks, "flock shared", "gofrs shared")},
-		"fair":             {Request{Fair: true}, recordLocks},
-		"fcntl":            {Request{Fcntl: true}, nil},
-		"fcntl and fair":   {Request{Fcntl: true, Fair: true}, nil},
-		"fcntl and shared": {Request{Fcntl: true, Mode: Shared}, []string{"reader", "flock shared", "gofrs shared"}},
+		"exclusive":      {Request{}, recordLocks},
+		"shared":         {Request{Mode: Shared}, append(recordLocks, "flock shared", "gofrs shared")},
+		"fair":           {Request{Fair: true}, recordLocks},
+		"fcntl":          {Request{Fcntl: true}, nil},
+		"fcntl and fair": {Request{Fcntl: true, Fair: true}, nil},
+		"fcntl and shared": {Request{Fcntl: true, Mode: Shared},
+			[]string{"reader", "flock shared", "gofrs shared"}},
 	} {
 		coexist := map[string]bool{}
 		for _, other := range c.coexist {
@@ -250,7 +254,8 @@ func TestPythonProcessesLoseNoUpdate(t *testing.T) {
 	h := newHammer(t, Request{Fcntl: true}, Request{Fcntl: true, Mode: Shared}, Request{Fcntl: true, Fair: true})
 	h.Hold, h.Think = 200*time.Microsecond, 200*time.Microsecond
 	h.Cancels = true
-	wrote := writes(t, start(t, "hammer", h), start(t, "hammer", h), startPythonHammer(t, h), startPythonHammer(t, h))
+	wrote := writes(t, start(t, "hammer", h), start(t, "hammer", h), startPythonHammer(t, h),
+		startPythonHammer(t, h))
 	if count := h.ledger(t).check(t); count != sum(wrote) {
 		t.Errorf("%d writes, %d of them in the ledger", sum(wrote), count)
 	}
@@ -261,8 +266,8 @@ func TestPythonProcessesLoseNoUpdate(t *testing.T) {
 	}
 }
 
-// BenchmarkPythonShare lets two processes of this package contend with two of oslo.concurrency, and reports the least
-// number of acquisitions by any of them as a part of the most.
+// BenchmarkPythonShare lets two processes of this package contend with two of oslo.concurrency,
+// and reports the least number of acquisitions by any of them as a part of the most.
 func BenchmarkPythonShare(b *testing.B) {
 	python(b)
 	for _, think := range []time.Duration{200 * time.Microsecond, 0} {
@@ -275,7 +280,8 @@ func BenchmarkPythonShare(b *testing.B) {
 					Think:    think,
 					For:      stressDuration(b),
 				}
-				n := writes(b, start(b, "hammer", h), start(b, "hammer", h), startPythonHammer(b, h), startPythonHammer(b, h))
+				n := writes(b, start(b, "hammer", h), start(b, "hammer", h), startPythonHammer(b, h),
+					startPythonHammer(b, h))
 				h.ledger(b).check(b)
 				b.ReportMetric(float64(slices.Min(n))/float64(slices.Max(n)), "least/most")
 				b.ReportMetric(float64(n[0]+n[1])/h.For.Seconds(), "go-acq/s")

@@ -215,7 +215,8 @@ func TestContextEndsTheWait(t *testing.T) {
 	})
 }
 
-// cancelWait joins the waiters for r, whose lock is held, and cancels. It returns the context that has ended.
+// cancelWait joins the waiters for r, whose lock is held, and cancels. It returns the context
+// that has ended.
 func cancelWait(t testing.TB, r Request) context.Context {
 	t.Helper()
 	others := waitersOf(r)

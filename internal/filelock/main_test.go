@@ -16,7 +16,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// roleVariable makes the test binary another process of the test: its value names an entry of roles.
+// roleVariable makes the test binary another process of the test: its value names an entry of
+// roles.
 const roleVariable = "FILELOCK_TEST_ROLE"
 
 var roles = map[string]func(in *bufio.Scanner, out io.Writer, arguments []byte) error{
@@ -35,7 +36,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// process is another process that runs a role. It ends when its standard input closes, or when it is killed.
+// process is another process that runs a role. It ends when its standard input closes, or when it
+// is killed.
 type process struct {
 	t     testing.TB
 	cmd   *exec.Cmd
@@ -166,8 +168,8 @@ func servePeer(in *bufio.Scanner, out io.Writer, _ []byte) error {
 	return in.Err()
 }
 
-// lockPath returns the path of a lock file that does not exist yet, and checks at the end of the test that the process
-// has as many descriptors open as now.
+// lockPath returns the path of a lock file that does not exist yet, and checks at the end of the
+// test that the process has as many descriptors open as now.
 func lockPath(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "lock")
@@ -175,7 +177,8 @@ func lockPath(t testing.TB) string {
 	before := openFiles(t)
 	t.Cleanup(func() {
 		CloseIdle()
-		// Things that the test started, such as a wait that has just been abandoned, may take a moment to close.
+		// Things that the test started, such as a wait that has just been abandoned, may take a
+		// moment to close.
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 			after := openFiles(t)
 			if after <= before {
@@ -191,7 +194,8 @@ func lockPath(t testing.TB) string {
 	return path
 }
 
-// openFiles counts this process's descriptors that lead to lock files; 0 where the system does not show them.
+// openFiles counts this process's descriptors that lead to lock files; 0 where the system does
+// not show them.
 func openFiles(t testing.TB) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")

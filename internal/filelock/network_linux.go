@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// remoteTypes names the file systems whose locks are kept by a server, or by a program in user space. There a wait in
-// the kernel may be long and deaf, or no wake-up may come.
+// remoteTypes names the file systems whose locks are kept by a server, or by a program in user
+// space. There a wait in the kernel may be long and deaf, or no wake-up may come.
 var remoteTypes = map[uint32]string{
 	unix.AFS_FS_MAGIC:      "AFS",
 	unix.AFS_SUPER_MAGIC:   "AFS",
@@ -28,8 +28,9 @@ var remoteTypes = map[uint32]string{
 	0x47504653:             "GPFS",
 }
 
-// remoteDevices remembers what is on which device, so that only the first file of each pays for the question. A device
-// number may come to mean another file system; the wrong engine is slower then, never unsafe.
+// remoteDevices remembers what is on which device, so that only the first file of each pays for
+// the question. A device number may come to mean another file system; the wrong engine is slower
+// then, never unsafe.
 var remoteDevices struct {
 	mu       sync.RWMutex
 	byDevice map[uint64]string // "" for a local file system
@@ -38,7 +39,8 @@ var remoteDevices struct {
 // maxRemoteDevices bounds the memory of hosts that mount and unmount without end.
 const maxRemoteDevices = 1024
 
-// remoteType returns the type of the file system of an open file on the device, or "" for a local one.
+// remoteType returns the type of the file system of an open file on the device, or "" for a local
+// one.
 func remoteType(fd int, dev uint64) (string, error) {
 	remoteDevices.mu.RLock()
 	remote, known := remoteDevices.byDevice[dev]

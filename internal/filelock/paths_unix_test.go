@@ -31,7 +31,8 @@ func newLinkedDirectory(t *testing.T) linkedDirectory {
 	return d
 }
 
-// relink lets the link lead elsewhere. There is a link at any time, so nobody gets to make a directory in its place.
+// relink lets the link lead elsewhere. There is a link at any time, so nobody gets to make a
+// directory in its place.
 func (d linkedDirectory) relink(to string) {
 	d.t.Helper()
 	if err := errors.Join(os.Symlink(to, d.link+".new"), os.Rename(d.link+".new", d.link)); err != nil {
@@ -71,8 +72,8 @@ func requestsOf(path string) (requests []Request) {
 	return requests
 }
 
-// TestPathThatCannotBeFollowed lets the lookup of a lock file fail while its descriptor is kept for the next, while
-// readers hold it, and while others wait for it.
+// TestPathThatCannotBeFollowed lets the lookup of a lock file fail while its descriptor is kept
+// for the next, while readers hold it, and while others wait for it.
 func TestPathThatCannotBeFollowed(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		d := newLinkedDirectory(t)
@@ -125,8 +126,8 @@ func waitForErrors(t *testing.T, r Request, n int) <-chan error {
 	return failed
 }
 
-// mustBeAbout fails the test unless err is a *fs.PathError that names the lock file of r or its queue file, and matches
-// want if that is not nil.
+// mustBeAbout fails the test unless err is a *fs.PathError that names the lock file of r or its
+// queue file, and matches want if that is not nil.
 func mustBeAbout(t *testing.T, err error, r Request, want error) {
 	t.Helper()
 	var pathError *fs.PathError
@@ -138,14 +139,16 @@ func mustBeAbout(t *testing.T, err error, r Request, want error) {
 	}
 }
 
-// TestWaitersLearnThatTheirFileIsNoLockFileAnyMore puts something else in the place of a lock file that others wait for.
+// TestWaitersLearnThatTheirFileIsNoLockFileAnyMore puts something else in the place of a lock
+// file that others wait for.
 func TestWaitersLearnThatTheirFileIsNoLockFileAnyMore(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		for name, c := range map[string]struct {
 			put  func(path string) error
 			want error
 		}{
-			"a directory": {func(path string) error { return os.Mkdir(path, 0o755) }, nil}, // the kernel may say so itself
+			// The kernel may refuse a directory itself.
+			"a directory": {func(path string) error { return os.Mkdir(path, 0o755) }, nil},
 			"a link":      {func(path string) error { return os.Symlink("nowhere", path) }, syscall.ELOOP},
 			"a pipe":      {makePipe, errNotRegular},
 		} {
@@ -220,7 +223,8 @@ func TestUnreadableFile(t *testing.T) {
 	})
 }
 
-// TestFileBelowAFileCannotBeRemoved tells a path that makes no sense from one whose file is missing.
+// TestFileBelowAFileCannotBeRemoved tells a path that makes no sense from one whose file is
+// missing.
 func TestFileBelowAFileCannotBeRemoved(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		dir := lockPath(t)
@@ -249,7 +253,8 @@ func (e restless) open(r Request) (lockFile, error) {
 
 func (restlessFile) current() (bool, time.Time, error) { return false, time.Time{}, nil }
 
-// TestPathThatNeverSettlesIsAnError locks where each file locked has been replaced by another: it fails, but not without end.
+// TestPathThatNeverSettlesIsAnError locks where each file locked has been replaced by another: it
+// fails, but not without end.
 func TestPathThatNeverSettlesIsAnError(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		settled := files
@@ -283,7 +288,8 @@ func TestPortableEngineRefusesWhatItCannotDo(t *testing.T) {
 	}
 }
 
-// TestFileUsedMeanwhileStays lets a file be used after the look at its age and before the removal locks it.
+// TestFileUsedMeanwhileStays lets a file be used after the look at its age and before the removal
+// locks it.
 func TestFileUsedMeanwhileStays(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		r := Request{Path: lockPath(t)}
@@ -299,7 +305,8 @@ func TestFileUsedMeanwhileStays(t *testing.T) {
 	})
 }
 
-// TestUncancellableWaiterFailsForThoseWhoJoin lets a wait that cannot be cancelled fail for all who joined it.
+// TestUncancellableWaiterFailsForThoseWhoJoin lets a wait that cannot be cancelled fail for all
+// who joined it.
 func TestUncancellableWaiterFailsForThoseWhoJoin(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		d := newLinkedDirectory(t)

@@ -11,13 +11,14 @@ import (
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
-// pathState is what this process knows of one path: whose turn it is, the descriptor that is kept for the next request,
-// the hold that the readers of the process share, and the waits in the kernel.
+// pathState is what this process knows of one path: whose turn it is, the descriptor that is kept
+// for the next request, the hold that the readers of the process share, and the waits in the
+// kernel.
 type pathState struct {
 	path string
 
-	// turn is the lock among the goroutines of this process. Its holder holds the lock, or takes it from the kernel;
-	// readers have their turn together.
+	// turn is the lock among the goroutines of this process. Its holder holds the lock, or takes
+	// it from the kernel; readers have their turn together.
 	turn queue.Lock
 
 	// The table owns these; its mutex guards them.
@@ -25,11 +26,11 @@ type pathState struct {
 	slot       int  // index in the table's clock, or noSlot
 	referenced bool // used since the clock's hand or a sweep last passed
 
-	// mu guards what follows, and is held during system calls that do not wait. The table's mutex is never taken under
-	// it.
+	// mu guards what follows, and is held during system calls that do not wait. The table's mutex
+	// is never taken under it.
 	mu     sync.Mutex
 	idle   *Hold               // open and unlocked; nil for a path that has left the table
-	shared [2]*Hold            // the latest shared hold, without and with a record lock; each has at least one reader
+	shared [2]*Hold            // the latest shared hold, without and with a record lock; with readers
 	waits  [kinds]*pendingWait // at most one wait of a kind
 }
 
@@ -44,8 +45,8 @@ type Hold struct {
 	readers int
 }
 
-// Unlock releases the lock. It must be called exactly once for each acquisition. An error means that the file could not
-// be unlocked properly; the lock is released all the same.
+// Unlock releases the lock. It must be called exactly once for each acquisition. An error means
+// that the file could not be unlocked properly; the lock is released all the same.
 func (h *Hold) Unlock() error {
 	p, mode := h.path, h.req.Mode
 	h.markUsed()
@@ -85,7 +86,8 @@ func (p *pathState) inTurn(m Mode, acquire func() (*Hold, error)) (*Hold, error)
 	return h, nil
 }
 
-// lockFile waits until the kernel gives it the lock of r. Shared requests of one kind wait together.
+// lockFile waits until the kernel gives it the lock of r. Shared requests of one kind wait
+// together.
 func (p *pathState) lockFile(ctx context.Context, r Request) (*Hold, error) {
 	p.mu.Lock()
 	if w := p.waits[kindOf(r)]; w != nil {
@@ -142,8 +144,8 @@ func (p *pathState) tryOnce(r Request) (*Hold, error) {
 	return h, err
 }
 
-// endAbandoned gives back the locks of waits in which no request is left, and tells if there were any. p.mu is held, but
-// not all the time.
+// endAbandoned gives back the locks of waits in which no request is left, and tells if there were
+// any. p.mu is held, but not all the time.
 func (p *pathState) endAbandoned() (ended bool) {
 	for kind := range p.waits {
 		switch w := p.waits[kind]; {
@@ -162,11 +164,12 @@ func (p *pathState) endAbandoned() (ended bool) {
 	return ended
 }
 
-// pollEndLimit is how long an abandoned poll may take to notice that it is. It takes microseconds, but on a busy host it may
-// have to wait for a processor.
+// pollEndLimit is how long an abandoned poll may take to notice that it is. It takes
+// microseconds, but on a busy host it may have to wait for a processor.
 const pollEndLimit = 200 * time.Millisecond
 
-// awaitPollEnd lets an abandoned poll take its last look, and tells if it has ended. p.mu is held, but not all the time.
+// awaitPollEnd lets an abandoned poll take its last look, and tells if it has ended. p.mu is
+// held, but not all the time.
 func (p *pathState) awaitPollEnd(w *pendingWait) bool {
 	for start := time.Now(); p.waits[kindOf(w.req)] == w; {
 		if w.requests > 0 || time.Since(start) > pollEndLimit {
@@ -187,8 +190,9 @@ func (p *pathState) awaitPollEnd(w *pendingWait) bool {
 func once(lockFile) int      { return 1 }
 func persist(f lockFile) int { return f.spins() }
 
-// try takes the lock of r without waiting, as one more reader of a shared hold or with a file of its own. A hold that is
-// not granted is open, and for the caller to use or abandon. p.mu is held.
+// try takes the lock of r without waiting, as one more reader of a shared hold or with a file of
+// its own. A hold that is not granted is open, and for the caller to use or abandon. p.mu is
+// held.
 func (p *pathState) try(r Request, times func(lockFile) int) (h *Hold, granted bool, err error) {
 	if h, err := p.joinReaders(r); h != nil || err != nil {
 		return h, h != nil, err
@@ -218,8 +222,9 @@ func (p *pathState) try(r Request, times func(lockFile) int) (h *Hold, granted b
 	return nil, false, pathError("lock", p.path, errUnstable)
 }
 
-// joinReaders adds a reader to the shared hold of this process, if there is one that r may join and the path still leads
-// to its file. A fair reader may not: it would pass those who queue. p.mu is held.
+// joinReaders adds a reader to the shared hold of this process, if there is one that r may join
+// and the path still leads to its file. A fair reader may not: it would pass those who queue.
+// p.mu is held.
 func (p *pathState) joinReaders(r Request) (*Hold, error) {
 	h := p.shared[recordIndex(r)]
 	if r.Mode != Shared || r.Fair || h == nil {
@@ -240,7 +245,8 @@ func (p *pathState) grant(h *Hold, n int) *Hold {
 	}
 	latest := &p.shared[recordIndex(h.req)]
 	if *latest != nil {
-		// Readers who queued for their turn meet others who hold already: one descriptor is enough for all.
+		// Readers who queued for their turn meet others who hold already: one descriptor is
+		// enough for all.
 		if current, err := (*latest).current(); current && err == nil {
 			h.abandon()
 			(*latest).readers += n
@@ -320,7 +326,8 @@ func (p *pathState) lastReader(h *Hold) bool {
 	return true
 }
 
-// abandon gives back what an unsuccessful or superfluous request has taken, and keeps the descriptor. path.mu is held.
+// abandon gives back what an unsuccessful or superfluous request has taken, and keeps the
+// descriptor. path.mu is held.
 func (h *Hold) abandon() {
 	if h.file.unlock() != nil {
 		h.file.close()
@@ -331,7 +338,8 @@ func (h *Hold) abandon() {
 
 // discard gives back what the hold has taken and closes it.
 func (h *Hold) discard() {
-	_ = h.file.unlock() // closing does it as well, only not as soon: a child being forked may share the descriptor
+	// Closing unlocks as well, but later: a child being forked may share the descriptor.
+	_ = h.file.unlock()
 	h.file.close()
 }
 
@@ -344,10 +352,12 @@ func (h *Hold) current() (bool, error) {
 	return current, err
 }
 
-// usedGranularity is the precision of a file's time of last use: marking each use would double what a lock costs.
+// usedGranularity is the precision of a file's time of last use: marking each use would double
+// what a lock costs.
 const usedGranularity = time.Second
 
-// markUsed records in the file's times that somebody uses it now, unless they say about that already.
+// markUsed records in the file's times that somebody uses it now, unless they say about that
+// already.
 func (h *Hold) markUsed() {
 	now := time.Now().UnixNano()
 	age := time.Duration(now - h.used.Load())
@@ -366,8 +376,8 @@ func recordIndex(r Request) int {
 	return 0
 }
 
-// tryFor calls try up to n times, a moment apart. With one processor it does not repeat: the holder may need that one to
-// get done.
+// tryFor calls try up to n times, a moment apart. With one processor it does not repeat: the
+// holder may need that one to get done.
 func tryFor(f lockFile, m Mode, n int) (granted bool, err error) {
 	for i := range n {
 		granted, err = f.try(m)

@@ -8,7 +8,8 @@ import (
 // kinds is the number of values of kindOf.
 const kinds = 8
 
-// kindOf numbers the kinds of requests that wait in different ways, so that one cannot take another's result.
+// kindOf numbers the kinds of requests that wait in different ways, so that one cannot take
+// another's result.
 func kindOf(r Request) int {
 	kind := int(r.Mode)
 	if r.Fcntl {
@@ -22,13 +23,14 @@ func kindOf(r Request) int {
 
 // pendingWait is a wait in the kernel, which may outlive the requests that it was begun for.
 //
-// The kernel's wait cannot be cancelled, but a request can. So a goroutine of its own waits in the kernel for the
-// requests that have joined the wait: one exclusive request, the one whose turn it is, or all shared ones of its kind.
-// A request that is cancelled just withdraws. The next request of the same kind joins the wait that is under way, its
-// place in the kernel's queue included. A lock that arrives when no request is left is given back at once.
+// The kernel's wait cannot be cancelled, but a request can. So a goroutine of its own waits in
+// the kernel for the requests that have joined the wait: one exclusive request, the one whose
+// turn it is, or all shared ones of its kind. A request that is cancelled just withdraws. The
+// next request of the same kind joins the wait that is under way, its place in the kernel's queue
+// included. A lock that arrives when no request is left is given back at once.
 //
-// A request whose context cannot end needs none of this. It waits in the kernel itself, which saves the time that the
-// scheduler takes to pass the lock on.
+// A request whose context cannot end needs none of this. It waits in the kernel itself, which
+// saves the time that the scheduler takes to pass the lock on.
 type pendingWait struct {
 	path *pathState
 	req  Request
@@ -45,7 +47,8 @@ type pendingWait struct {
 	err     error
 }
 
-// startWait registers a wait with the hold that was refused, for one request. The caller makes it run. p.mu is held.
+// startWait registers a wait with the hold that was refused, for one request. The caller makes it
+// run. p.mu is held.
 func (p *pathState) startWait(r Request, refused *Hold) *pendingWait {
 	w := &pendingWait{
 		path: p, req: r, hold: refused, requests: 1,
@@ -99,9 +102,9 @@ func (w *pendingWait) withdraw() bool {
 // hasEnded reports whether the wait has a result. path.mu is held.
 func (w *pendingWait) hasEnded() bool { return w.granted != nil || w.err != nil }
 
-// canTakeOver reports whether a request that must not wait may join all the same: no request is left, and the wait has
-// the lock, or will have it before anybody else could. A plain try would be refused then on account of this very
-// process. path.mu is held.
+// canTakeOver reports whether a request that must not wait may join all the same: no request is
+// left, and the wait has the lock, or will have it before anybody else could. A plain try would
+// be refused then on account of this very process. path.mu is held.
 func (w *pendingWait) canTakeOver() bool {
 	if w.hold == nil || w.requests > 0 || !w.hold.file.probe(w.req.Mode) {
 		return false
@@ -110,7 +113,8 @@ func (w *pendingWait) canTakeOver() bool {
 	return current && err == nil
 }
 
-// takeOver waits for the lock that canTakeOver has seen coming. path.mu is held, but not all the time.
+// takeOver waits for the lock that canTakeOver has seen coming. path.mu is held, but not all the
+// time.
 func (w *pendingWait) takeOver() (*Hold, error) {
 	w.join()
 	w.path.mu.Unlock()
@@ -162,8 +166,8 @@ func (h *Hold) waitCurrent(stop <-chan struct{}) error {
 	return err
 }
 
-// settle acts on the end of a round: it grants the lock to the requests that there are by now, ends the wait with an
-// error, or leaves things for another round. path.mu is held.
+// settle acts on the end of a round: it grants the lock to the requests that there are by now,
+// ends the wait with an error, or leaves things for another round. path.mu is held.
 func (w *pendingWait) settle(err error) {
 	switch {
 	case errors.Is(err, errStopped):

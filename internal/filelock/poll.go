@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// poll calls try until it is granted or fails: at once, then at intervals that double from first up to limit. They are
-// jittered, so that pollers who met once do not meet again at each try. It returns errStopped when stop closes.
+// poll calls try until it is granted or fails: at once, then at intervals that double from first
+// up to limit. They are jittered, so that pollers who met once do not meet again at each try. It
+// returns errStopped when stop closes.
 func poll(first, limit time.Duration, stop <-chan struct{}, try func() (bool, error)) error {
 	for interval := min(first, limit); ; interval = min(2*interval, limit) {
 		if granted, err := try(); granted || err != nil {

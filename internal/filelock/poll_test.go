@@ -40,11 +40,13 @@ func TestPollEnds(t *testing.T) {
 		time.AfterFunc(time.Minute, func() { close(stop) })
 		start := time.Now()
 		never := func() (bool, error) { return false, nil }
-		if err := poll(time.Millisecond, time.Hour, stop, never); err != errStopped || time.Since(start) != time.Minute {
+		err := poll(time.Millisecond, time.Hour, stop, never)
+		if err != errStopped || time.Since(start) != time.Minute {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		failure := errors.New("failure")
-		if err := poll(time.Millisecond, time.Hour, nil, func() (bool, error) { return false, failure }); err != failure {
+		fail := func() (bool, error) { return false, failure }
+		if err := poll(time.Millisecond, time.Hour, nil, fail); err != failure {
 			t.Error(err)
 		}
 	})

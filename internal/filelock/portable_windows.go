@@ -7,11 +7,12 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// noFollow is no flag here: prepare looks for links before the file is opened, and current after it is locked.
+// noFollow is no flag here: prepare looks for links before the file is opened, and current after
+// it is locked.
 const noFollow = 0
 
-// removeHeld unlocks first: this system removes no file that is open. For the same reason the file cannot vanish under
-// somebody who has opened it meanwhile.
+// removeHeld unlocks first: this system removes no file that is open. For the same reason the
+// file cannot vanish under somebody who has opened it meanwhile.
 func (f *portableFile) removeHeld() error {
 	if err := f.unlock(); err != nil {
 		return err

@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// parts maps names in /proc to those of the files that are found there. The thread that calls has mounts of its own, so what
-// others find in "self" it finds in "thread-self".
+// parts maps names in /proc to those of the files that are found there. The thread that calls has
+// mounts of its own, so what others find in "self" it finds in "thread-self".
 type parts map[string]string
 
-// withProc calls f on a thread of its own that sees only these parts of /proc, as in a container or with hidden processes.
+// withProc calls f on a thread of its own that sees only these parts of /proc, as in a container
+// or with hidden processes.
 func withProc(t *testing.T, visible parts, f func()) {
 	t.Helper()
 	dir := t.TempDir()
@@ -70,10 +71,11 @@ func TestHoldersNeedsProc(t *testing.T) {
 	}
 }
 
-// TestHoldersOfHiddenProcesses lets the processes be hidden, but not their locks. Of a flock the kernel's table tells the
-// process, of a record lock only that there is one.
+// TestHoldersOfHiddenProcesses lets the processes be hidden, but not their locks. Of a flock the
+// kernel's table tells the process, of a record lock only that there is one.
 func TestHoldersOfHiddenProcesses(t *testing.T) {
-	visible := parts{"self/fdinfo": "thread-self/fdinfo", "self/mountinfo": "thread-self/mountinfo", "locks": "locks"}
+	visible := parts{"self/fdinfo": "thread-self/fdinfo", "self/mountinfo": "thread-self/mountinfo",
+		"locks": "locks"}
 	path := lockPath(t)
 	other := newPeer(t)
 	for _, c := range []struct {

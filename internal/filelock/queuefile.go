@@ -12,15 +12,16 @@ import (
 
 const (
 	queueFileSuffix = ".lockutils-queue"
-	// hashSuffix ends the name of a queue file whose lock file has too long a name for the other suffix. It is another
-	// one, as such a name could be that of the queue file of a shorter name otherwise.
+	// hashSuffix ends the name of a queue file whose lock file has too long a name for the other
+	// suffix. It is another one, as such a name could be that of the queue file of a shorter name
+	// otherwise.
 	hashSuffix = ".lockutils-hash-queue"
 	// maxName is the longest file name that common file systems take, in bytes.
 	maxName = 255
 )
 
-// IsQueueFile tells if a file name is that of a queue file: the file on which fair requests for a lock queue. No lock
-// file should have such a name.
+// IsQueueFile tells if a file name is that of a queue file: the file on which fair requests for a
+// lock queue. No lock file should have such a name.
 func IsQueueFile(fileName string) bool {
 	return strings.HasSuffix(fileName, queueFileSuffix) || strings.HasSuffix(fileName, hashSuffix)
 }
@@ -30,7 +31,8 @@ func LockName(fileName string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(fileName, hashSuffix), queueFileSuffix)
 }
 
-// queueFileOf returns the path of the queue file of a lock file. Its name begins like that of the lock file.
+// queueFileOf returns the path of the queue file of a lock file. Its name begins like that of the
+// lock file.
 func queueFileOf(path string) string {
 	dir, name := filepath.Split(path)
 	if len(name)+len(queueFileSuffix) <= maxName {

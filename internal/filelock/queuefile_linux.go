@@ -9,18 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queueFile is a place in the line of those who want one lock fairly, processes of this host all of them.
+// queueFile is a place in the line of those who want one lock fairly, processes of this host all
+// of them.
 //
-// The line is made of OFD record locks on single bytes of the queue file, which stays empty: locks reach beyond the
-// end of a file. Byte n is locked by the process with number n. A new one locks the byte after the last that is
-// locked. One that has no locked byte below its own is first. To wait one's turn is to wait for the byte before one's own: each
-// departure wakes one process. All of this is in the kernel, so a process that dies just leaves the line, and numbers
+// The line is made of OFD record locks on single bytes of the queue file, which stays empty:
+// locks reach beyond the end of a file. Byte n is locked by the process with number n. A new one
+// locks the byte after the last that is locked. One that has no locked byte below its own is
+// first. To wait one's turn is to wait for the byte before one's own: each departure wakes one
+// process. All of this is in the kernel, so a process that dies just leaves the line, and numbers
 // begin at 1 again when nobody is left.
 //
-// Nobody waits while it holds a byte below its own number; that could close a circle, and nothing detects those.
+// Nobody waits while it holds a byte below its own number; that could close a circle, and nothing
+// detects those.
 //
-// A number is drawn without a mutex, which a stopped process could keep from all others: whoever has drawn one looks if
-// the line has moved on meanwhile, and draws again then.
+// A number is drawn without a mutex, which a stopped process could keep from all others: whoever
+// has drawn one looks if the line has moved on meanwhile, and draws again then.
 //
 // It is a file beside the lock file since record locks on that one belong to the Fcntl option.
 type queueFile struct {
@@ -77,7 +80,8 @@ func (q *queueFile) untilFirst() error {
 	return nil
 }
 
-// enter goes to the end of the line. It fails without an error if somebody is removing the queue file.
+// enter goes to the end of the line. It fails without an error if somebody is removing the queue
+// file.
 func (q *queueFile) enter() (bool, error) {
 	end := int64(1)
 	for range restarts {
@@ -110,8 +114,9 @@ func (q *queueFile) enter() (bool, error) {
 	return false, pathError("fcntl", q.path, errUnstable)
 }
 
-// settled tells if the number just drawn is good: the queue file is still in its place, and nobody is behind already. One
-// who looked for the end of the line, then slept while the line moved on, could otherwise come in before others.
+// settled tells if the number just drawn is good: the queue file is still in its place, and
+// nobody is behind already. One who looked for the end of the line, then slept while the line
+// moved on, could otherwise come in before others.
 func (q *queueFile) settled() (bool, error) {
 	behind, err := q.firstLock(q.number+1, 0)
 	if behind != nil || err != nil {
@@ -125,8 +130,8 @@ func (q *queueFile) settled() (bool, error) {
 	return current, err
 }
 
-// end returns the number after the last that is taken, at least the one given, or 0 if somebody has locked the whole
-// file to remove it.
+// end returns the number after the last that is taken, at least the one given, or 0 if somebody
+// has locked the whole file to remove it.
 func (q *queueFile) end(least int64) (int64, error) {
 	for end := least; ; {
 		taken, err := q.firstLock(end, 0)
@@ -149,11 +154,13 @@ func (q *queueFile) leave() error {
 	return q.drop(0, 0)
 }
 
-// yield offers the processor to others when a hold has ended, if others have been in the line lately. The process that
-// woke this one may have lost its processor to it, and cannot get out of the line, let alone back into it, before it has one
-// again. Without this, two processes can have the lock to themselves for milliseconds, and the line is slower by half.
+// yield offers the processor to others when a hold has ended, if others have been in the line
+// lately. The process that woke this one may have lost its processor to it, and cannot get out of
+// the line, let alone back into it, before it has one again. Without this, two processes can have
+// the lock to themselves for milliseconds, and the line is slower by half.
 //
-// On a busy host it may be some milliseconds until this process runs again. After such an offer it makes none for a while.
+// On a busy host it may be some milliseconds until this process runs again. After such an offer
+// it makes none for a while.
 func (q *queueFile) yield() {
 	const lately, quick, pause = 100 * time.Millisecond, 2 * time.Millisecond, 100 * time.Millisecond
 	now := time.Now()
@@ -180,7 +187,8 @@ func (q *queueFile) close() {
 	}
 }
 
-// firstLock returns a lock that somebody else has on any of length bytes from start, or to the end if length is 0.
+// firstLock returns a lock that somebody else has on any of length bytes from start, or to the
+// end if length is 0.
 func (q *queueFile) firstLock(start, length int64) (*unix.Flock_t, error) {
 	lock, err := firstRecord(q.fd, start, length)
 	return lock, pathError("fcntl", q.path, err)
@@ -203,7 +211,8 @@ func (q *queueFile) set(kind int16, start, length int64) (bool, error) {
 	return done, pathError("fcntl", q.path, err)
 }
 
-// removeQueueFile unlinks a queue file if nobody queues on it, else it returns ErrLocked. A missing one is no error.
+// removeQueueFile unlinks a queue file if nobody queues on it, else it returns ErrLocked. A
+// missing one is no error.
 func removeQueueFile(path string) error {
 	return whileUnqueued(path, func() error { return pathError("unlink", path, unix.Unlink(path)) })
 }
@@ -213,8 +222,8 @@ func checkQueueFile(path string) error {
 	return whileUnqueued(path, func() error { return nil })
 }
 
-// whileUnqueued calls do while nobody can queue on the queue file at path, or returns ErrLocked if somebody does. It
-// does nothing if the file is missing.
+// whileUnqueued calls do while nobody can queue on the queue file at path, or returns ErrLocked
+// if somebody does. It does nothing if the file is missing.
 func whileUnqueued(path string, do func() error) error {
 	q := queueFile{path: path}
 	var err error

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestQueueFileThatIsNoFile puts a directory in the queue file's place: that is an error for those who need a queue file, and
-// for nobody else.
+// TestQueueFileThatIsNoFile puts a directory in the queue file's place: that is an error for
+// those who need a queue file, and for nobody else.
 func TestQueueFileThatIsNoFile(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		plain := Request{Path: lockPath(t)}
@@ -41,8 +41,8 @@ func TestQueueFileThatIsNoFile(t *testing.T) {
 	})
 }
 
-// TestQueueFileLostWhileWaiting replaces the lock file, and its queue file by a directory, while a process waits for its
-// turn. It has to enter the line of the new file, and cannot.
+// TestQueueFileLostWhileWaiting replaces the lock file, and its queue file by a directory, while
+// a process waits for its turn. It has to enter the line of the new file, and cannot.
 func TestQueueFileLostWhileWaiting(t *testing.T) {
 	r := Request{Path: lockPath(t), Fair: true}
 	queuePath := queueFileOf(r.Path)
@@ -64,8 +64,8 @@ func TestQueueFileLostWhileWaiting(t *testing.T) {
 	mustGrant(t, r)
 }
 
-// lockRecords has a record lock of its own on a whole file, as one who removes a queue file does and many programs do, and
-// returns a function that closes it.
+// lockRecords has a record lock of its own on a whole file, as one who removes a queue file does
+// and many programs do, and returns a function that closes it.
 func lockRecords(t *testing.T, path string) (unlock func()) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -78,8 +78,8 @@ func lockRecords(t *testing.T, path string) (unlock func()) {
 	return func() { _ = f.Close() }
 }
 
-// TestQueueFileBeingRemoved lets somebody be about to remove the queue file: who comes then waits, and enters the line of
-// the next queue file.
+// TestQueueFileBeingRemoved lets somebody be about to remove the queue file: who comes then
+// waits, and enters the line of the next queue file.
 func TestQueueFileBeingRemoved(t *testing.T) {
 	r := Request{Path: lockPath(t), Fair: true}
 	mustGrant(t, r)
@@ -105,7 +105,8 @@ func TestQueueFileBeingRemoved(t *testing.T) {
 	later.must("unlock", r)
 }
 
-// TestQueueFileInUseKeepsItsLockFile removes, with either engine, a lock file that somebody is in line for.
+// TestQueueFileInUseKeepsItsLockFile removes, with either engine, a lock file that somebody is in
+// line for.
 func TestQueueFileInUseKeepsItsLockFile(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		r := Request{Path: lockPath(t)}
@@ -125,7 +126,8 @@ func TestQueueFileInUseKeepsItsLockFile(t *testing.T) {
 	})
 }
 
-// TestFileWithRecordLocksStays removes a lock file that a program holds which knows record locks only.
+// TestFileWithRecordLocksStays removes a lock file that a program holds which knows record locks
+// only.
 func TestFileWithRecordLocksStays(t *testing.T) {
 	r := Request{Path: lockPath(t)}
 	mustGrant(t, r)
@@ -143,8 +145,8 @@ func TestFileWithRecordLocksStays(t *testing.T) {
 	}
 }
 
-// TestRefusedRecordLockLeavesTheFirstLock tries for both locks while somebody has the record lock: whoever wants the other
-// lock only must not be kept from it in the meantime.
+// TestRefusedRecordLockLeavesTheFirstLock tries for both locks while somebody has the record
+// lock: whoever wants the other lock only must not be kept from it in the meantime.
 func TestRefusedRecordLockLeavesTheFirstLock(t *testing.T) {
 	plain := Request{Path: lockPath(t)}
 	unlock := lockRecords(t, plain.Path)
@@ -163,8 +165,8 @@ func TestRefusedRecordLockLeavesTheFirstLock(t *testing.T) {
 	mustGrant(t, Request{Path: plain.Path, Fcntl: true})
 }
 
-// TestOrphanThatCannotBeRemoved sweeps a queue file without a lock file while somebody uses it, and where it cannot be looked
-// up.
+// TestOrphanThatCannotBeRemoved sweeps a queue file without a lock file while somebody uses it,
+// and where it cannot be looked up.
 func TestOrphanThatCannotBeRemoved(t *testing.T) {
 	d := newLinkedDirectory(t)
 	r := Request{Path: filepath.Join(d.link, "lock")}
@@ -186,8 +188,9 @@ func TestOrphanThatCannotBeRemoved(t *testing.T) {
 	}
 }
 
-// TestWaitEndsWhileTheFileRests abandons a wait in the time for which this process leaves a file with record locks to
-// others. A request that does not wait is not kept from the lock in that time.
+// TestWaitEndsWhileTheFileRests abandons a wait in the time for which this process leaves a file
+// with record locks to others. A request that does not wait is not kept from the lock in that
+// time.
 func TestWaitEndsWhileTheFileRests(t *testing.T) {
 	r := Request{Path: lockPath(t), Fcntl: true}
 	mustGrant(t, r)

@@ -10,8 +10,9 @@ import (
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
-// Remove unlinks a lock file and its queue file. It does so only while it holds the lock exclusively, and returns
-// ErrLocked if somebody else holds it or queues for it. A missing file is no error.
+// Remove unlinks a lock file and its queue file. It does so only while it holds the lock
+// exclusively, and returns ErrLocked if somebody else holds it or queues for it. A missing file
+// is no error.
 func Remove(path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return removeQueueFile(queueFileOf(path))
@@ -37,9 +38,10 @@ const (
 	NotEmpty
 )
 
-// RemoveIdle returns what it finds a file to be. It removes a lock file, or a queue file that has lost its lock file, if it finds it Idle: unless somebody
-// holds it, queues for it or has used it within the time olderThan, or it has content. The time of use is known to a
-// second, in favour of keeping the file. With olderThan 0 only use at this moment counts.
+// RemoveIdle returns what it finds a file to be. It removes a lock file, or a queue file that has
+// lost its lock file, if it finds it Idle: unless somebody holds it, queues for it or has used it
+// within the time olderThan, or it has content. The time of use is known to a second, in favour
+// of keeping the file. With olderThan 0 only use at this moment counts.
 func RemoveIdle(path string, olderThan time.Duration) (Finding, error) {
 	return sweep{
 		olderThan: olderThan,
@@ -48,7 +50,8 @@ func RemoveIdle(path string, olderThan time.Duration) (Finding, error) {
 	}.file(path)
 }
 
-// CheckIdle returns what RemoveIdle would find, and removes nothing. It locks the file for a moment to find out.
+// CheckIdle returns what RemoveIdle would find, and removes nothing. It locks the file for a
+// moment to find out.
 func CheckIdle(path string, olderThan time.Duration) (Finding, error) {
 	return sweep{
 		olderThan: olderThan,
@@ -119,8 +122,8 @@ func (s sweep) inspect(path string) (Finding, error) {
 
 func hasContent(info fs.FileInfo) bool { return info.Mode().IsRegular() && info.Size() > 0 }
 
-// whileLocked calls do with an exclusive hold of the lock file at path, which do must end. It returns ErrLocked if
-// somebody holds the lock or waits for it.
+// whileLocked calls do with an exclusive hold of the lock file at path, which do must end. It
+// returns ErrLocked if somebody holds the lock or waits for it.
 func whileLocked(path string, do func(*Hold) error) error {
 	p := paths.enter(path)
 	defer paths.leave(p)

@@ -112,7 +112,8 @@ func TestRemoveIdleSparesWhatWasUsed(t *testing.T) {
 	})
 }
 
-// removeIdle reports whether RemoveIdle has removed the file. It fails the test if CheckIdle says otherwise.
+// removeIdle reports whether RemoveIdle has removed the file. It fails the test if CheckIdle says
+// otherwise.
 func removeIdle(path string, olderThan time.Duration) (bool, error) {
 	foreseen, errForeseen := CheckIdle(path, olderThan)
 	found, err := RemoveIdle(path, olderThan)

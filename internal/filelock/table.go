@@ -17,13 +17,14 @@ const (
 	sweepInterval = 500 * time.Millisecond
 )
 
-// table finds the state of a path. A state is in the table while somebody uses it. After its last use it stays cached
-// until another path or a sweep evicts it. The cache is a clock: the hand passes the slots in turn and evicts the
-// first path that was not referenced since the hand's last pass.
+// table finds the state of a path. A state is in the table while somebody uses it. After its last
+// use it stays cached until another path or a sweep evicts it. The cache is a clock: the hand
+// passes the slots in turn and evicts the first path that was not referenced since the hand's
+// last pass.
 //
-// The cache pays for itself because a lock is often taken again soon: opening and closing a file costs twice what
-// locking it does. A path used again while it is cached keeps its descriptor open. A path used once costs no
-// descriptor after its release.
+// The cache pays for itself because a lock is often taken again soon: opening and closing a file
+// costs twice what locking it does. A path used again while it is cached keeps its descriptor
+// open. A path used once costs no descriptor after its release.
 type table struct {
 	mu     sync.Mutex
 	byPath map[string]*pathState
@@ -65,7 +66,8 @@ func (t *table) retain(p *pathState) {
 	p.refs++
 }
 
-// leave counts one user less. The last one leaves the path cached, and an idle descriptor only if it was cached before.
+// leave counts one user less. The last one leaves the path cached, and an idle descriptor only if
+// it was cached before.
 func (t *table) leave(p *pathState) {
 	t.mu.Lock()
 	p.refs--
@@ -113,8 +115,8 @@ func (t *table) evict(p *pathState) {
 	}
 }
 
-// expectSweep starts the timer of the next sweep, unless it runs. A sweep that is far from due by this clock has been
-// lost with the synctest bubble in which its timer was started. t.mu is held.
+// expectSweep starts the timer of the next sweep, unless it runs. A sweep that is far from due by
+// this clock has been lost with the synctest bubble in which its timer was started. t.mu is held.
 func (t *table) expectSweep() {
 	now := time.Now()
 	if now.Sub(t.due).Abs() > 2*sweepInterval {
