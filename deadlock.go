@@ -274,7 +274,7 @@ func (a *watcher) deadlocks(now, after time.Duration) []waitCycle {
 	eachWait(func(w *wait) {
 		sameClock := (w.since < 0) == (a.only != nil)
 		if w.chain != nil && !w.ended && sameClock && now >= w.since+after {
-			g.waits = append(g.waits, w.member())
+			g.waits = append(g.waits, w.member)
 		}
 	})
 	a.waits = g.waits
@@ -287,7 +287,8 @@ func (a *watcher) deadlocks(now, after time.Duration) []waitCycle {
 	return found
 }
 
-// A stuckWait is what an examination needs to know of a wait.
+// A stuckWait is what an examination needs to know of a wait. It is kept with the wait, since to follow
+// pointers takes the most of the time when many wait.
 type stuckWait struct {
 	id    waitID
 	in    any
@@ -297,28 +298,28 @@ type stuckWait struct {
 	chain *holdingContext
 }
 
-// member is called with part.mu held.
-func (w *wait) member() stuckWait {
-	q := w.request
-	return stuckWait{waitID{w, w.serial}, q.In, q.Path, q.Mode, q.Lock(), w.chain}
-}
-
 // A waitGraph is what an examination works on.
 type waitGraph struct {
 	waits []stuckWait
 
 	// By index of waits:
 	wants []*resource
-	holds [][]*resource
-	links [][]*holdingContext
+	as    []queue.Mode // exclusive also for those behind an exclusive request
+	holds []int        // where those of each begin in held, and the end of the last
 	stuck []bool
 
-	as []queue.Mode // exclusive also for those behind an exclusive request
+	held []hold
 
 	locks    map[*queue.Lock]*resource
 	files    map[string]*resource // by path; nil for a file that is not waited for
 	inodes   []inode
 	services map[serviceID]*resource
+}
+
+// A hold is one of a resource that is waited for.
+type hold struct {
+	of   *resource
+	link *holdingContext
 }
 
 // An inode is a file that is waited for.
@@ -329,8 +330,8 @@ type inode struct {
 
 func (g *waitGraph) build() {
 	n := len(g.waits)
-	g.wants, g.as, g.stuck = make([]*resource, n), make([]queue.Mode, n), make([]bool, n)
-	g.holds, g.links = make([][]*resource, n), make([][]*holdingContext, n)
+	g.wants, g.as = make([]*resource, n), make([]queue.Mode, n)
+	g.holds, g.stuck = make([]int, n+1), make([]bool, n)
 	g.locks = make(map[*queue.Lock]*resource)
 	g.files = make(map[string]*resource)
 	g.services = make(map[serviceID]*resource)
@@ -353,14 +354,15 @@ func (g *waitGraph) build() {
 	}
 	for i := range g.waits {
 		for c := g.waits[i].chain; c != nil; c = c.outer {
-			if c.hold.Held() {
-				g.addHold(i, g.locks[c.lock], c)
+			g.addHold(i, g.locks[c.lock], c)
+			if c.path != "" && c.hold.Held() {
 				g.addHold(i, g.fileAt(c.path), c)
-				if len(g.services) > 0 {
-					g.addHold(i, g.services[serviceID{c.service, c.serviceName}], c)
-				}
+			}
+			if c.service != nil && len(g.services) > 0 {
+				g.addHold(i, g.services[serviceID{c.service, c.serviceName}], c)
 			}
 		}
+		g.holds[i+1] = len(g.held)
 	}
 	g.reduce()
 }
@@ -428,13 +430,12 @@ func (g *waitGraph) fileAt(path string) *resource {
 	return r
 }
 
-// addHold notes that wait i holds the resource, if there is one.
+// addHold notes that wait i holds the resource, if there is one and it does.
 func (g *waitGraph) addHold(i int, r *resource, c *holdingContext) {
-	if r == nil {
+	if r == nil || !c.hold.Held() {
 		return
 	}
-	g.holds[i] = append(g.holds[i], r)
-	g.links[i] = append(g.links[i], c)
+	g.held = append(g.held, hold{r, c})
 	r.held = append(r.held, heldBy{i, c})
 	r.count(c, 1)
 }
@@ -484,9 +485,10 @@ func (g *waitGraph) release(free []int) {
 			continue
 		}
 		g.stuck[i] = false
-		for k, r := range g.holds[i] {
+		for _, h := range g.held[g.holds[i]:g.holds[i+1]] {
+			r := h.of
 			exclusive, shared := r.blocks(queue.Exclusive), r.blocks(queue.Shared)
-			r.count(g.links[i][k], -1)
+			r.count(h.link, -1)
 			if exclusive == r.blocks(queue.Exclusive) && shared == r.blocks(queue.Shared) {
 				continue
 			}

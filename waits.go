@@ -29,6 +29,7 @@ type wait struct {
 	serial     uint64 // of the wait, in the order in which they are listed
 	request    *queue.Wait
 	chain      *holdingContext // locks that the context holds; nil if there is no looking for deadlocks
+	member     stuckWait       // zero if chain is nil
 	examined   bool            // whether it is part of a deadlock has been seen
 	ended      bool            // it is a victim
 	slow       time.Duration   // how long after the beginning to warn next; 0 for never
@@ -104,6 +105,9 @@ func (w *wait) list(q *queue.Wait, chain *holdingContext, slow time.Duration) {
 	w.part.mu.Lock()
 	w.serial = serials.Add(1)
 	w.request, w.chain, w.slow = q, chain, slow
+	if chain != nil {
+		w.member = stuckWait{waitID{w, w.serial}, q.In, q.Path, q.Mode, q.Lock(), chain}
+	}
 	w.examined, w.ended, w.listed = chain == nil, false, true
 	w.prev, w.next = nil, w.part.head
 	if w.next != nil {
@@ -132,6 +136,7 @@ func (w *wait) unlist() {
 		w.next.prev = w.prev
 	}
 	w.next, w.prev, w.request, w.chain, w.listed = nil, nil, nil, nil, false
+	w.member = stuckWait{}
 }
 
 // A waitID tells a wait from others that come to have the same memory.

@@ -32,9 +32,13 @@ func BenchmarkExaminationOf10000Waits(b *testing.B) {
 		eachWait(func(*wait) { listed++ })
 	}
 	var a watcher
+	fastest := never
 	for b.Loop() {
-		a.examine(queue.Clock(), 0)
+		start := queue.Clock()
+		a.examine(start, 0)
+		fastest = min(fastest, queue.Clock()-start)
 	}
+	b.ReportMetric(float64(fastest), "fastest-ns/op")
 	_ = holder.Unlock()
 	group.Wait()
 }

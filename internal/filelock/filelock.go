@@ -119,7 +119,7 @@ func CloseIdle() { paths.closeIdle() }
 // as it is at one instant. f must not use the package.
 func Visit(f func(path string, turn *queue.Lock, v queue.View)) {
 	for _, p := range paths.inUse() {
-		if v := p.turn.View(); v.Held || v.Queued > 0 {
+		if v := p.turn.View(); v.Held || len(v.Waits) > 0 {
 			f(p.path, &p.turn, v)
 		}
 	}

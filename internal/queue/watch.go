@@ -178,7 +178,6 @@ type State struct {
 	Mode    Mode  // of the holders
 	Holders int   // how many there are
 	Permits int64 // how many exclusive ones there may be
-	Queued  int   // how many requests wait
 	First   Mode  // of the first request in the queue
 }
 
@@ -242,7 +241,7 @@ func (s *slot) inspect(f func(k Key, l *Lock, v View)) {
 	s.unlockState(w)
 	for _, e := range s.chains {
 		for ; e != nil; e = e.next {
-			if v := e.View(); v.Held || v.Queued > 0 {
+			if v := e.View(); v.Held || len(v.Waits) > 0 {
 				f(e.key, &e.Lock, v)
 			}
 		}
@@ -269,9 +268,6 @@ func (l *Lock) look(w word) State {
 	}
 	if first := l.queue.head; first != nil {
 		s.First = first.Mode
-	}
-	for q := l.queue.head; q != nil; q = q.next {
-		s.Queued++
 	}
 	return s
 }
