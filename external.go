@@ -417,6 +417,8 @@ func (s *settings) fileName(name string) (string, error) {
 		return "", fmt.Errorf("%w: the empty name", ErrName)
 	case strings.ContainsRune(file, 0):
 		return "", fmt.Errorf("%w: %q contains a NUL byte", ErrName, file)
+	case strings.ContainsAny(s.prefix, `/`+string(os.PathSeparator)):
+		return "", fmt.Errorf("%w: the prefix %q contains a path separator", ErrName, s.prefix)
 	case file == "." || !filepath.IsLocal(file) || filepath.Base(file) != file:
 		return "", fmt.Errorf("%w: %q would lead out of the lock path", ErrName, file)
 	case filelock.IsQueueFile(file):

@@ -95,6 +95,12 @@ func TestNamesThatAreNoFileNamesAreRefused(t *testing.T) {
 		wantError(t, err, lockutils.ErrName)
 		wantFree(t, test.name, opts[0]) // without a file any name is good
 	}
+	for _, prefix := range []string{"a/b", "/p", "p/"} {
+		_, err := lockutils.Lock("x", lockutils.WithPrefix(prefix), lockutils.External())
+		if want := strconv.Quote(prefix) + " contains a path separator"; !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q, want one with %q", err, want)
+		}
+	}
 	if err := lockutils.NewInterProcessLock("").Lock(); err == nil {
 		t.Error("the empty path has been locked")
 	} else {
