@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/lockutils/lockutils"
 )
@@ -257,6 +258,20 @@ func TestContradictoryDefaultOptionsFailEveryCall(t *testing.T) {
 	_, err = lockutils.TryLock("x")
 	wantError(t, err, lockutils.ErrOptions)
 	wantError(t, lockutils.NewInterProcessLock(filepath.Join(dir, "x")).Lock(), lockutils.ErrOptions)
+}
+
+func TestErrorNamesDefaultOptionsThatAreAtFault(t *testing.T) {
+	const place = "SetDefaultOptions"
+	setDefaultOptions(t, lockutils.NonBlocking(), lockutils.WithTimeout(0))
+	_, err := lockutils.Lock("x")
+	if err == nil || !strings.Contains(err.Error(), place) {
+		t.Errorf("the default options contradict each other, and the error is %v", err)
+	}
+	setDefaultOptions(t, lockutils.WithTimeout(time.Second))
+	_, err = lockutils.Lock("x", lockutils.WithDelay(-1))
+	if err == nil || strings.Contains(err.Error(), place) {
+		t.Errorf("an option of the call makes no sense, and the error is %v", err)
+	}
 }
 
 func TestSettingsMayChangeAtAnyTime(t *testing.T) {

@@ -1,6 +1,7 @@
 package lockutils
 
 import (
+	"fmt"
 	"io/fs"
 	"slices"
 	"sync/atomic"
@@ -320,8 +321,19 @@ func (s *settings) plain() bool {
 	return s.ever&^plainOptions == 0 && !s.contradictory && s.timeout >= 0 && !s.fileOnly
 }
 
-// check returns an error that wraps ErrOptions if the settings contradict themselves.
+// check returns an error that wraps ErrOptions if the settings contradict themselves. The error names
+// the default options if they are at fault by themselves.
 func (s *settings) check() error {
+	err := s.contradiction()
+	if err != nil {
+		if d := defaultSettings.Load(); d != nil && d.contradiction() != nil {
+			return fmt.Errorf("%w, see SetDefaultOptions", err)
+		}
+	}
+	return err
+}
+
+func (s *settings) contradiction() error {
 	switch {
 	case s.fair && s.semaphores != nil:
 		return invalid("Fair with WithSemaphores")
