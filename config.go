@@ -83,7 +83,7 @@ var baseDirectory = sync.OnceValues(os.Getwd)
 //
 // The default options of a project and the options of the call come after them, see [Option].
 // Functions and locks that were made earlier heed them too: those of [Synchronized],
-// [LockWithPrefix] and its kin, and [InterProcessLock]. Default options apply as far as the call
+// [LockWithPrefix] and the like, and [InterProcessLock]. Default options apply as far as the call
 // takes them:
 //
 //   - [InternalLock] and [InternalFairLock] ignore External and On.

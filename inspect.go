@@ -55,7 +55,7 @@ type HolderInfo struct {
 
 // Snapshot returns the locks that are held or waited for now, those that have been waited for longest
 // first, and then by prefix, name and path. Each lock is shown as it is at one instant, different ones
-// at different instants. It takes a few microseconds and some for each lock, and up to a few
+// at different instants. It takes tens of microseconds and a few for each lock, and up to a few
 // milliseconds if there are requests that have begun to wait since the last call.
 //
 // A [ReaderWriterLock] by itself, which has no name, is not shown. [HostLocks] tells

@@ -156,7 +156,8 @@ func (c *ReaderWriterLocks) locks() *queue.Table { return c.table.get(1, c) }
 func (c *ReaderWriterLocks) scope() string { return cmp.Or(c.Name, "reader-writer locks") }
 
 // A NamedReaderWriterLock is the handle of a named [ReaderWriterLock], see [ReaderWriterLocks.Get].
-// Its methods write no log messages. The zero value belongs to no container and cannot be used.
+// Its methods write no log messages. The zero value belongs to no container:
+// to acquire or release it panics with a nil dereference.
 type NamedReaderWriterLock struct {
 	owner *ReaderWriterLocks
 	name  string

@@ -47,8 +47,8 @@ func (s *Semaphores) scope() string { return cmp.Or(s.Name, "semaphores") }
 
 // A Semaphore is the handle of a named semaphore, see [Semaphores.Get]. A lock that is acquired
 // with [WithSemaphores] and without a prefix holds a permit of the semaphore of its name. The
-// methods of a Semaphore write no log messages. The zero Semaphore belongs to no container and
-// cannot be used.
+// methods of a Semaphore write no log messages. The zero Semaphore belongs to no container:
+// to acquire or release a permit of it panics with a nil dereference.
 type Semaphore struct {
 	owner *Semaphores
 	name  string
