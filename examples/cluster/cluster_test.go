@@ -1,31 +1,97 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
+	"runtime"
+	"strings"
 	"testing"
-
-	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
+	"time"
 )
 
-// TestMain lets the test program act as a host.
+// mainVariable is set in the environment of a test program that is to act as this program.
+const mainVariable = "CLUSTER_MAIN"
+
+// TestMain lets the test program act as a host, or as the whole program.
 func TestMain(m *testing.M) {
-	if os.Getenv(workerVariable) != "" {
+	switch {
+	case os.Getenv(workerVariable) != "":
 		if err := work(context.Background(), os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		return
+	case os.Getenv(mainVariable) != "":
+		main()
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
 }
 
 func TestEachImageIsStoredOnce(t *testing.T) {
-	if err := etcdtest.Available(); err != nil {
-		t.Skip(err)
+	for _, name := range engineNames() {
+		t.Run(name, func(t *testing.T) {
+			err := demonstrate(t.Context(), name, engines[name], 4, 12)
+			if errors.Is(err, errNotInstalled) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	if err := demonstrate(t.Context(), "etcd", engines["etcd"], 4, 12); err != nil {
-		t.Error(err)
+}
+
+func TestInterruptLeavesNothing(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a process cannot be interrupted there")
+	}
+	for _, name := range engineNames() {
+		t.Run(name, func(t *testing.T) { testInterrupt(t, name) })
+	}
+}
+
+func testInterrupt(t *testing.T, name string) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, self, "-engine="+name)
+	cmd.Env = append(os.Environ(), mainVariable+"=1")
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints // the hosts have it too: Wait returns when all of them have ended
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var endpoints []string
+	for lines := bufio.NewScanner(out); endpoints == nil && lines.Scan(); {
+		if list, ok := strings.CutPrefix(lines.Text(), "started: "); ok {
+			endpoints = strings.Split(list, ", ")
+			cmd.Process.Signal(os.Interrupt)
+		}
+	}
+	err = cmd.Wait()
+	if strings.Contains(complaints.String(), errNotInstalled.Error()) {
+		t.Skip(complaints.String())
+	}
+	if endpoints == nil || cmd.ProcessState.ExitCode() != 1 {
+		t.Fatalf("interrupted, it ended with %v, and served at %q: %s", err, endpoints, &complaints)
+	}
+	for _, endpoint := range endpoints {
+		if conn, err := net.Dial("tcp", endpoint); err == nil {
+			conn.Close()
+			t.Errorf("%s serves after the end", endpoint)
+		}
 	}
 }

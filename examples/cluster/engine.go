@@ -10,15 +10,23 @@ import (
 
 // An engine is a lock service, which runs for this demonstration only.
 type engine interface {
-	// Endpoints returns the addresses that a host needs, host:port.
+	// Endpoints returns what a host needs to find the service.
 	Endpoints() []string
 
-	// FailServer kills the server whose loss hurts most, and returns what it was.
+	// FailServer kills the server whose loss hurts most, starts it again if there is no other, and
+	// returns what happened.
 	FailServer(ctx context.Context) (string, error)
+
+	// Expel ends the hold of a host that stands still, and returns what happened. It returns "" if
+	// the service does that by itself.
+	Expel(ctx context.Context) (string, error)
 
 	// Stop ends all servers and deletes their data.
 	Stop() error
 }
+
+// errNotInstalled is returned by start if the machine has no such server.
+var errNotInstalled = errors.New("not installed")
 
 // An engineKind is one way to keep locks.
 type engineKind struct {
@@ -33,7 +41,8 @@ type service interface {
 }
 
 var engines = map[string]engineKind{
-	"etcd": {startEtcd, dialEtcd},
+	"etcd":  {startEtcd, dialEtcd},
+	"redis": {startRedis, dialRedis},
 }
 
 // closeBoth closes a service and what it needs.

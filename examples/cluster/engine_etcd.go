@@ -15,6 +15,9 @@ type etcd struct {
 }
 
 func startEtcd(ctx context.Context) (engine, error) {
+	if err := etcdtest.Available(); err != nil {
+		return nil, fmt.Errorf("etcd is %w: %w", errNotInstalled, err)
+	}
 	c, err := etcdtest.Start(ctx, 3)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
@@ -27,8 +30,10 @@ func (e etcd) FailServer(ctx context.Context) (string, error) {
 	if leader < 0 {
 		return "", errors.New("etcd has no leader")
 	}
-	return "the leader of etcd", e.Kill(leader)
+	return "the leader of etcd was killed", e.Kill(leader)
 }
+
+func (e etcd) Expel(context.Context) (string, error) { return "", nil }
 
 func dialEtcd(ctx context.Context, endpoints []string) (service, error) {
 	client, err := etcdtest.NewClient(endpoints...)

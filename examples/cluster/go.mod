@@ -3,8 +3,12 @@ module github.com/lockutils/lockutils/examples/cluster
 go 1.26.0
 
 require (
+	github.com/jackc/pgx/v5 v5.12.0
 	github.com/lockutils/lockutils v0.0.0
 	github.com/lockutils/lockutils/drivers/etcdlock v0.0.0
+	github.com/lockutils/lockutils/drivers/pglock v0.0.0
+	github.com/lockutils/lockutils/drivers/redislock v0.0.0
+	github.com/redis/rueidis v1.0.79
 )
 
 require (
@@ -13,6 +17,8 @@ require (
 	github.com/gofrs/flock v0.13.1 // indirect
 	github.com/golang/protobuf v1.5.4 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.29.0 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	go.etcd.io/etcd/api/v3 v3.7.3 // indirect
 	go.etcd.io/etcd/client/pkg/v3 v3.7.3 // indirect
 	go.etcd.io/etcd/client/v3 v3.7.3 // indirect
@@ -31,4 +37,6 @@ require (
 replace (
 	github.com/lockutils/lockutils => ../..
 	github.com/lockutils/lockutils/drivers/etcdlock => ../../drivers/etcdlock
+	github.com/lockutils/lockutils/drivers/pglock => ../../drivers/pglock
+	github.com/lockutils/lockutils/drivers/redislock => ../../drivers/redislock
 )
