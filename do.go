@@ -86,14 +86,16 @@ func holding(ctx context.Context, g Guard, s *settings) context.Context {
 
 // holdingGuard is holding for a guard that is all that is known of the lock.
 func holdingGuard(ctx context.Context, g Guard) context.Context {
-	if !g.hold.Held() {
-		return ctx
-	}
 	path, name := g.parts()
 	c := &holdingContext{Context: ctx, outer: innermost(ctx), name: name, path: path, hold: g.hold}
-	c.mode = c.setLock(g)
-	if x := g.state(); x != nil && (x.file != nil || x.service != nil) {
-		c.mode, c.service, c.serviceName = x.mode, x.at.service, x.at.name
+	held := g.hold.WhileHeld(func() {
+		c.mode = c.setLock(g)
+		if x := g.state(); x != nil && (x.file != nil || x.service != nil) {
+			c.mode, c.service, c.serviceName = x.mode, x.at.service, x.at.name
+		}
+	})
+	if !held {
+		return ctx
 	}
 	return c
 }

@@ -609,3 +609,33 @@ func TestLenCountsTheLocksInUse(t *testing.T) {
 		t.Errorf("Len %d, want %d", n, before)
 	}
 }
+
+// The race detector sees what this test is for.
+func TestGuardsMayBeUsedWhileTheyAreUnlocked(t *testing.T) {
+	setLockPath(t)
+	external := lockutils.External()
+	for _, opts := range [][]lockutils.Option{{external}, {external, lockutils.Shared()}, {lockutils.Shared()}} {
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for range 50 {
+					g := mustLock(t, "x", opts...)
+					var both sync.WaitGroup
+					both.Go(func() { mustUnlock(t, g) })
+					both.Go(func() {
+						_, cancel := g.Context(t.Context())
+						cancel()
+						if err := g.Err(); err != nil && !errors.Is(err, lockutils.ErrNotHeld) {
+							t.Error(err)
+						}
+						if g.Lost() != nil || g.Token() != 0 {
+							t.Error("a lock without a service can be lost, or has a token")
+						}
+					})
+					both.Wait()
+				}
+			})
+		}
+		all.Wait()
+	}
+}

@@ -1,6 +1,9 @@
 package queue
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+)
 
 // A Hold is one acquisition of a lock of a [Table]. It may be copied; of all its copies only the first that is released
 // counts. The zero Hold holds nothing.
@@ -93,8 +96,7 @@ func (r *Record) issue() Hold { return Hold{&r.Lock, word(r.load().generation())
 // release implements owner. The hold g ends by the beginning of the next generation, and with it what the record stands for,
 // unless that has been released by name already, which would have been a mistake.
 func (r *Record) release(g Generation) bool {
-	w := r.load()
-	if w.generation() != g || !r.swap(w, w.next()) {
+	if !r.end(g) {
 		return false
 	}
 	if r.attachment != nil {
@@ -106,6 +108,38 @@ func (r *Record) release(g Generation) bool {
 	r.place = place{}
 	records.Put(r)
 	return true
+}
+
+// end ends the hold g and reports whether it was still held.
+func (r *Record) end(g Generation) bool {
+	for {
+		w := r.load()
+		switch {
+		case w.generation() != g:
+			return false
+		case w&busy != 0:
+			runtime.Gosched() // WhileHeld is at work, which takes no time.
+		case r.swap(w, w.next()):
+			return true
+		}
+	}
+}
+
+// WhileHeld calls f unless the hold has been released, keeps it from being released meanwhile, and reports whether
+// it did. f must be quick and must not use the lock.
+func (h Hold) WhileHeld(f func()) bool {
+	if !h.Held() {
+		return false
+	}
+	l := h.lock
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.unlockState(l.lockState())
+	held := h.Held()
+	if held {
+		f()
+	}
+	return held
 }
 
 // Of returns the lock that the hold is of, and its mode. It returns nil for a hold that has an attachment.

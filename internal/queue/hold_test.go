@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 )
 
@@ -165,6 +166,32 @@ func TestHoldReleasedByNameNeverReleasesAnother(t *testing.T) {
 		}
 		if n := table.Len(); n != 0 {
 			t.Errorf("%d permits: %d keys left", permits, n)
+		}
+	}
+}
+
+func TestNoHoldEndsWhileItIsExamined(t *testing.T) {
+	for _, m := range []Mode{Exclusive, Shared} {
+		table := NewTable(1, 1)
+		h, _ := table.TryAcquire(Key{Name: "x"}, m, Barging)
+		released := make(chan bool)
+		examined := h.WhileHeld(func() {
+			go func() { released <- h.ReleaseFast() || h.Release() }()
+			for range 100 {
+				runtime.Gosched()
+			}
+			if !h.Held() {
+				t.Errorf("mode %v: the hold has ended while it was examined", m)
+			}
+		})
+		if !examined || !<-released {
+			t.Errorf("mode %v: the hold should be examined, and then be released", m)
+		}
+		if h.WhileHeld(func() { t.Errorf("mode %v: a hold that has ended is examined", m) }) {
+			t.Errorf("mode %v: a hold that has ended counts as held", m)
+		}
+		if n := table.Len(); n > 0 {
+			t.Errorf("mode %v: %d keys in use", m, n)
 		}
 	}
 }
