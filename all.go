@@ -56,14 +56,17 @@ func DoAll(
 type Guards []Guard
 
 // Unlock releases all the locks, the last first. It returns the joined errors of [Guard.Unlock].
-func (gs Guards) Unlock() error {
+func (gs Guards) Unlock() (err error) {
 	var errs []error
-	for _, g := range slices.Backward(gs) {
-		if err := g.Unlock(); err != nil {
-			errs = append(errs, err)
-		}
+	defer func() { err = errors.Join(errs...) }()
+	for _, g := range gs {
+		defer func() { // The last is called first, and the others also if a log handler panics.
+			if err := g.Unlock(); err != nil {
+				errs = append(errs, err)
+			}
+		}()
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // The order of acquisition has two steps. First come the locks inside the process, ordered by name. They
@@ -297,10 +300,10 @@ func (set *lockSet) handOver() {
 
 // abandon releases what is held, the last first.
 func (set *lockSet) abandon() {
-	_ = set.guards.Unlock()
-	for _, m := range slices.Backward(set.members) {
-		_ = m.held.release()
+	for _, m := range set.members {
+		defer func() { _ = m.held.release() }() // also if a log handler or a driver panics
 	}
+	_ = set.guards.Unlock()
 }
 
 // holding returns ctx with the knowledge of all the locks. It ends when one of them is lost.

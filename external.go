@@ -290,7 +290,7 @@ func RemoveExternalLockFile(name string, opts ...Option) error {
 func removeExternalLockFile(name string, s *settings) error {
 	path, _, err := s.filePath(name)
 	if err == nil {
-		err = s.check()
+		err = s.checkOptions()
 	}
 	if err == nil {
 		err = filelock.Remove(path)
@@ -322,7 +322,7 @@ func Holders(name string, opts ...Option) ([]Holder, error) {
 	s := settingsOf(opts)
 	path, _, err := s.filePath(name)
 	if err == nil {
-		err = s.check()
+		err = s.checkOptions()
 	}
 	var found []Holder
 	if err == nil {

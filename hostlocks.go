@@ -24,7 +24,7 @@ func HostLocks(opts ...Option) ([]FileInfo, error) {
 	s := settingsOf(opts)
 	dir, err := s.directory()
 	if err == nil {
-		err = s.check()
+		err = s.checkOptions()
 	}
 	if err == nil && s.prefix != "" {
 		_, err = s.fileName("x") // a prefix that no lock can have

@@ -205,7 +205,8 @@ type Guard struct {
 // A guardState is what a guard needs for a lock with a file, or with log messages, until it is
 // unlocked. It is not part of the guard, which must stay small enough to be returned in registers.
 type guardState struct {
-	record queue.Record
+	record    queue.Record
+	atService *servicelock.Hold // that of layers, if there is one; never changed
 	layers
 	log *acquireLog // nil unless the release is to be logged
 }
@@ -231,7 +232,7 @@ var guardStates = sync.Pool{New: func() any { return new(guardState) }}
 func newGuardState(held layers, log *acquireLog) queue.Hold {
 	var x *guardState
 	if held.service != nil {
-		x = new(guardState)
+		x = &guardState{atService: held.service}
 	} else {
 		x = guardStates.Get().(*guardState)
 	}
@@ -315,8 +316,13 @@ func (x *guardState) release() (err error) {
 	return err
 }
 
-// release releases in the opposite order of acquisition.
+// release releases in the opposite order of acquisition, also if a driver panics.
 func (h layers) release() (err error) {
+	defer h.track.end()
+	defer h.internal.Release()
+	for _, alias := range h.aliases {
+		defer alias.Release()
+	}
 	if h.service != nil {
 		err = h.service.Release()
 		if errors.Is(err, ErrLost) {
@@ -326,11 +332,6 @@ func (h layers) release() (err error) {
 	if h.file != nil {
 		err = h.file.Unlock()
 	}
-	for _, alias := range h.aliases {
-		alias.Release()
-	}
-	h.internal.Release()
-	h.track.end()
 	return err
 }
 
@@ -447,10 +448,16 @@ func acquireLayers(ctx context.Context, name, path string, s *settings) (held la
 			return layers{}, err
 		}
 	}
+	complete, internal := false, held.internal
+	defer func() {
+		if !complete { // also if a driver panics
+			internal.Release()
+		}
+	}()
 	if err = held.acquireOuter(ctx, name, path, s); err != nil {
-		held.internal.Release()
 		return layers{}, err
 	}
+	complete = true
 	return held, nil
 }
 

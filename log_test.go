@@ -268,3 +268,25 @@ func TestHandlerThatPanicsLeavesNothingHeld(t *testing.T) {
 		}
 	}
 }
+
+func TestHandlerThatPanicsLeavesNoneOfSeveralHeld(t *testing.T) {
+	t.Cleanup(func() { lockutils.SetLogger(nil) })
+	names := []string{"a", "b", "c"}
+	lockutils.SetLogger(slog.New(&bomb{recorder{level: slog.LevelDebug}, "Released lock"}))
+	guards, err := lockutils.LockAll(t.Context(), names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		_ = guards.Unlock()
+	}()
+	lockutils.SetLogger(nil)
+	for _, name := range names {
+		wantFree(t, name)
+	}
+}

@@ -70,7 +70,7 @@ func (g Guard) Err() error {
 // atService returns the hold at the service, or nil. It is known also when it has ended.
 func (g Guard) atService() *servicelock.Hold {
 	if x := g.state(); x != nil {
-		return x.service
+		return x.atService
 	}
 	return nil
 }
@@ -146,6 +146,12 @@ func acquireAt(ctx context.Context, name string, s *settings) (*servicelock.Hold
 		about := queue.Subject{In: at, Key: s.key(name), Origin: s.origin()}
 		waiting, wait = queue.Outside(ctx, s.mode(), s.fair, about)
 	}
+	over := false
+	defer func() {
+		if !over { // The driver has panicked.
+			_ = wait.Over(nil)
+		}
+	}()
 	h, err := servicelock.Acquire(waiting, servicelock.Request{
 		Service: s.service,
 		Request: driver.Request{
@@ -153,6 +159,7 @@ func acquireAt(ctx context.Context, name string, s *settings) (*servicelock.Hold
 		},
 		Reentrant: s.reentrantShare,
 	})
+	over = true
 	if err = wait.Over(err); err != nil {
 		return nil, serviceError(ctx, err)
 	}

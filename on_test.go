@@ -743,3 +743,74 @@ func TestLockAllAtAService(t *testing.T) {
 		t.Errorf("DoAll: %v", err)
 	}
 }
+
+// A breaking service panics where it is told to.
+type breaking struct{ inAcquire, inRelease bool }
+
+func (b *breaking) Acquire(context.Context, driver.Request) (driver.Hold, error) {
+	if b.inAcquire {
+		panic("broken")
+	}
+	return breakingHold{b}, nil
+}
+
+func (b *breaking) Can() driver.Capability { return 0 }
+func (b *breaking) Name() string           { return "breaking" }
+
+type breakingHold struct{ *breaking }
+
+func (h breakingHold) Release(context.Context) error {
+	if h.inRelease {
+		panic("broken")
+	}
+	return nil
+}
+
+func (breakingHold) Token() uint64           { return 0 }
+func (breakingHold) Lost() <-chan struct{}   { return nil }
+func (breakingHold) Deadline() time.Duration { return 0 }
+
+func TestADriverThatPanicsLeavesNothingHeld(t *testing.T) {
+	calls := map[string]func(opts ...lockutils.Option) error{
+		"Do": func(opts ...lockutils.Option) error {
+			return lockutils.Do(t.Context(), "x", func(context.Context) error { return nil }, opts...)
+		},
+		"DoAll": func(opts ...lockutils.Option) error {
+			return lockutils.DoAll(t.Context(), []string{"w", "x"}, func(context.Context) error { return nil }, opts...)
+		},
+	}
+	for name, call := range calls {
+		for _, b := range []*breaking{{inAcquire: true}, {inRelease: true}} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s: no panic", name)
+					}
+				}()
+				_ = call(lockutils.On(b))
+			}()
+			*b = breaking{}
+			for _, lock := range []string{"w", "x"} {
+				wantFree(t, lock)
+				wantFree(t, lock, lockutils.On(b))
+			}
+			for _, i := range lockutils.Snapshot() {
+				t.Errorf("%s: still in use: %+v", name, i)
+			}
+		}
+	}
+}
+
+func TestAServiceDoesNotMatterToLockFilesThatNobodyAcquires(t *testing.T) {
+	setLockPath(t)
+	opts := []lockutils.Option{lockutils.On(&breaking{}), lockutils.Fair(), lockutils.Shared()}
+	wantError(t, lockutils.RemoveExternalLockFile("x", opts...), nil)
+	_, err := lockutils.SweepExternalLockFiles(0, opts...)
+	wantError(t, err, nil)
+	if _, err = lockutils.Holders("x", opts...); errors.Is(err, lockutils.ErrOptions) {
+		t.Error(err)
+	}
+	if _, err = lockutils.HostLocks(opts...); errors.Is(err, lockutils.ErrOptions) {
+		t.Error(err)
+	}
+}

@@ -87,7 +87,7 @@ func Fair() Option { return Option{kind: optFair} }
 // Shared acquires the lock together with other Shared holders. Exclusive holders, those without
 // Shared, exclude them and are excluded by them. Inside a process a request does not pass exclusive
 // requests that wait, so readers cannot starve writers. Between processes only [Fair] ensures that.
-// A lock has at most 65,536 holders in one process; one more waits.
+// A lock has at most 16,777,216 holders in one process; one more waits.
 func Shared() Option { return Option{kind: optShared} }
 
 // NonBlocking makes the call fail with [ErrLocked] instead of waiting.
@@ -321,18 +321,30 @@ func (s *settings) plain() bool {
 	return s.ever&^plainOptions == 0 && !s.contradictory && s.timeout >= 0 && !s.fileOnly
 }
 
-// check returns an error that wraps ErrOptions if the settings contradict themselves. The error names
-// the default options if they are at fault by themselves.
+// check returns an error that wraps ErrOptions if no lock can be acquired with the settings.
 func (s *settings) check() error {
 	err := s.contradiction()
-	if err != nil {
-		if d := defaultSettings.Load(); d != nil && d.contradiction() != nil {
-			return fmt.Errorf("%w, see SetDefaultOptions", err)
-		}
+	if err == nil {
+		err = s.checkService()
+	}
+	return namingDefaults(err)
+}
+
+// checkOptions is check for calls that acquire nothing, and so need no lock service.
+func (s *settings) checkOptions() error { return namingDefaults(s.contradiction()) }
+
+// namingDefaults returns the error of settings. It names the default options if they are at fault by themselves.
+func namingDefaults(err error) error {
+	if err == nil {
+		return nil
+	}
+	if d := defaultSettings.Load(); d != nil && (d.contradiction() != nil || d.checkService() != nil) {
+		return fmt.Errorf("%w, see SetDefaultOptions", err)
 	}
 	return err
 }
 
+// contradiction returns an error that wraps ErrOptions if the settings contradict themselves.
 func (s *settings) contradiction() error {
 	switch {
 	case s.fair && s.semaphores != nil:
@@ -351,5 +363,5 @@ func (s *settings) contradiction() error {
 		s.hasMode && (s.fcntl || s.fair) && s.fileMode&0o200 == 0:
 		return invalid("file mode that keeps the owner from opening the file again")
 	}
-	return s.checkService()
+	return nil
 }

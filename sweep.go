@@ -34,7 +34,7 @@ func SweepExternalLockFiles(olderThan time.Duration, opts ...Option) (SweepResul
 	s.dryRun, s.matching = false, nil // they are for this call
 	dir, err := s.directory()
 	if err == nil {
-		err = s.check()
+		err = s.checkOptions()
 	}
 	switch {
 	case err != nil:

@@ -45,10 +45,14 @@ func (h *hold) release() error {
 		go h.endAndGiveBack()
 		return driver.ErrLost
 	}
+	later := false
+	defer func() {
+		if !later { // also if the driver panics
+			h.giveBack()
+		}
+	}()
 	err := h.releaseWithin(h.releaseTime())
-	if confirmed(err) {
-		h.giveBack()
-	} else {
+	if later = !confirmed(err); later {
 		go h.endAndGiveBack()
 	}
 	return err

@@ -43,9 +43,14 @@ const (
 // or the service's own error. Nothing stays held or queued after an error.
 func Acquire(ctx context.Context, r Request) (*Hold, error) {
 	l := locks.enter(key{r.Service, r.Name})
+	var h *hold
+	defer func() {
+		if h == nil { // also if the driver panics
+			locks.leave(l)
+		}
+	}()
 	h, err := l.acquire(ctx, r)
 	if err != nil {
-		locks.leave(l)
 		return nil, err
 	}
 	return &Hold{hold: h}, nil
