@@ -273,7 +273,7 @@ func (a *watcher) deadlocks(now, after time.Duration) []waitCycle {
 	g := waitGraph{waits: a.waits[:0]}
 	eachWait(func(w *wait) {
 		sameClock := (w.since < 0) == (a.only != nil)
-		if w.chain != nil && !w.ended && sameClock && now >= w.since+after {
+		if w.chain != nil && !w.ended && sameClock && now-w.since >= after {
 			g.waits = append(g.waits, w.member)
 		}
 	})

@@ -294,7 +294,7 @@ type track struct {
 	// Written before it is on the list.
 	lock    *queue.Lock // inside the process; nil if there is none
 	named   namedLock   // for a hold that is known by name alone
-	mode    queue.Mode
+	mode    queue.Mode  // guarded by namedMu for a hold that is known by name alone
 	path    string
 	service string
 	name    queue.Key
@@ -420,6 +420,18 @@ func trackNamed(table *queue.Table, key queue.Key, m queue.Mode) {
 	namedTracks[t.named] = append(namedTracks[t.named], t)
 	namedMu.Unlock()
 	namedCount.Add(1)
+}
+
+// downgradeNamed notes that a writer's hold has become a reader's.
+func downgradeNamed(table *queue.Table, key queue.Key) {
+	namedMu.Lock()
+	defer namedMu.Unlock()
+	for _, t := range namedTracks[namedLock{table, key}] {
+		if t.mode == queue.Exclusive {
+			t.mode = queue.Shared
+			return
+		}
+	}
 }
 
 func untrackNamed(table *queue.Table, key queue.Key, m queue.Mode) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
@@ -465,4 +466,52 @@ func TestSlowWaitForAFileTellsWhoHoldsIt(t *testing.T) {
 	}
 	p.must("unlock", "x", dir)
 	<-done
+}
+
+func TestSnapshotForgetsAHolderThatHasDowngraded(t *testing.T) {
+	lockutils.SetTracking(1)
+	t.Cleanup(func() { lockutils.SetTracking(0) })
+	locks := lockutils.ReaderWriterLocks{Name: "downgraded"}
+	l := locks.Get("x")
+	l.Lock()
+	l.Downgrade()
+	if i, _ := find("downgraded", "x", ""); i.Mode != lockutils.ModeReader || len(i.Holders) != 1 {
+		t.Errorf("after Downgrade: %+v", i)
+	}
+	l.RUnlock()
+	l.RLock()
+	defer l.RUnlock()
+	if i, _ := find("downgraded", "x", ""); len(i.Holders) != 1 {
+		t.Errorf("the former holder is still there: %+v", i)
+	}
+}
+
+func TestTheLongestSlowWaitIsNever(t *testing.T) {
+	r := record(t, slog.LevelWarn)
+	t.Cleanup(func() { lockutils.SetSlowWait(0) })
+	ctx, cancel := context.WithCancel(t.Context())
+	var waits sync.WaitGroup
+	wait := func(name string, slow time.Duration) {
+		lockutils.SetSlowWait(slow)
+		g := mustLock(t, name)
+		t.Cleanup(func() { mustUnlock(t, g) })
+		waits.Go(func() { _, _ = lockutils.LockContext(ctx, name) })
+		for i, _ := find("", name, ""); len(i.Waiters) == 0; i, _ = find("", name, "") {
+			runtime.Gosched()
+		}
+	}
+	wait("never", math.MaxInt64)
+	wait("soon", 1)
+	var messages []message
+	for !slices.ContainsFunc(messages, func(m message) bool { return m.attrs["lock"].String() == "soon" }) {
+		messages = append(messages, r.take()...)
+		runtime.Gosched()
+	}
+	cancel()
+	waits.Wait()
+	for _, m := range messages {
+		if m.attrs["lock"].String() == "never" {
+			t.Errorf("warned of a wait that is never slow: %v", m)
+		}
+	}
 }

@@ -212,6 +212,9 @@ func (l NamedReaderWriterLock) RLocker() sync.Locker { return namedReadLocker(l)
 // Downgrade turns the writer's hold into a reader's, as [ReaderWriterLock.Downgrade] does. It
 // panics if there is no writer.
 func (l NamedReaderWriterLock) Downgrade() {
+	if namedCount.Load() > 0 {
+		downgradeNamed(l.owner.locks(), l.key())
+	}
 	if !l.owner.locks().Downgrade(l.key(), l.hash) {
 		panic(fmt.Sprintf("lockutils: Downgrade of %s, which no writer holds", title(l.owner.scope(), l.Name())))
 	}

@@ -252,11 +252,11 @@ func (a *watcher) watch() (due time.Duration) {
 		if !a.watches(w) {
 			return
 		}
-		if !w.examined && after > 0 && now >= w.since+after {
+		if !w.examined && after > 0 && now-w.since >= after {
 			w.examined, examine = true, true
 		}
-		if w.slow > 0 && now >= w.since+w.slow {
-			for now >= w.since+w.slow && w.slow <= never/2 {
+		if w.slow > 0 && now-w.since >= w.slow {
+			for now-w.since >= w.slow && w.slow <= never/2 {
 				w.slow *= 2
 			}
 			late = append(late, w.copy())
@@ -283,11 +283,19 @@ func (a *watcher) nextDue() time.Duration {
 			return
 		}
 		if !w.examined && after > 0 {
-			due = min(due, w.since+after)
+			due = min(due, later(w.since, after))
 		}
-		if w.slow > 0 && w.slow <= never/2 {
-			due = min(due, w.since+w.slow)
+		if w.slow > 0 {
+			due = min(due, later(w.since, w.slow))
 		}
 	})
 	return due
+}
+
+// later returns the reading of the clock that comes d after another one, or never.
+func later(reading, d time.Duration) time.Duration {
+	if reading+d < reading {
+		return never
+	}
+	return reading + d
 }
