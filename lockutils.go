@@ -91,7 +91,7 @@ import (
 func Lock(name string, opts ...Option) (Guard, error) {
 	ctx := context.Background()
 	if len(opts) == 0 && !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
-		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Barging); ok {
+		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -105,7 +105,7 @@ func Lock(name string, opts ...Option) (Guard, error) {
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
 	if len(opts) == 0 && !detour.Load() && ctx != nil && ctx.Err() == nil &&
 		!handler().Enabled(ctx, slog.LevelDebug) {
-		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, queue.Barging); ok {
+		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -155,9 +155,9 @@ func lockPlain(ctx context.Context, name string, opts []Option) (queue.Hold, boo
 	}
 	k := queue.Key{Scope: strings.TrimSuffix(prefix, "-"), Name: name}
 	if shared {
-		return internalLocks.ShareFast(k)
+		return internalLocks.ShareFast(k, k.Hash())
 	}
-	return internalLocks.AcquireFast(k, order)
+	return internalLocks.AcquireFast(k, k.Hash(), order)
 }
 
 // TryLock is [Lock] with [NonBlocking]: it returns an error that matches [ErrLocked] if the lock is
@@ -349,10 +349,11 @@ func (s *settings) acquireFast(ctx context.Context, name string) (queue.Hold, bo
 	if !s.plain() || observed.Load() || ctx == nil || ctx.Err() != nil || !s.silent && handler().Enabled(ctx, slog.LevelDebug) {
 		return queue.Hold{}, false
 	}
+	k := s.key(name)
 	if s.shared {
-		return internalLocks.ShareFast(s.key(name))
+		return internalLocks.ShareFast(k, k.Hash())
 	}
-	return internalLocks.AcquireFast(s.key(name), s.order())
+	return internalLocks.AcquireFast(k, k.Hash(), s.order())
 }
 
 // acquireSlow is acquire for all but a free lock of this process.
@@ -495,6 +496,9 @@ func (s *settings) origin() queue.Origin { return queue.Origin{By: s.by, Quiet: 
 
 // internalLocks is the container of all locks that are given no other.
 var internalLocks = queue.Default
+
+// noScope is where the hashes of names without a prefix begin.
+var noScope = queue.NewScopeHash("")
 
 func (s *settings) table() *queue.Table {
 	if s.semaphores != nil {

@@ -8,8 +8,8 @@ import (
 // A Hold is one acquisition of a lock of a [Table]. It may be copied; of all its copies only the first that is released
 // counts. The zero Hold holds nothing.
 //
-// It is always an exclusive hold of some lock, whose generation tells whether it is stale: of the key's own lock, if it
-// excludes all others, or else of a [Record].
+// It is always a hold with a generation, which tells whether it is stale: of the key's own lock, or of a [Record]. One
+// holder of a lock at a time has the generation: an exclusive one where there is one permit, or one of the shared ones.
 type Hold struct {
 	lock *Lock
 	word word // the lock's, as the acquisition left it; only its generation if the release takes more than one step
@@ -22,6 +22,8 @@ func (h Hold) Release() bool {
 		return false
 	case h.lock.owner != nil:
 		return h.lock.owner.release(h.word.generation())
+	case h.word&sharing != 0:
+		return h.lock.releaseSharing(h.word.generation())
 	}
 	return h.lock.ReleaseGeneration(h.word.generation())
 }
@@ -30,6 +32,9 @@ func (h Hold) Release() bool {
 func (h Hold) ReleaseFast() bool {
 	// A holder that has passed a waiter has to see to it that it is woken, even if the word is the same as before.
 	w := h.word
+	if w&sharing != 0 {
+		return h.lock.swap(w, w-sharing-oneHolder)
+	}
 	return w&(held|waiting) == held && h.lock.swap(w, w.released())
 }
 
@@ -150,6 +155,8 @@ func (h Hold) Of() (*Lock, Mode) {
 	}
 	r, ok := h.lock.owner.(*Record)
 	switch {
+	case h.word&sharing != 0:
+		return h.lock, Shared
 	case !ok:
 		return h.lock, Exclusive
 	case r.attachment != nil:

@@ -49,16 +49,16 @@ func TestAcquireFastTakesWhatIsFree(t *testing.T) {
 		t.Errorf("%d permits", table.Permits())
 	}
 	for _, name := range []string{"one", "one", "other", "one"} {
-		if h, ok := table.AcquireFast(Key{"", name}, Barging); !ok || !h.ReleaseFast() || h.ReleaseFast() {
+		if h, ok := table.AcquireFast(Key{"", name}, Key{"", name}.Hash(), Barging); !ok || !h.ReleaseFast() || h.ReleaseFast() {
 			t.Errorf("%q: had %v, or not released once", name, ok)
 		}
 	}
-	h, ok := table.AcquireFast(Key{"", "name"}, Barging)
+	h, ok := table.AcquireFast(Key{"", "name"}, Key{"", "name"}.Hash(), Barging)
 	if !ok {
 		t.Fatal("a free lock could not be had")
 	}
 	for _, other := range []string{"name", "other", longName} {
-		if _, ok := table.AcquireFast(Key{"", other}, Barging); ok {
+		if _, ok := table.AcquireFast(Key{"", other}, Key{"", other}.Hash(), Barging); ok {
 			t.Errorf("%q was had although that takes more than one step", other)
 		}
 	}
@@ -100,10 +100,10 @@ func TestWhoOvertakesASleeperWakesIt(t *testing.T) {
 	}()
 	lock.waitFor(1, Exclusive)
 	word := lock.add(minusHolder)
-	if _, ok := table.AcquireFast(Key{"", "other"}, Barging); ok {
+	if _, ok := table.AcquireFast(Key{"", "other"}, Key{"", "other"}.Hash(), Barging); ok {
 		t.Error("a lock that somebody waits for was given to another name")
 	}
-	h, ok := table.AcquireFast(k, Barging)
+	h, ok := table.AcquireFast(k, k.Hash(), Barging)
 	if !ok {
 		t.Fatal("a free lock could not be had")
 	}

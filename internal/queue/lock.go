@@ -23,7 +23,7 @@ type Lock struct {
 	named atomic.Int32
 
 	// A word. While busy is clear anybody changes it by compare-and-swap. The goroutine that has set busy decides alone,
-	// except that shared holders come and go by addition.
+	// except that shared holders come and go by addition, or leave by a swap together with the bit sharing.
 	state atomic.Uint64
 
 	// Serialises the slow path: busy is set and cleared with mu held, so that goroutines sleep rather than spin for it.
@@ -136,10 +136,10 @@ func (w word) holder() (m Mode, held bool) {
 	return Exclusive, false
 }
 
-// Holds reports whether the exclusive hold g is still held.
+// Holds reports whether the hold g is still held.
 func (l *Lock) Holds(g Generation) bool {
 	w := l.load()
-	return w.heldAs(Exclusive) && w.generation() == g
+	return w&(held|sharing) != 0 && w.generation() == g
 }
 
 // Waiting returns how many requests of mode m are queued.
@@ -173,7 +173,7 @@ func (l *Lock) add(w word) word       { return word(l.state.Add(uint64(w))) }
 func (l *Lock) acquireFast(m Mode, o Order) (word, bool) {
 	w := l.load()
 	if m == Shared {
-		return 0, w&barred == 0 && l.permits <= 1 && l.share()
+		return 0, w&barred == 0 && l.permits <= 1 && l.join()
 	}
 	taken := l.taken(w)
 	return taken, l.takable(w, o) && l.swap(w, taken)
@@ -192,16 +192,16 @@ func (l *Lock) taken(w word) word {
 	return w.next()
 }
 
-// share adds a shared holder to a lock with one permit and reports whether it may stay. To add first and check then is
+// join adds a shared holder to a lock with one permit and reports whether it may stay. To add first and check then is
 // what lets readers come by an addition, which is several times faster than compare-and-swap when they are many. A reader
 // that may not stay does no harm, except that an exclusive attempt may take it for a holder at this moment and fail.
-func (l *Lock) share() bool {
+func (l *Lock) join() bool {
 	w := l.add(oneHolder) - oneHolder
-	return w&barred == 0 || l.unshare(w)
+	return w&barred == 0 || l.leaveAgain(w)
 }
 
-// unshare takes back a share that found the word w. It returns false.
-func (l *Lock) unshare(w word) bool {
+// leaveAgain takes back a join that found the word w. It returns false.
+func (l *Lock) leaveAgain(w word) bool {
 	if w&negative == 0 {
 		l.releaseShared()
 	} else {
@@ -227,11 +227,26 @@ func (l *Lock) spin() bool {
 func (l *Lock) releaseShared() bool {
 	if l.permits > 1 {
 		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.releaseLocked(l.lockState(), Shared, 0, 0)
+		ok := l.releaseLocked(l.lockState(), Shared, 0, 0)
+		l.mu.Unlock()
+		return ok
 	}
 	w := l.add(minusHolder)
 	return w&(waiting|negative) == 0 || l.follow(w)
+}
+
+// releaseSharing removes the shared holder g and reports whether it was still there. As all shared holders, it may leave
+// while busy is set: the generation stays until then, since there is no exclusive holder before.
+func (l *Lock) releaseSharing(g Generation) bool {
+	for {
+		w := l.load()
+		if w&sharing == 0 || w.generation() != g {
+			return false
+		}
+		if left := w - sharing - oneHolder; l.swap(w, left) {
+			return left&waiting == 0 || l.follow(left)
+		}
+	}
 }
 
 // follow does what is left to do when a shared holder has gone and has left the word w: it mends the count if there was

@@ -165,7 +165,7 @@ func TestReaderInVainLetsInWhomItHasKeptOut(t *testing.T) {
 			found := l.add(oneHolder) - oneHolder
 			l.Release(Exclusive)
 			expectServed(t, served)
-			if l.unshare(found) {
+			if l.leaveAgain(found) {
 				t.Error("a reader stays although it has gone")
 			}
 			expectServed(t, served, "writer")

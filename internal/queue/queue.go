@@ -43,10 +43,18 @@ type Hash uint64
 var hashes = newHasher()
 
 // Hash returns the hash of the key.
-func (k Key) Hash() Hash {
-	h := hashes.sum(hashes.start, k.Name)
-	if k.Scope != "" {
-		h = h*31 + hashes.sum(hashes.start, k.Scope) // The factor tells (a, b) from (b, a).
+func (k Key) Hash() Hash { return NewScopeHash(k.Scope).Of(k.Name) }
+
+// A ScopeHash is the hash of a scope, with which those of its keys begin.
+type ScopeHash uint64
+
+// NewScopeHash returns the hash of a scope.
+func NewScopeHash(scope string) ScopeHash {
+	if scope == "" {
+		return ScopeHash(hashes.start)
 	}
-	return Hash(h)
+	return ScopeHash(hashes.sum(hashes.start, scope))
 }
+
+// Of returns the hash of the key of that name.
+func (s ScopeHash) Of(name string) Hash { return Hash(hashes.sum(uint64(s), name)) }

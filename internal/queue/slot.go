@@ -31,40 +31,44 @@ type slot struct {
 	overflow // guarded by mu; the bit overflowed is set if it has entries
 }
 
-// acquireFast acquires the slot's lock for the key, by one atomic operation, if the name is the key's and the word admits the
-// request, or, for an exclusive request, if the lock is not in use. It returns the word of an exclusive hold.
-func (s *slot) acquireFast(k Key, h Hash, m Mode, o Order) (word, bool) {
-	if m == Exclusive && s.permits <= 1 {
-		return s.take(k, h, o)
-	}
+// acquireFast acquires the slot's lock for the key, by one atomic operation, if the name is the key's and the word admits
+// the request: one that is shared, or for one of several permits.
+func (s *slot) acquireFast(k Key, h Hash, m Mode, o Order) bool {
 	if !s.identifies(h) {
-		return 0, false
+		return false
 	}
-	w, ok := s.Lock.acquireFast(m, o)
-	if ok && !s.serves(k) {
-		s.Release(m)
-		ok = false
+	if _, ok := s.Lock.acquireFast(m, o); !ok {
+		return false
 	}
-	return w, ok
+	return s.serves(k) || s.reject(m)
 }
 
-// take is acquireFast for an exclusive hold of a lock with one permit.
-func (s *slot) take(k Key, h Hash, o Order) (word, bool) {
-	w := s.load()
-	if !s.identifies(h) {
-		return s.claim(w, k, h)
-	}
-	taken := w.next()
-	if w&(busy|held|handoff|countMask) != 0 || w&waiting != 0 && o != Barging || !s.swap(w, taken) {
-		return 0, false
-	}
+// reject releases a hold of a lock that has turned out to be another key's, and returns false.
+func (s *slot) reject(m Mode) bool {
+	s.Release(m)
+	return false
+}
+
+// take acquires a lock with one permit exclusively, by a swap of the word w, if that admits the request.
+func (s *slot) take(w word, o Order) bool {
+	return w&(busy|held|handoff|countMask) == 0 && (w&waiting == 0 || o == Barging) && s.swap(w, w.next())
+}
+
+// share acquires a lock with one permit shared, by a swap of the word w, if that admits the request and no other shared
+// holder has the generation.
+func (s *slot) share(w word) bool {
+	return w&(barred|sharing) == 0 && s.swap(w, w.nextSharing())
+}
+
+// confirm reports whether a hold that was acquired by the name in brief is of the key's lock. It releases it if not.
+func (s *slot) confirm(k Key, taken word) bool {
 	// A holder can tell whether the name is the key's, and it nearly always is. The holder of another name may have lost
 	// its hold to a mistaken release by name, and the slot to others.
 	if s.serves(k) && s.load().generation() == taken.generation() {
-		return taken, true
+		return true
 	}
-	s.ReleaseGeneration(taken.generation())
-	return 0, false
+	Hold{&s.Lock, taken}.Release()
+	return false
 }
 
 // claim acquires the unused lock exclusively for a key that it has not served last. The word is fresh until the holder has

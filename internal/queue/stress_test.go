@@ -94,14 +94,20 @@ func (s *stressed) work(steps int) {
 // acquire tries to become a holder. It returns the zero Hold for one that is released by name.
 func (s *stressed) acquire(k Key) (h Hold, m Mode, ok bool) {
 	m, o := Mode(rand.IntN(2)), Order(rand.IntN(2))
-	switch rand.IntN(8) {
-	case 0, 1:
+	switch n := rand.IntN(10); {
+	case n >= 8 && s.table.permits <= 1:
+		if m == Shared {
+			h, ok = s.table.ShareFast(k, k.Hash())
+		} else {
+			h, ok = s.table.AcquireFast(k, k.Hash(), o)
+		}
+	case n <= 1:
 		h, ok = s.table.TryAcquire(k, m, o)
-	case 2, 3:
+	case n <= 3:
 		var err error
 		h, err = s.table.Acquire(background, k, m, o)
 		ok = err == nil
-	case 4:
+	case n == 4:
 		ctx, cancel := context.WithCancel(background)
 		go func() {
 			dawdle()
@@ -110,13 +116,13 @@ func (s *stressed) acquire(k Key) (h Hold, m Mode, ok bool) {
 		var err error
 		h, err = s.table.Acquire(ctx, k, m, o)
 		ok = err == nil
-	case 6:
+	case n == 6:
 		ok = s.table.TryAcquireNamed(k, k.Hash(), m, o)
-	case 7:
+	case n == 7:
 		ctx, cancel := context.WithTimeout(background, time.Duration(rand.IntN(100))*time.Microsecond)
 		ok = s.table.AcquireNamed(ctx, k, k.Hash(), m, o) == nil
 		cancel()
-	case 5:
+	case n == 5:
 		ctx, cancel := context.WithTimeout(background, time.Duration(rand.IntN(100))*time.Microsecond)
 		var err error
 		h, err = s.table.Acquire(ctx, k, m, o)
@@ -143,7 +149,7 @@ func (s *stressed) release(k Key, h Hold, m Mode) {
 			if h.Release() == <-released {
 				s.complain("of two copies of a hold, both or none could be released")
 			}
-		} else if !h.Release() {
+		} else if !h.ReleaseFast() && !h.Release() {
 			s.complain("a hold could not be released")
 		}
 	}
@@ -163,7 +169,7 @@ func (s *stressed) releaseStale() {
 		if h.Held() {
 			s.complain("a hold released is still held")
 		}
-		if h.Release() {
+		if h.ReleaseFast() || h.Release() {
 			s.complain("a hold was released twice")
 		}
 	default:

@@ -36,31 +36,58 @@ func NewTable(slots int, permits int64) *Table {
 // Permits returns how many exclusive holders a key may have at once.
 func (t *Table) Permits() int64 { return max(t.permits, 1) }
 
-// AcquireFast acquires the key's lock exclusively if that takes a single step, in a table with one permit for each key. It
-// is what the other methods try first.
-func (t *Table) AcquireFast(k Key, o Order) (Hold, bool) {
-	s, h := t.slot(k.Hash())
-	w, ok := s.take(k, h, o)
-	return Hold{&s.Lock, w}, ok
+// AcquireFast acquires the key's lock exclusively if that takes a single step, in a table with one permit for each key: if
+// the name of its slot is the key's and the word admits the request, or if the slot is not in use. It is what the other
+// methods try first. h is the hash of the key.
+func (t *Table) AcquireFast(k Key, h Hash, o Order) (Hold, bool) {
+	s, h := t.slot(h)
+	w := s.load()
+	switch {
+	case !s.identifies(h):
+		w, ok := s.claim(w, k, h)
+		return Hold{&s.Lock, w}, ok
+	case !s.take(w, o):
+		return Hold{}, false
+	}
+	w = w.next()
+	return Hold{&s.Lock, w}, s.confirm(k, w)
 }
 
-// ShareFast is AcquireFast for a shared hold.
-func (t *Table) ShareFast(k Key) (Hold, bool) {
-	s, h := t.slot(k.Hash())
-	if _, ok := s.acquireFast(k, h, Shared, Fair); !ok {
+// ShareFast is AcquireFast for a shared hold, in a table whose shared holds are not released by name.
+func (t *Table) ShareFast(k Key, h Hash) (Hold, bool) {
+	s, h := t.slot(h)
+	if w := s.load(); s.identifies(h) && s.share(w) {
+		w = w.nextSharing()
+		return Hold{&s.Lock, w}, s.confirm(k, w)
+	}
+	if !s.acquireFast(k, h, Shared, Fair) {
 		return Hold{}, false
 	}
 	return place{slot: s}.hold(Shared), true
 }
 
-// AcquireNamedFast is AcquireFast for callers that release by name and know the hash of the key.
+// AcquireNamedFast is AcquireFast for callers that release by name.
 func (t *Table) AcquireNamedFast(k Key, h Hash, m Mode, o Order) bool {
-	s, h := t.slot(h)
-	_, ok := s.acquireFast(k, h, m, o)
-	if ok && t.permits > 1 {
-		s.countNamed(m)
+	if m == Exclusive && t.permits <= 1 {
+		_, ok := t.AcquireFast(k, h, o)
+		return ok
 	}
-	return ok
+	s, h := t.slot(h)
+	if !s.acquireFast(k, h, m, o) {
+		return false
+	}
+	s.countNamed(m)
+	return true
+}
+
+// acquireFast is AcquireFast for any request. The word is that of a hold that AcquireFast has acquired.
+func (t *Table) acquireFast(k Key, h Hash, m Mode, o Order) (word, bool) {
+	if m == Exclusive && t.permits <= 1 {
+		hold, ok := t.AcquireFast(k, h, o)
+		return hold.word, ok
+	}
+	s, h := t.slot(h)
+	return 0, s.acquireFast(k, h, m, o)
 }
 
 // TryAcquire acquires the key's lock if that takes no waiting.
@@ -173,7 +200,7 @@ func (p place) lock() *Lock {
 
 func (t *Table) tryAcquire(k Key, h Hash, m Mode, o Order) (place, bool) {
 	s, h := t.slot(h)
-	if w, ok := s.acquireFast(k, h, m, o); ok {
+	if w, ok := t.acquireFast(k, h, m, o); ok {
 		return place{s, nil, w}, true
 	}
 	var g Generation
@@ -191,9 +218,9 @@ func (t *Table) acquire(
 	ctx context.Context, k Key, h Hash, m Mode, o Order, from Origin,
 ) (place, error) {
 	s, h := t.slot(h)
-	w, ok := s.acquireFast(k, h, m, o)
+	w, ok := t.acquireFast(k, h, m, o)
 	for i := 0; !ok && i < spins && s.identifies(h) && s.spin(); i++ {
-		w, ok = s.acquireFast(k, h, m, o)
+		w, ok = t.acquireFast(k, h, m, o)
 	}
 	if ok {
 		return place{s, nil, w}, nil

@@ -101,6 +101,179 @@ func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
 	table.checkIdle(t)
 }
 
+// The word of a holder that has brought a new name shows that it may still be writing it.
+func TestHolderThatBringsANameIsFreshUntilItsRelease(t *testing.T) {
+	table := collisions(1, 8, 1)
+	s, old, k := &table.slots[0], Key{"", "old"}, Key{"", "new"}
+	mustRelease(t, mustHold(t, table, old, Exclusive))
+	h, ok := table.AcquireFast(k, k.Hash(), Barging)
+	if !ok || !s.serves(k) {
+		t.Fatal("an unused slot did not take a new name")
+	}
+	if s.load()&fresh == 0 {
+		t.Error("nothing shows that the holder may still be writing its name")
+	}
+	// The state in which the holder has not come to store the identity of what it has written.
+	identity := s.identity.Load()
+	s.identity.Store(uint64(word(old.Hash()&^table.cut)&^generationMask) | uint64(s.load().generation()-Generation(oneGeneration)))
+	if s.complete(s.load()) {
+		t.Error("a name that is being written counts as complete")
+	}
+	s.identity.Store(identity)
+	if !s.complete(s.load()) {
+		t.Error("a name that has been written does not count as complete")
+	}
+	mustRelease(t, h)
+	if s.load()&fresh != 0 {
+		t.Error("the word stays fresh without a holder")
+	}
+	table.checkIdle(t)
+}
+
+// A request has taken a slot by the bits of another name's hash. Before it reads the text, a mistaken release by name ends
+// its hold, and the slot comes to serve the request's own key, for another holder.
+func TestHoldThatWasReleasedByMistakeIsNotConfirmed(t *testing.T) {
+	for _, take := range []func(s *slot) word{
+		func(s *slot) word {
+			w := s.load()
+			if !s.take(w, Barging) {
+				t.Fatal("a free lock was not taken")
+			}
+			return w.next()
+		},
+		func(s *slot) word {
+			w := s.load()
+			if !s.share(w) {
+				t.Fatal("a free lock was not shared")
+			}
+			return w.nextSharing()
+		},
+	} {
+		table := collisions(1, 0, 1)
+		s, other, k := &table.slots[0], Key{"", "other"}, Key{"", "name"}
+		mustRelease(t, mustHold(t, table, other, Exclusive))
+		late := take(s)
+		mode := Exclusive
+		if late&sharing != 0 {
+			mode = Shared
+		}
+		if !(Hold{&s.Lock, late}).Release() {
+			t.Fatalf("a hold of mode %d was not released", mode)
+		}
+		s.mu.Lock()
+		w := s.lockState()
+		s.rename(k, k.Hash()&^table.cut, w)
+		s.unlockState(w)
+		s.mu.Unlock()
+		h := mustHold(t, table, k, Exclusive)
+		if !s.serves(k) || s.confirm(k, late) {
+			t.Errorf("a hold of mode %d that has ended was confirmed beside that of another holder", mode)
+		}
+		mustRelease(t, h)
+
+		// And the usual cases: the name of another key, and the key's own.
+		late = take(s)
+		if s.confirm(other, late) || s.load().inUse() {
+			t.Errorf("a hold of mode %d of another key was confirmed, or not given back", mode)
+		}
+		late = take(s)
+		if !s.confirm(k, late) {
+			t.Errorf("a hold of mode %d of the key was not confirmed", mode)
+		}
+		mustRelease(t, Hold{&s.Lock, late})
+		table.checkIdle(t)
+	}
+}
+
+// One shared holder at a time has the generation. The others have records, and they come and go in any order.
+func TestSharedHoldsHaveIdentities(t *testing.T) {
+	table := NewTable(1, 1)
+	s, k := &table.slots[0], Key{"", "name"}
+	mustRelease(t, mustHold(t, table, k, Exclusive))
+	share := func() Hold {
+		t.Helper()
+		h, ok := table.ShareFast(k, k.Hash())
+		if !ok || !h.Held() {
+			t.Fatal("a lock that is not held exclusively was not shared")
+		}
+		if l, m := h.Of(); l != &s.Lock || m != Shared {
+			t.Fatalf("the hold is of %p in mode %d, want %p and shared", l, m, &s.Lock)
+		}
+		return h
+	}
+	var stale []Hold
+	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 0, 2}, {1, 2, 0}} {
+		holds := []Hold{share(), share(), share()}
+		if holds[0].word&sharing == 0 || holds[1].word&sharing != 0 || holds[2].word&sharing != 0 {
+			t.Error("not just the first shared holder has the generation")
+		}
+		for i, n := range order {
+			h := holds[n]
+			if _, ok := table.TryAcquire(k, Exclusive, Barging); ok {
+				t.Fatal("a shared lock was acquired exclusively")
+			}
+			if i == 1 && !h.ReleaseFast() && !h.Release() || i != 1 && !h.Release() {
+				t.Error("a shared hold was not released")
+			}
+			stale = append(stale, h)
+			for _, h := range stale {
+				if h.Held() || h.ReleaseFast() || h.Release() {
+					t.Fatal("a shared hold was released twice")
+				}
+			}
+		}
+		table.checkIdle(t)
+		mustRelease(t, mustHold(t, table, k, Exclusive))
+	}
+	// Nor does a hold that has ended release the next one.
+	next := share()
+	for _, h := range stale {
+		if h.Held() || h.ReleaseFast() || h.Release() {
+			t.Fatal("a shared hold released another one")
+		}
+	}
+	mustRelease(t, next)
+	table.checkIdle(t)
+}
+
+// The last shared holder admits those that wait, whatever its identity, also while another goroutine decides.
+func TestSharedHolderWithGenerationAdmitsWaiters(t *testing.T) {
+	for _, deciding := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			table := NewTable(1, 1)
+			s, k := &table.slots[0], Key{"", "name"}
+			mustRelease(t, mustHold(t, table, k, Exclusive))
+			h, ok := table.ShareFast(k, k.Hash())
+			if !ok || h.word&sharing == 0 {
+				t.Fatal("no shared hold that has the generation")
+			}
+			granted := make(chan Hold, 1)
+			go func() {
+				h, _ := table.Acquire(background, k, Exclusive, Fair)
+				granted <- h
+			}()
+			synctest.Wait()
+			if deciding {
+				s.mu.Lock()
+				w := s.lockState()
+				if !h.Release() {
+					t.Error("a shared hold was not released while busy was set")
+				}
+				s.unlockState(w)
+				s.mu.Unlock()
+			} else if h.ReleaseFast() || !h.Release() {
+				t.Error("a hold that somebody waits for was released in one step, or not at all")
+			}
+			synctest.Wait()
+			if len(granted) == 0 {
+				t.Fatal("the waiter was not admitted")
+			}
+			mustRelease(t, <-granted)
+			table.checkIdle(t)
+		})
+	}
+}
+
 func TestLenCountsKeysHeldOrWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := collisions(2, 1, 1)

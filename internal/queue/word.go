@@ -10,7 +10,8 @@ package queue
 //	4      handoff     no request may barge: a release hands the lock to the first waiter
 //	5      overflowed  other names of the slot may have locks of their own (see slot)
 //	6      fresh       the holder has brought a new name, and may still be writing it (see slot)
-//	7-37   generation  grows with every exclusive hold, so that no two of two billion are equal
+//	7      sharing     one of the shared holders has the generation for its identity
+//	8-37   generation  grows with every hold that has one, so that no two of a billion are equal
 //	38-63  count       sharing holders, and requests that are about to find that they may not share
 //
 // The sharing holders are the shared ones or, where the lock has several permits, its exclusive ones.
@@ -29,8 +30,9 @@ const (
 	handoff
 	overflowed
 	fresh
+	sharing
 
-	generationShift = 7
+	generationShift = 8
 	countShift      = 38
 	oneGeneration   = word(1) << generationShift
 	generationMask  = oneHolder - oneGeneration
@@ -71,5 +73,10 @@ func (w word) next() word {
 // released returns the word without its only exclusive holder.
 func (w word) released() word { return w &^ (held | fresh) }
 
-// generation identifies the last exclusive hold.
+// nextSharing returns the word with one more shared holder, of the next generation.
+func (w word) nextSharing() word {
+	return w&^generationMask | (w+oneGeneration)&generationMask | sharing + oneHolder
+}
+
+// generation identifies the last hold that has one.
 func (w word) generation() Generation { return Generation(w & generationMask) }
