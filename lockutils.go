@@ -90,7 +90,11 @@ import (
 // needs one that is fit for a file name, see [ErrName].
 func Lock(name string, opts ...Option) (Guard, error) {
 	ctx := context.Background()
-	if len(opts) == 0 && !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
+	if len(opts) > 0 {
+		if h, ok := lockPlain(ctx, name, opts); ok {
+			return Guard{name, h}, nil
+		}
+	} else if !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
@@ -103,8 +107,11 @@ func Lock(name string, opts ...Option) (Guard, error) {
 // ctx comes from [Do] and holds the lock, the error matches [ErrDeadlock]. A nil ctx gives an error
 // that matches [ErrOptions].
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
-	if len(opts) == 0 && !detour.Load() && ctx != nil && ctx.Err() == nil &&
-		!handler().Enabled(ctx, slog.LevelDebug) {
+	if len(opts) > 0 {
+		if h, ok := lockPlain(ctx, name, opts); ok {
+			return Guard{name, h}, nil
+		}
+	} else if !detour.Load() && ctx != nil && ctx.Err() == nil && !handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
@@ -112,13 +119,10 @@ func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error
 	return lockSlow(ctx, name, opts)
 }
 
-// lockSlow is LockContext for all but a free lock that is requested without options.
+// lockSlow is LockContext for all but a free lock of this process.
 func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
 	if len(opts) == 0 {
 		return acquireSlow(ctx, name, "", defaultsNow())
-	}
-	if h, ok := lockPlain(ctx, name, opts); ok {
-		return Guard{name, h}, nil
 	}
 	var s settings
 	s.collect(opts)
@@ -349,11 +353,11 @@ func (s *settings) acquireFast(ctx context.Context, name string) (queue.Hold, bo
 	if !s.plain() || observed.Load() || ctx == nil || ctx.Err() != nil || !s.silent && handler().Enabled(ctx, slog.LevelDebug) {
 		return queue.Hold{}, false
 	}
-	k := s.key(name)
+	k, hash := s.key(name), s.prefixHash.Of(name)
 	if s.shared {
-		return internalLocks.ShareFast(k, k.Hash())
+		return internalLocks.ShareFast(k, hash)
 	}
-	return internalLocks.AcquireFast(k, k.Hash(), s.order())
+	return internalLocks.AcquireFast(k, hash, s.order())
 }
 
 // acquireSlow is acquire for all but a free lock of this process.
@@ -497,8 +501,8 @@ func (s *settings) origin() queue.Origin { return queue.Origin{By: s.by, Quiet: 
 // internalLocks is the container of all locks that are given no other.
 var internalLocks = queue.Default
 
-// noScope is where the hashes of names without a prefix begin.
-var noScope = queue.NewScopeHash("")
+// noScope is what the hashes of names without a prefix begin with.
+const noScope queue.ScopeHash = 0
 
 func (s *settings) table() *queue.Table {
 	if s.semaphores != nil {

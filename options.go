@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // An Option says which lock a call means, or how to acquire it. If an option is given twice, the
@@ -146,6 +147,7 @@ type settings struct {
 	delay          time.Duration
 	fileMode       fs.FileMode
 	prefix         string
+	prefixHash     queue.ScopeHash // of the prefix without a hyphen at its end
 	lockPath       string
 	semaphores     *Semaphores
 	dryRun         bool
@@ -176,6 +178,7 @@ func (s *settings) apply(opts []Option) {
 			s.external = true
 		case optPrefix:
 			s.prefix = o.text
+			s.prefixHash = queue.NewScopeHash(s.prefixScope())
 		case optLockPath:
 			s.lockPath = o.text
 		case optFair:
@@ -280,13 +283,15 @@ func (k *keptOptions) applyTo(s *settings) {
 
 // settings returns what the options amount to now. The caller must not change it.
 func (k *keptOptions) settings() *settings {
-	if d := defaultSettings.Load(); d != nil {
-		return k.combine(d)
+	if defaultSettings.Load() == nil {
+		return &k.alone
 	}
-	return &k.alone
+	return k.combine()
 }
 
-func (k *keptOptions) combine(defaults *settings) *settings {
+// combine is settings with process-wide options.
+func (k *keptOptions) combine() *settings {
+	defaults := defaultsNow()
 	if c := k.combined.Load(); c != nil && c.defaults == defaults {
 		return &c.settings
 	}

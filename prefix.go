@@ -85,12 +85,15 @@ func projectOptions(prefix string, defaults []Option) *keptOptions {
 // acquire acquires a lock with these options and those of a call.
 func (k *keptOptions) acquire(ctx context.Context, name string, opts []Option) (Guard, error) {
 	if len(opts) == 0 {
-		s := k.settings()
-		if h, ok := s.acquireFast(ctx, name); ok {
+		if h, ok := k.settings().acquireFast(ctx, name); ok {
 			return Guard{name, h}, nil
 		}
-		return acquireSlow(ctx, name, "", s)
+		return acquireSlow(ctx, name, "", k.settings())
 	}
+	return k.acquireWith(ctx, name, opts)
+}
+
+func (k *keptOptions) acquireWith(ctx context.Context, name string, opts []Option) (Guard, error) {
 	s := k.with(opts)
 	return acquire(ctx, name, "", &s)
 }

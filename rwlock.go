@@ -151,7 +151,14 @@ func (c *ReaderWriterLocks) Get(name string) NamedReaderWriterLock {
 // Len returns how many names are in use now: held or waited for.
 func (c *ReaderWriterLocks) Len() int { return c.table.len() }
 
-func (c *ReaderWriterLocks) locks() *queue.Table { return c.table.get(1, c) }
+func (c *ReaderWriterLocks) locks() *queue.Table {
+	if t := c.table.table.Load(); t != nil {
+		return t
+	}
+	return c.makeTable()
+}
+
+func (c *ReaderWriterLocks) makeTable() *queue.Table { return c.table.make(1, c) }
 
 func (c *ReaderWriterLocks) scope() string { return cmp.Or(c.Name, "reader-writer locks") }
 
@@ -165,7 +172,11 @@ type NamedReaderWriterLock struct {
 }
 
 // Lock acquires the lock for writing and waits for it if necessary.
-func (l NamedReaderWriterLock) Lock() { mustAcquire(l.LockContext(context.Background())) }
+func (l NamedReaderWriterLock) Lock() {
+	if !l.acquireFast(queue.Exclusive) {
+		mustAcquire(l.LockContext(context.Background()))
+	}
+}
 
 // LockContext is Lock with a wait that ends with ctx. It then returns an [*AcquireError] that
 // matches ctx.Err(). A nil ctx gives an error that matches [ErrOptions].
@@ -186,7 +197,11 @@ func (l NamedReaderWriterLock) Unlock() {
 }
 
 // RLock acquires the lock for reading and waits for it if necessary.
-func (l NamedReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Background())) }
+func (l NamedReaderWriterLock) RLock() {
+	if !l.acquireFast(queue.Shared) {
+		mustAcquire(l.RLockContext(context.Background()))
+	}
+}
 
 // RLockContext is RLock with a wait that ends with ctx, see LockContext.
 func (l NamedReaderWriterLock) RLockContext(ctx context.Context) error {
@@ -232,6 +247,11 @@ func (l NamedReaderWriterLock) HasPendingWriters() bool {
 
 // Name returns the lock's name.
 func (l NamedReaderWriterLock) Name() string { return l.name }
+
+// acquireFast acquires a lock that takes no waiting.
+func (l NamedReaderWriterLock) acquireFast(m queue.Mode) bool {
+	return !observed.Load() && l.owner.locks().AcquireNamedFast(l.key(), l.hash, m, queue.Fair)
+}
 
 func (l NamedReaderWriterLock) key() queue.Key { return queue.Key{Name: l.name} }
 

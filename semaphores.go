@@ -41,7 +41,14 @@ func (s *Semaphores) Get(name string) Semaphore {
 // Len returns how many names are in use now: held or waited for.
 func (s *Semaphores) Len() int { return s.table.len() }
 
-func (s *Semaphores) locks() *queue.Table { return s.table.get(max(s.permits, 1), s) }
+func (s *Semaphores) locks() *queue.Table {
+	if t := s.table.table.Load(); t != nil {
+		return t
+	}
+	return s.makeTable()
+}
+
+func (s *Semaphores) makeTable() *queue.Table { return s.table.make(max(s.permits, 1), s) }
 
 func (s *Semaphores) scope() string { return cmp.Or(s.Name, "semaphores") }
 
@@ -63,6 +70,11 @@ func (s Semaphore) Acquire(ctx context.Context) error {
 		s.owner.locks().AcquireNamedFast(s.key(), s.hash, queue.Exclusive, queue.Barging) {
 		return nil
 	}
+	return s.acquireSlow(ctx)
+}
+
+// acquireSlow is Acquire for all but a free permit.
+func (s Semaphore) acquireSlow(ctx context.Context) error {
 	if checkHeld(ctx, "", s.Name(), &settings{semaphores: s.owner}) == wouldDeadlock {
 		return s.failed(ErrDeadlock)
 	}
@@ -104,11 +116,8 @@ const containerSlots = 128
 // scoped is what tells the locks of a container from others in errors, messages and snapshots.
 type scoped interface{ scope() string }
 
-// get returns the table. The first call says how many permits its locks have, and whose they are.
-func (c *container) get(permits int64, owner scoped) *queue.Table {
-	if t := c.table.Load(); t != nil {
-		return t
-	}
+// make makes the table, unless another goroutine has, and returns it. Its locks have that many permits.
+func (c *container) make(permits int64, owner scoped) *queue.Table {
 	if t := queue.NewTable(containerSlots, permits); c.table.CompareAndSwap(nil, t) {
 		remember(t, owner.scope())
 	}

@@ -51,7 +51,12 @@ type wrapper struct {
 }
 
 func (w *wrapper) call(f func()) {
-	g, err := acquire(context.Background(), w.name, w.by, w.options.settings())
+	if h, ok := w.options.settings().acquireFast(context.Background(), w.name); ok {
+		defer release(h)
+		f()
+		return
+	}
+	g, err := acquireSlow(context.Background(), w.name, w.by, w.options.settings())
 	if err != nil {
 		panic(err)
 	}
@@ -60,7 +65,11 @@ func (w *wrapper) call(f func()) {
 }
 
 func (w *wrapper) callError(f func() error) (err error) {
-	g, err := acquire(context.Background(), w.name, w.by, w.options.settings())
+	if h, ok := w.options.settings().acquireFast(context.Background(), w.name); ok {
+		defer release(h)
+		return f()
+	}
+	g, err := acquireSlow(context.Background(), w.name, w.by, w.options.settings())
 	if err != nil {
 		return err
 	}

@@ -45,16 +45,16 @@ var hashes = newHasher()
 // Hash returns the hash of the key.
 func (k Key) Hash() Hash { return NewScopeHash(k.Scope).Of(k.Name) }
 
-// A ScopeHash is the hash of a scope, with which those of its keys begin.
+// A ScopeHash is the hash of a scope, with which those of its keys begin. The zero ScopeHash is that of the empty scope.
 type ScopeHash uint64
 
 // NewScopeHash returns the hash of a scope.
 func NewScopeHash(scope string) ScopeHash {
 	if scope == "" {
-		return ScopeHash(hashes.start)
+		return 0
 	}
 	return ScopeHash(hashes.sum(hashes.start, scope))
 }
 
 // Of returns the hash of the key of that name.
-func (s ScopeHash) Of(name string) Hash { return Hash(hashes.sum(uint64(s), name)) }
+func (s ScopeHash) Of(name string) Hash { return Hash(hashes.sum(hashes.start^uint64(s), name)) }

@@ -37,7 +37,14 @@ func (s *slot) acquireFast(k Key, h Hash, m Mode, o Order) bool {
 	if !s.identifies(h) {
 		return false
 	}
-	if _, ok := s.Lock.acquireFast(m, o); !ok {
+	if m == Shared && s.permits <= 1 {
+		if s.load()&barred != 0 {
+			return false
+		}
+		if w := s.Lock.add(oneHolder) - oneHolder; w&barred != 0 {
+			return s.leaveAgain(w)
+		}
+	} else if _, ok := s.Lock.acquireFast(m, o); !ok {
 		return false
 	}
 	return s.serves(k) || s.reject(m)
@@ -133,10 +140,14 @@ func (s *slot) releaseFast(k Key, h Hash, m Mode) bool {
 	if w&overflowed != 0 || !w.heldAs(m) || !s.identifies(h) || !s.complete(w) || !s.serves(k) {
 		return false
 	}
-	if m == Exclusive && s.permits <= 1 {
+	switch {
+	case s.permits > 1:
+		return s.uncountNamed(m) && s.Release(m)
+	case m == Exclusive:
 		return w&(busy|waiting) == 0 && s.swap(w, w.released()) || s.ReleaseGeneration(w.generation())
 	}
-	return s.uncountNamed(m) && s.Release(m)
+	w = s.Lock.add(minusHolder)
+	return w&(waiting|negative) == 0 || s.follow(w)
 }
 
 // release releases a hold of the key's lock, wherever that is, and reports whether there was one.
