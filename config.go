@@ -11,8 +11,8 @@ import (
 	"github.com/lockutils/lockutils/internal/order"
 )
 
-// The process-wide settings. All the functions of this file may be called at any time; a call that is under way keeps
-// what it started with.
+// The process-wide settings. All the functions of this file may be called at any time; a call
+// that is under way keeps what it started with.
 
 // lockPathVariable is what oslo.concurrency and lockutils-wrapper use.
 const lockPathVariable = "OSLO_LOCK_PATH"
@@ -126,11 +126,12 @@ func logger() *slog.Logger {
 	return slog.Default()
 }
 
-// handler is asked whether debug messages are wanted. A function that asks it would not be inlined, as this one is.
+// handler is asked whether debug messages are wanted. A function that asks it would not be
+// inlined, as this one is.
 func handler() slog.Handler { return logger().Handler() }
 
-// detour is set while a call without options cannot take the shortcut to a free lock: it has default
-// options, or is observed, which means that acquisitions of free locks are looked at too.
+// detour is set while a call without options cannot take the shortcut to a free lock: it has
+// default options, or is observed, which means that acquisitions of free locks are looked at too.
 var (
 	detour   atomic.Bool
 	observed atomic.Bool

@@ -19,15 +19,15 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// A step is what one goroutine of a cycle does: it calls then with a context that holds something, and
-// then waits for what the next one holds.
+// A step is what one goroutine of a cycle does: it calls then with a context that holds
+// something, and then waits for what the next one holds.
 type step struct {
 	hold func(ctx context.Context, then func(ctx context.Context) error) error
 	wait func(ctx context.Context) error
 }
 
-// runCycle runs the steps, each waiting only when all hold theirs, one after the other, and returns their
-// errors.
+// runCycle runs the steps, each waiting only when all hold theirs, one after the other, and
+// returns their errors.
 func runCycle(t *testing.T, steps ...step) []error {
 	t.Helper()
 	errs := make([]error, len(steps))
@@ -55,8 +55,8 @@ func runCycle(t *testing.T, steps ...step) []error {
 	return errs
 }
 
-// wantOneDeadlock fails the test unless the last of the errors, and no other, is a DeadlockError with a
-// cycle of n.
+// wantOneDeadlock fails the test unless the last of the errors, and no other, is a DeadlockError
+// with a cycle of n.
 func wantOneDeadlock(t *testing.T, errs []error, n int) *lockutils.DeadlockError {
 	t.Helper()
 	for i, err := range errs[:len(errs)-1] {
@@ -274,7 +274,8 @@ func TestCycleOverGuardContexts(t *testing.T) {
 func TestGuardContextKnowsTheHold(t *testing.T) {
 	setLockPath(t)
 	for _, opts := range [][]lockutils.Option{
-		nil, {lockutils.External()}, {lockutils.WithPrefix("p")}, {lockutils.WithSemaphores(lockutils.NewSemaphores(1))},
+		nil, {lockutils.External()}, {lockutils.WithPrefix("p")},
+		{lockutils.WithSemaphores(lockutils.NewSemaphores(1))},
 	} {
 		g := mustLock(t, "x", opts...)
 		ctx, cancel := g.Context(t.Context())
@@ -288,7 +289,8 @@ func TestGuardContextKnowsTheHold(t *testing.T) {
 			t.Error(err)
 		}
 		_ = other.Unlock()
-		_, err = lockutils.LockContext(lockutils.Detach(ctx), "x", append(slices.Clone(opts), lockutils.WithTimeout(time.Millisecond))...)
+		_, err = lockutils.LockContext(lockutils.Detach(ctx), "x",
+			append(slices.Clone(opts), lockutils.WithTimeout(time.Millisecond))...)
 		wantError(t, err, lockutils.ErrTimeout)
 		_ = g.Unlock()
 		if held := lockutils.HeldLocks(ctx); len(held) != 0 {
@@ -447,7 +449,8 @@ func TestCycleOverLockFiles(t *testing.T) {
 			doStep("a", "b/x", external), doStep("b_x", "a", external),
 		},
 		"another path": {
-			{doStep("a", "", external).hold, doStep("", "b", external, lockutils.WithLockPath(link), lockutils.WithSemaphores(new(lockutils.Semaphores))).wait},
+			{doStep("a", "", external).hold, doStep("", "b", external, lockutils.WithLockPath(link),
+				lockutils.WithSemaphores(new(lockutils.Semaphores))).wait},
 			doStep("b", "a", external),
 		},
 		"InterProcessLock": {
@@ -511,7 +514,8 @@ func TestDeadlockCheckCanBeTurnedOff(t *testing.T) {
 	lockutils.SetDeadlockCheck(0)
 	defer lockutils.SetDeadlockCheck(50 * time.Millisecond)
 	synctest.Test(t, func(t *testing.T) {
-		errs := runCycle(t, doStep("a", "b", lockutils.WithTimeout(time.Minute)), doStep("b", "a", lockutils.WithTimeout(time.Hour)))
+		errs := runCycle(t, doStep("a", "b", lockutils.WithTimeout(time.Minute)),
+			doStep("b", "a", lockutils.WithTimeout(time.Hour)))
 		if !errors.Is(errs[0], lockutils.ErrTimeout) || errs[1] != nil {
 			t.Errorf("%v", errs)
 		}

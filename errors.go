@@ -46,9 +46,9 @@ var errLockedNow = fmt.Errorf("%w: %w", ErrLocked, ErrTimeout)
 // An AcquireError tells which lock could not be acquired, and why. Every call that fails to acquire
 // a lock returns one, and holds nothing then.
 type AcquireError struct {
-	// Scope tells the lock from others of the same name. It is the prefix without its hyphen, or the
-	// container, or container, slash, prefix. A container is called by its field Name, or else
-	// "semaphores" or "reader-writer locks". Scope is "" for a lock without either.
+	// Scope tells the lock from others of the same name. It is the prefix without its hyphen, or
+	// the container, or container, slash, prefix. A container is called by its field Name, or
+	// else "semaphores" or "reader-writer locks". Scope is "" for a lock without either.
 	Scope string
 
 	Name    string // the lock's name; "" where locks have none

@@ -1049,8 +1049,8 @@ func TestCancellingAnyExternalWaiterLosesNoWakeUp(t *testing.T) {
 	t.Logf("%d cancelled, %d served alone", cancelled.Load(), served)
 }
 
-// A lock that the kernel grants to an abandoned wait is nobody's: a request that does not wait must not
-// be refused for it.
+// A lock that the kernel grants to an abandoned wait is nobody's: a request that does not wait
+// must not be refused for it.
 func TestAbandonedWaitRefusesNobody(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Getenv(filelock.EngineVariable) != "" {
 		return // where waits poll, one that has just been abandoned may be taking its last look
@@ -1087,7 +1087,8 @@ func TestOptionThatTheEngineCannotServeIsNamed(t *testing.T) {
 		"fair":  "Fair with a lock file is not supported on this system",
 	} {
 		a := p.do("lock", "x", dir, "external", option)
-		if !a.Unsupported || !strings.Contains(a.Error, want) || !strings.Contains(a.Error, "leave the option out") {
+		if !a.Unsupported || !strings.Contains(a.Error, want) ||
+			!strings.Contains(a.Error, "leave the option out") {
 			t.Errorf("%s: %+v", option, a)
 		}
 	}

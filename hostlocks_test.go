@@ -15,7 +15,8 @@ func TestHostLocksListsEveryLockFileOfTheLockPath(t *testing.T) {
 	if _, err := lockutils.HostLocks(); errors.Is(err, errors.ErrUnsupported) {
 		t.Skip(err)
 	}
-	if files, err := lockutils.HostLocks(lockutils.WithLockPath(filepath.Join(dir, "missing"))); len(files) > 0 || err != nil {
+	files, err := lockutils.HostLocks(lockutils.WithLockPath(filepath.Join(dir, "missing")))
+	if len(files) > 0 || err != nil {
 		t.Errorf("missing directory: %v, %v", files, err)
 	}
 	other := startPeer(t)
@@ -63,7 +64,7 @@ func TestHostLocksListsEveryLockFileOfTheLockPath(t *testing.T) {
 		{"theirs", them, lockutils.ModeReader},
 	})
 	want([]row{{"p-held", me, lockutils.ModeWriter}}, lockutils.WithPrefix("p"))
-	_, err := lockutils.HostLocks(lockutils.WithDelay(-1))
+	_, err = lockutils.HostLocks(lockutils.WithDelay(-1))
 	wantError(t, err, lockutils.ErrOptions)
 	_, err = lockutils.HostLocks(lockutils.WithPrefix("a/../b"), lockutils.DryRun())
 	wantError(t, err, lockutils.ErrOptions)

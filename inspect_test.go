@@ -29,8 +29,8 @@ func find(scope, name, path string) (lockutils.LockInfo, bool) {
 	return lockutils.LockInfo{}, false
 }
 
-// plant makes a hold of a lock and three waiters, one after the other: a writer, a reader that holds
-// "other", and a fair writer.
+// plant makes a hold of a lock and three waiters, one after the other: a writer, a reader that
+// holds "other", and a fair writer.
 func plant(t *testing.T, settle func()) (release func()) {
 	p := lockutils.WithPrefix("nova")
 	holder := mustLock(t, "x", p)
@@ -67,7 +67,8 @@ func TestSnapshotShowsHoldersAndWaitersInOrder(t *testing.T) {
 		release := plant(t, func() { synctest.Wait(); time.Sleep(time.Second) })
 		all := lockutils.Snapshot()
 		i := all[0]
-		if i.Scope != "nova" || i.Name != "x" || i.Mode != lockutils.ModeWriter || i.Path != "" || len(i.Waiters) != 3 {
+		if i.Scope != "nova" || i.Name != "x" || i.Mode != lockutils.ModeWriter || i.Path != "" ||
+			len(i.Waiters) != 3 {
 			t.Fatalf("the longest wait: %+v", i)
 		}
 		modes := []lockutils.Mode{lockutils.ModeWriter, lockutils.ModeReader, lockutils.ModeWriter}
@@ -80,10 +81,12 @@ func TestSnapshotShowsHoldersAndWaitersInOrder(t *testing.T) {
 		if !i.Waiters[2].Fair || i.Waiters[1].Fair || !slices.Equal(i.Waiters[1].Holds, []string{"other"}) {
 			t.Errorf("%+v", i.Waiters)
 		}
-		if len(i.Holders) != 1 || !i.Holders[0].Since.Equal(start) || !strings.Contains(placed(i.Holders[0].Stack), "mustLock") {
+		if len(i.Holders) != 1 || !i.Holders[0].Since.Equal(start) ||
+			!strings.Contains(placed(i.Holders[0].Stack), "mustLock") {
 			t.Errorf("holders: %+v", i.Holders)
 		}
-		if o, ok := find("", "other", ""); !ok || o.Mode != lockutils.ModeWriter || len(o.Holders) != 1 || len(o.Waiters) != 0 {
+		if o, ok := find("", "other", ""); !ok || o.Mode != lockutils.ModeWriter || len(o.Holders) != 1 ||
+			len(o.Waiters) != 0 {
 			t.Errorf("other: %+v", o)
 		}
 		release()
@@ -136,7 +139,8 @@ func TestSnapshotShowsWhereWaitersWait(t *testing.T) {
 		}
 	}
 	// The holder of "other" waits itself, and so is known.
-	if o, ok := find("", "other", ""); !ok || len(o.Holders) != 1 || !strings.Contains(o.Holders[0].By, "plant") {
+	if o, ok := find("", "other", ""); !ok || len(o.Holders) != 1 ||
+		!strings.Contains(o.Holders[0].By, "plant") {
 		t.Errorf("other: %+v", o)
 	}
 }
@@ -165,7 +169,8 @@ func TestSnapshotShowsContainersAndFiles(t *testing.T) {
 	if i, ok := find("semaphores/nova", "s", ""); !ok || i.Mode != lockutils.ModeWriter || len(i.Holders) != 1 {
 		t.Errorf("semaphore of a project: %+v", i)
 	}
-	if i, ok := find("images", "r", ""); !ok || i.Mode != lockutils.ModeReader || i.Readers != 2 || len(i.Holders) != 2 {
+	if i, ok := find("images", "r", ""); !ok || i.Mode != lockutils.ModeReader || i.Readers != 2 ||
+		len(i.Holders) != 2 {
 		t.Errorf("readers: %+v", i)
 	}
 	if i, ok := find("", "a/b", ""); !ok || i.Mode != lockutils.ModeReader || i.Readers != 1 {
@@ -332,7 +337,8 @@ func TestLookingUnderLoadShowsWhatCanBe(t *testing.T) {
 			if !known {
 				t.Errorf("of nobody: %+v", i)
 			}
-			if i.Mode == lockutils.ModeNone && len(i.Waiters) == 0 || (i.Mode == lockutils.ModeReader) != (i.Readers > 0) {
+			if i.Mode == lockutils.ModeNone && len(i.Waiters) == 0 ||
+				(i.Mode == lockutils.ModeReader) != (i.Readers > 0) {
 				t.Errorf("not in use: %+v", i)
 			}
 			for _, w := range i.Waiters {

@@ -2,8 +2,8 @@ package lockutils
 
 import "context"
 
-// A project usually defines its locks once, with its prefix and its default options, and uses nothing
-// else:
+// A project usually defines its locks once, with its prefix and its default options, and uses
+// nothing else:
 //
 //	var (
 //		Lock         = lockutils.LockWithPrefix("nova")

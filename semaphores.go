@@ -15,8 +15,8 @@ import (
 // A name costs memory only while a permit of it is held or waited for. A Semaphores must not be
 // copied after first use.
 type Semaphores struct {
-	// Name tells the container from others in errors and log messages, see [AcquireError]. It has no
-	// other meaning. It must not change after first use.
+	// Name tells the container from others in errors and log messages, see [AcquireError]. It has
+	// no other meaning. It must not change after first use.
 	Name string
 
 	permits int64 // 0 means 1
@@ -110,7 +110,8 @@ func (s Semaphore) failed(err error) error {
 // A container is a table of named locks that is made when it is first needed.
 type container struct{ table atomic.Pointer[queue.Table] }
 
-// containerSlots makes an empty container 24 KiB. With more names in use at a time it gets slower, not wrong.
+// containerSlots makes an empty container 24 KiB. With more names in use at a time it gets
+// slower, not wrong.
 const containerSlots = 128
 
 // scoped is what tells the locks of a container from others in errors, messages and snapshots.

@@ -43,10 +43,11 @@ type Stats struct {
 	Locks []LockStats // sorted by class, mode and layer
 }
 
-// LockStats are the figures of the locks of one class, by mode and layer. All but Waiting only grow.
+// LockStats are the figures of the locks of one class, by mode and layer. All but Waiting only
+// grow.
 //
-// A request for a lock file may wait twice, for its turn in the process and then for other processes.
-// It is counted for each wait. Every request to a lock service counts as a wait.
+// A request for a lock file may wait twice, for its turn in the process and then for other
+// processes. It is counted for each wait. Every request to a lock service counts as a wait.
 type LockStats struct {
 	Class string // see SetClassifier
 	Mode  Mode   // of the requests, or of the holds for ContendedHold and Lost
@@ -63,16 +64,16 @@ type LockStats struct {
 	ContendedHold Histogram // how long requests waited for the end of a hold, from the first that came
 }
 
-// A Histogram counts durations in seconds. Counts[i] counts those of at most Bounds[i] and more than
-// Bounds[i-1]. Counts has one element more than Bounds, for those that exceed them all.
+// A Histogram counts durations in seconds. Counts[i] counts those of at most Bounds[i] and more
+// than Bounds[i-1]. Counts has one element more than Bounds, for those that exceed them all.
 type Histogram struct {
 	Bounds []float64
 	Counts []uint64
 	Sum    float64
 }
 
-// ReadStats reads the figures into s, whose memory it uses again. Each figure is exact, but they are
-// not all from the same instant. It panics if s is nil.
+// ReadStats reads the figures into s, whose memory it uses again. Each figure is exact, but they
+// are not all from the same instant. It panics if s is nil.
 func ReadStats(s *Stats) {
 	all := *allFigures.Load()
 	keys := make([]figuresKey, 0, len(all))
@@ -88,14 +89,14 @@ func ReadStats(s *Stats) {
 	}
 }
 
-// SetClassifier sets how locks are put into the classes of [ReadStats]. f gets the prefix and the name
-// of a lock that is waited for, or "" and the path of an [InterProcessLock]. The default class of a lock,
-// also for a nil f, is its prefix.
+// SetClassifier sets how locks are put into the classes of [ReadStats]. f gets the prefix and the
+// name of a lock that is waited for, or "" and the path of an [InterProcessLock]. The default
+// class of a lock, also for a nil f, is its prefix.
 //
-// There are 200 classes at most, so that figures stay few whatever the names are. Locks of further
-// classes count as "other". So do those for which f panics or returns what is no label: more than 100
-// bytes, invalid UTF-8, or control characters. f is called by goroutines that are about to wait, by many
-// at once. It must not take locks of this package.
+// There are 200 classes at most, so that figures stay few whatever the names are. Locks of
+// further classes count as "other". So do those for which f panics or returns what is no label:
+// more than 100 bytes, invalid UTF-8, or control characters. f is called by goroutines that are
+// about to wait, by many at once. It must not take locks of this package.
 func SetClassifier(f func(scope, name string) string) {
 	if f == nil {
 		classifier.Store(nil)
@@ -182,8 +183,8 @@ type figuresKey struct {
 	layer Layer
 }
 
-// allFigures is copied when a key is added, which happens a limited number of times. So to find figures
-// takes no lock.
+// allFigures is copied when a key is added, which happens a limited number of times. So to find
+// figures takes no lock.
 var (
 	allFigures   atomic.Pointer[map[figuresKey]*figures]
 	figuresMu    sync.Mutex

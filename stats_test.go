@@ -79,13 +79,15 @@ func TestStatsCountDeadlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := lockutils.WithPrefix("stats-deadlock")
 		runCycle(t, doStep("a", "b", p), doStep("b", "a", p))
-		if f := statsOf("stats-deadlock", lockutils.ModeWriter, lockutils.LayerProcess); f.Deadlocks != 1 || f.Contentions != 2 {
+		f := statsOf("stats-deadlock", lockutils.ModeWriter, lockutils.LayerProcess)
+		if f.Deadlocks != 1 || f.Contentions != 2 {
 			t.Errorf("%+v", f)
 		}
 	})
 }
 
-// A hold is contended from the arrival of the first waiter, or from its beginning if some wait already.
+// A hold is contended from the arrival of the first waiter, or from its beginning if some wait
+// already.
 func TestContendedHoldRunsFromTheFirstWaiter(t *testing.T) {
 	lockutils.ResetFigures()
 	synctest.Test(t, func(t *testing.T) {
@@ -104,7 +106,8 @@ func TestContendedHoldRunsFromTheFirstWaiter(t *testing.T) {
 		}
 		mustUnlock(t, holder)
 		group.Wait()
-		// 2 s of the first hold, and 5 s of the second, for which one waited; nobody waited for the third.
+		// 2 s of the first hold, and 5 s of the second, for which one waited; nobody waited for
+		// the third.
 		f := statsOf("stats-holds", lockutils.ModeWriter, lockutils.LayerProcess)
 		if total(f.ContendedHold) != 2 || math.Abs(f.ContendedHold.Sum-7) > 1e-9 {
 			t.Errorf("%+v", f.ContendedHold)
@@ -124,7 +127,8 @@ func TestStatsAgreeWithAStopwatch(t *testing.T) {
 			group.Go(func() {
 				for range 20 {
 					start := time.Now()
-					g, err := lockutils.Lock(fmt.Sprint(i%3), p, lockutils.WithTimeout(time.Duration(i+1)*10*time.Millisecond))
+					g, err := lockutils.Lock(fmt.Sprint(i%3), p,
+						lockutils.WithTimeout(time.Duration(i+1)*10*time.Millisecond))
 					mu.Lock()
 					sum += time.Since(start)
 					mu.Unlock()
@@ -151,7 +155,8 @@ func TestStatsAgreeWithAStopwatch(t *testing.T) {
 // contend makes one request wait.
 func contend(t *testing.T, name string, opts ...lockutils.Option) {
 	holder := mustLock(t, name, opts...)
-	_, err := lockutils.Lock(name, append([]lockutils.Option{lockutils.WithTimeout(time.Microsecond)}, opts...)...)
+	timeout := lockutils.WithTimeout(time.Microsecond)
+	_, err := lockutils.Lock(name, append([]lockutils.Option{timeout}, opts...)...)
 	wantError(t, err, lockutils.ErrTimeout)
 	mustUnlock(t, holder)
 }
@@ -198,7 +203,8 @@ func TestStatsKnowFilesApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = lockutils.ExternalLock("x", lockutils.WithPrefix("stats-file"), lockutils.WithTimeout(time.Millisecond))
+	_, err = lockutils.ExternalLock("x", lockutils.WithPrefix("stats-file"),
+		lockutils.WithTimeout(time.Millisecond))
 	wantError(t, err, lockutils.ErrTimeout)
 	mustUnlock(t, g)
 	if f := statsOf("stats-file", lockutils.ModeWriter, lockutils.LayerFile); f.Timeouts != 1 {

@@ -46,7 +46,8 @@ func BenchmarkExaminationOf10000Waits(b *testing.B) {
 // BenchmarkObservedWait shows what observing adds to a wait.
 func BenchmarkObservedWait(b *testing.B) {
 	var o watching
-	q := &queue.Wait{Subject: queue.Subject{In: internalLocks, Key: queue.Key{Name: "x"}}, Context: context.Background()}
+	q := &queue.Wait{Subject: queue.Subject{In: internalLocks, Key: queue.Key{Name: "x"}},
+		Context: context.Background()}
 	held, err := Lock("held")
 	if err != nil {
 		b.Fatal(err)

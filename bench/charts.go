@@ -16,8 +16,8 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// A chart has one panel or more, one above another. A panel has horizontal bars with their values at
-// the end, so that it needs no axis. A thin line shows the range of the rounds.
+// A chart has one panel or more, one above another. A panel has horizontal bars with their values
+// at the end, so that it needs no axis. A thin line shows the range of the rounds.
 
 // A panel is the drawing of one scenario.
 type panel struct {

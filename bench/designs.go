@@ -15,8 +15,8 @@ type apart[L any] struct {
 	_  [128]byte
 }
 
-// counted is a map of reference-counted locks. It drops a lock with its last user. The zero value is
-// ready to use.
+// counted is a map of reference-counted locks. It drops a lock with its last user. The zero value
+// is ready to use.
 type counted[L any] struct {
 	mu      sync.Mutex
 	entries map[string]*countedEntry[L] // guarded by mu
@@ -56,8 +56,8 @@ func (c *counted[L]) leave(name string, e *countedEntry[L]) {
 	}
 }
 
-// weakly is a map of locks that does not keep them alive: a cleanup drops the entry once the garbage
-// collector has freed the lock. The zero value is ready to use.
+// weakly is a map of locks that does not keep them alive: a cleanup drops the entry once the
+// garbage collector has freed the lock. The zero value is ready to use.
 type weakly[L any] struct {
 	mu      sync.Mutex
 	entries map[string]weak.Pointer[L] // guarded by mu

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// blocking is the yardstick of waiting: the kernel wakes the waiter, and the wait cannot be cancelled.
+// blocking is the yardstick of waiting: the kernel wakes the waiter, and the wait cannot be
+// cancelled.
 const blocking = "flock(2)"
 
 // systemPeers lists the locks of the operating system.

@@ -92,8 +92,8 @@ func (w load) run() sample {
 	}
 }
 
-// again repeats a run that ends before its slice does, and returns the mean. Otherwise a disturbance
-// would weigh more in a short run than in one that takes the whole slice.
+// again repeats a run that ends before its slice does, and returns the mean. Otherwise a
+// disturbance would weigh more in a short run than in one that takes the whole slice.
 func again(slice time.Duration, run func() sample) sample {
 	var mean sample
 	n := 0.0

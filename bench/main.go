@@ -21,10 +21,10 @@
 // request, acquisition and release by the host's clock. All figures are computed from the merged
 // log, which also shows two holders at once (contest.go).
 //
-// To add a peer within a process, append it to [peers] or [readers] in peers.go; to add a lock file,
-// append it to [filePeers] in file_peers.go. Its note must say if a peer keeps entries for ever, lets
-// names collide or cannot be cancelled. To add a scenario, append it to [processScenarios] or
-// [fileScenarios], and this library's goals in it to [goals].
+// To add a peer within a process, append it to [peers] or [readers] in peers.go; to add a lock
+// file, append it to [filePeers] in file_peers.go. Its note must say if a peer keeps entries for
+// ever, lets names collide or cannot be cancelled. To add a scenario, append it to
+// [processScenarios] or [fileScenarios], and this library's goals in it to [goals].
 package main
 
 import (

@@ -58,7 +58,8 @@ func keptAfter(req request) (float64, error) {
 	return grown, nil
 }
 
-// heap returns the bytes in use after two collections: the second empties pools and follows cleanups.
+// heap returns the bytes in use after two collections: the second empties pools and follows
+// cleanups.
 func heap() float64 {
 	runtime.GC()
 	time.Sleep(10 * time.Millisecond) // lets cleanups run

@@ -38,13 +38,15 @@ func ours() []peer {
 		guarded("lockutils.Lock, timeout", "with WithTimeout()", func(name string) (lockutils.Guard, error) {
 			return lockutils.Lock(name, lockutils.WithTimeout(time.Second))
 		}),
-		guarded("lockutils.Lock, no logging", "with WithLogging(false)", func(name string) (lockutils.Guard, error) {
-			return lockutils.Lock(name, lockutils.WithLogging(false))
-		}),
-		guarded("LockWithPrefix", "a function of LockWithPrefix", func() func(name string) (lockutils.Guard, error) {
-			lock := lockutils.LockWithPrefix("bench")
-			return func(name string) (lockutils.Guard, error) { return lock(name) }
-		}()),
+		guarded("lockutils.Lock, no logging", "with WithLogging(false)",
+			func(name string) (lockutils.Guard, error) {
+				return lockutils.Lock(name, lockutils.WithLogging(false))
+			}),
+		guarded("LockWithPrefix", "a function of LockWithPrefix",
+			func() func(name string) (lockutils.Guard, error) {
+				lock := lockutils.LockWithPrefix("bench")
+				return func(name string) (lockutils.Guard, error) { return lock(name) }
+			}()),
 		guarded("lockutils.LockContext", "with a context that can end", func(name string) (lockutils.Guard, error) {
 			return lockutils.LockContext(endable, name)
 		}),

@@ -124,7 +124,8 @@ func callOnce(req request) (reply, error) {
 	return w.call(req)
 }
 
-// A site is the shared ground of the processes: a directory for lock files and logs, and idle workers.
+// A site is the shared ground of the processes: a directory for lock files and logs, and idle
+// workers.
 type site struct {
 	dir    string
 	python string // the interpreter

@@ -23,20 +23,20 @@ import (
 	"time"
 )
 
-// A Service keeps locks for several hosts. All methods may be called concurrently. Two requests of one
-// Service exclude each other as those of two Services do.
+// A Service keeps locks for several hosts. All methods may be called concurrently. Two requests
+// of one Service exclude each other as those of two Services do.
 //
-// A Service that has a method Close() error releases everything there. Close closes Lost of the holds
-// that are left before another process is granted their locks.
+// A Service that has a method Close() error releases everything there. Close closes Lost of the
+// holds that are left before another process is granted their locks.
 type Service interface {
 	// Acquire waits until it holds the lock of r.Name, or until ctx ends. It returns ErrLocked if
-	// r.NoWait is set and the lock is taken, ctx.Err() or context.Cause(ctx) if ctx ended, and the
-	// service's own error otherwise. On an error nothing stays held or queued, also if the answer of
-	// the service got lost.
+	// r.NoWait is set and the lock is taken, ctx.Err() or context.Cause(ctx) if ctx ended, and
+	// the service's own error otherwise. On an error nothing stays held or queued, also if the
+	// answer of the service got lost.
 	//
-	// Acquire returns soon after ctx has ended: what is left to tidy up at the service goes on in the
-	// background. A request with NoWait that gets no answer fails with the service's error after a
-	// third of the TTL, so that it ends without a ctx that does.
+	// Acquire returns soon after ctx has ended: what is left to tidy up at the service goes on in
+	// the background. A request with NoWait that gets no answer fails with the service's error
+	// after a third of the TTL, so that it ends without a ctx that does.
 	Acquire(ctx context.Context, r Request) (Hold, error)
 
 	// Can returns what the service is able to do. It never changes.
@@ -56,18 +56,19 @@ type Request struct {
 
 // A Hold is a lock held at a service. All methods may be called concurrently.
 type Hold interface {
-	// Release ends this hold, and never a later one of the same name. It returns nil once the service
-	// has confirmed it, also if the hold was released before. It returns ErrLost if the hold had ended
-	// without it. Any other error, ctx's among them, means that the release is not confirmed. The hold
-	// is not renewed any more then, and lockutils calls Release again until it is confirmed.
+	// Release ends this hold, and never a later one of the same name. It returns nil once the
+	// service has confirmed it, also if the hold was released before. It returns ErrLost if the
+	// hold had ended without it. Any other error, ctx's among them, means that the release is not
+	// confirmed. The hold is not renewed any more then, and lockutils calls Release again until
+	// it is confirmed.
 	Release(ctx context.Context) error
 
-	// Token returns the fencing token: larger for each later exclusive hold of the name than for all
-	// holds before. It returns 0 if the service has none.
+	// Token returns the fencing token: larger for each later exclusive hold of the name than for
+	// all holds before. It returns 0 if the service has none.
 	Token() uint64
 
-	// Lost returns a channel that is closed when the hold has ended, or may have, without having been
-	// released. It is nil if that cannot happen.
+	// Lost returns a channel that is closed when the hold has ended, or may have, without having
+	// been released. It is nil if that cannot happen.
 	Lost() <-chan struct{}
 
 	// Deadline returns the instant at which the hold may end unless it is renewed, as a reading of
@@ -75,7 +76,8 @@ type Hold interface {
 	Deadline() time.Duration
 }
 
-// What Acquire and Release return, besides ctx's error and the service's own. Drivers may wrap them.
+// What Acquire and Release return, besides ctx's error and the service's own. Drivers may wrap
+// them.
 var (
 	// ErrLocked reports that the lock is taken, and that the request was not to wait.
 	ErrLocked = errors.New("locked by another holder")
@@ -118,13 +120,13 @@ func (c Capability) String() string {
 	return strings.Join(names, "|")
 }
 
-// An Inspector is a Service that can tell who has its locks, for people to look at. A Service need not
-// be one.
+// An Inspector is a Service that can tell who has its locks, for people to look at. A Service
+// need not be one.
 type Inspector interface {
 	Service
 
-	// Inspect returns the locks of the Service's namespace that are held or waited for by any client.
-	// The answer may be out of date when it arrives.
+	// Inspect returns the locks of the Service's namespace that are held or waited for by any
+	// client. The answer may be out of date when it arrives.
 	Inspect(ctx context.Context) ([]Info, error)
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// browse opens a page in Chromium and returns its elements after the time has passed, as the scripts of
-// the page see it. It skips the test without Chromium.
+// browse opens a page in Chromium and returns its elements after the time has passed, as the
+// scripts of the page see it. It skips the test without Chromium.
 func browse(t *testing.T, url string, after time.Duration) string {
 	t.Helper()
 	chromium, err := exec.LookPath("chromium")
@@ -30,7 +30,8 @@ func browse(t *testing.T, url string, after time.Duration) string {
 	args := []string{
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--user-data-dir=" + t.TempDir(), "--virtual-time-budget=" + strconv.FormatInt(after.Milliseconds(), 10), "--dump-dom", url,
+		"--user-data-dir=" + t.TempDir(), "--dump-dom",
+		"--virtual-time-budget=" + strconv.FormatInt(after.Milliseconds(), 10), url,
 	}
 	browser := exec.CommandContext(ctx, chromium, args...)
 	browser.WaitDelay = 10 * time.Second
@@ -139,7 +140,8 @@ func TestThePageWorksWithoutScripts(t *testing.T) {
 		return page
 	}}
 	page := browse(t, r.serve(t)+"/ops", 5*time.Second)
-	inOrder(t, page, `<a href="">reload</a>`, `instance-4717`, `<summary>3 waiters`, `Waiters, the next one first`)
+	inOrder(t, page, `<a href="">reload</a>`, `instance-4717`, `<summary>3 waiters`,
+		`Waiters, the next one first`)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.paths) != 1 {
@@ -151,7 +153,8 @@ func TestThePageWorksWithoutScripts(t *testing.T) {
 func TestNamesDoNoHarmInABrowser(t *testing.T) {
 	names := []string{
 		`<script>document.title = "harm"</script>`, `<img src="/harm" onerror="document.title = 'harm'">`,
-		`"><svg onload="document.title = 'harm'">`, `'onmouseover='document.title="harm"`, "</title></style></script><b id=harm>",
+		`"><svg onload="document.title = 'harm'">`, `'onmouseover='document.title="harm"`,
+		"</title></style></script><b id=harm>",
 		"\x00\x1b[2J\x07\r\n", "\u202egnp.exe", "\xff\xfe<b id=harm>", `{{.}}`, "a\u2028b",
 	}
 	for _, name := range names {

@@ -111,8 +111,9 @@ func TestALargeReportShowsInShort(t *testing.T) {
 	r.Locks[0].Waiters[0].Holds = holds
 	r.Deadlocks = []Deadlock{{Message: long, Cycle: members}}
 	page, text := rendered(t, r, 3<<20)
-	inOrder(t, page, `ü… \(2097152 bytes\)`, `<p>and 980 more</p>`, `holds .* and 980 more`, `and 900 more</td>`,
-		`and 980 more</p>`, `<div>and 980 more</div>`, `<td colspan="4">and 900 more</td>`)
-	inOrder(t, text, `ü… \(2097152 bytes\)`, `holders: and 980 more`, `holds .* and 980 more`, `waiters: and 980 more`,
-		`\nand 900 more`, `\ndeadlock.*ü… \(2097152 bytes\)`, `FILE`, `; 20 .* and 980 more`, `\nand 900 more`)
+	inOrder(t, page, `ü… \(2097152 bytes\)`, `<p>and 980 more</p>`, `holds .* and 980 more`,
+		`and 900 more</td>`, `and 980 more</p>`, `<div>and 980 more</div>`, `<td colspan="4">and 900 more</td>`)
+	inOrder(t, text, `ü… \(2097152 bytes\)`, `holders: and 980 more`, `holds .* and 980 more`,
+		`waiters: and 980 more`, `\nand 900 more`, `\ndeadlock.*ü… \(2097152 bytes\)`, `FILE`,
+		`; 20 .* and 980 more`, `\nand 900 more`)
 }

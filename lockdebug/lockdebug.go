@@ -1,23 +1,23 @@
 // Package lockdebug serves a page about the named locks of a program: the locks that are held and
-// waited for, with their queues, holders and stacks; how long waits took; the lock files of the host;
-// and deadlocks that were found.
+// waited for, with their queues, holders and stacks; how long waits took; the lock files of the
+// host; and deadlocks that were found.
 //
-// Importing the package registers the page at /debug/lockutils on [http.DefaultServeMux], as package
-// net/http/pprof does:
+// Importing the package registers the page at /debug/lockutils on [http.DefaultServeMux], as
+// package net/http/pprof does:
 //
 //	import _ "github.com/lockutils/lockutils/lockdebug"
 //
-// A program that uses another mux mounts [Handler] there. The page shows the names of locks, command
-// lines of processes that hold lock files, and positions in the program's source, so it is for its
-// operators only.
+// A program that uses another mux mounts [Handler] there. The page shows the names of locks,
+// command lines of processes that hold lock files, and positions in the program's source, so it
+// is for its operators only.
 //
-// The page refreshes itself, and works without JavaScript too. With the parameter format=json it is a
-// [Report], for programs. With format=text it is a table for a terminal:
+// The page refreshes itself, and works without JavaScript too. With the parameter format=json it
+// is a [Report], for programs. With format=text it is a table for a terminal:
 //
 //	curl 'http://localhost:6060/debug/lockutils?format=text'
 //
-// The page and the table show the first of very many locks, holders, waiters and files, and how many more
-// there are. The report for programs is whole.
+// The page and the table show the first of very many locks, holders, waiters and files, and how
+// many more there are. The report for programs is whole.
 //
 // More is known of holders with [lockutils.SetTracking].
 package lockdebug
@@ -38,8 +38,8 @@ const Path = "/debug/lockutils"
 
 func init() { http.Handle(Path, Handler()) }
 
-// Handler returns a handler that serves the page, whatever path it is mounted at. It answers GET and
-// HEAD. Requests may come concurrently.
+// Handler returns a handler that serves the page, whatever path it is mounted at. It answers GET
+// and HEAD. Requests may come concurrently.
 func Handler() http.Handler { return http.HandlerFunc(serve) }
 
 // formats are the values of the parameter format.

@@ -198,7 +198,8 @@ func TestAHistogramIsDrawnByItsCounts(t *testing.T) {
 	if p50, p99 := percentile(h, 0.5), percentile(h, 0.999); p50 != "up to 1ms" || p99 != "up to 100ms" {
 		t.Errorf("half %q, nearly all %q", p50, p99)
 	}
-	if empty := (Histogram{Bounds: []float64{1}, Counts: []uint64{0, 0}}); bars(empty) != nil || percentile(empty, 0.5) != "" {
+	empty := Histogram{Bounds: []float64{1}, Counts: []uint64{0, 0}}
+	if bars(empty) != nil || percentile(empty, 0.5) != "" {
 		t.Error("an empty histogram is drawn")
 	}
 }

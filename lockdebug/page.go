@@ -47,8 +47,8 @@ func more(n, limit int) string {
 	return fmt.Sprintf("and %d more", n-limit)
 }
 
-// visible returns a name as it is if it can be read, or else quoted. Names come from users: they may
-// hold control characters, or such as turn the direction of writing. A long one is cut.
+// visible returns a name as it is if it can be read, or else quoted. Names come from users: they
+// may hold control characters, or such as turn the direction of writing. A long one is cut.
 func visible(name string) string { return readable(name, limits.Name) }
 
 func message(text string) string { return readable(text, limits.Message) }
@@ -103,8 +103,8 @@ type bar struct {
 
 const barsHeight, barWidth = 20, 6
 
-// bars draws a histogram. Heights grow with the logarithm of the counts, so that one slow wait beside
-// a million quick ones is seen.
+// bars draws a histogram. Heights grow with the logarithm of the counts, so that one slow wait
+// beside a million quick ones is seen.
 func bars(h Histogram) []bar {
 	var highest float64
 	for _, n := range h.Counts {

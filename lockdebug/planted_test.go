@@ -38,8 +38,8 @@ func waitPlanted(ctx context.Context, t *testing.T, name string, opts ...lockuti
 	}
 }
 
-// plant has a writer hold a lock, and three others wait, in this order: a writer, a reader that holds
-// the lock "volume", and a fair writer. The test releases them when it ends.
+// plant has a writer hold a lock, and three others wait, in this order: a writer, a reader that
+// holds the lock "volume", and a fair writer. The test releases them when it ends.
 func plant(t *testing.T, name string) {
 	t.Helper()
 	lockutils.SetTracking(1)
@@ -87,7 +87,8 @@ func awaitWaiters(t *testing.T, name string, n int) lockutils.LockInfo {
 func TestAPlantedHoldShowsInTheSnapshot(t *testing.T) {
 	plant(t, "instance-4711")
 	l := awaitWaiters(t, "instance-4711", 3)
-	if l.Scope != "nova" || l.Mode != lockutils.ModeWriter || len(l.Holders) != 1 || !isPlace(l.Holders[0].Stack, "holdPlanted") {
+	if l.Scope != "nova" || l.Mode != lockutils.ModeWriter || len(l.Holders) != 1 ||
+		!isPlace(l.Holders[0].Stack, "holdPlanted") {
 		t.Errorf("%+v", l)
 	}
 	var waits []string
@@ -106,7 +107,8 @@ func TestAPlantedHoldShowsInTheSnapshot(t *testing.T) {
 // isPlace reports whether a stack leads through the function of this file.
 func isPlace(stack []uintptr, function string) bool {
 	return slices.ContainsFunc(frames(stack), func(f Frame) bool {
-		return strings.HasSuffix(f.Function, "."+function) && strings.HasSuffix(f.File, "planted_test.go") && f.Line > 0
+		return strings.HasSuffix(f.Function, "."+function) && f.Line > 0 &&
+			strings.HasSuffix(f.File, "planted_test.go")
 	})
 }
 
@@ -158,7 +160,8 @@ func TestAPlantedHoldShowsInTheSlowWaitMessage(t *testing.T) {
 	for place := 1; place <= 3; place++ {
 		want := regexp.MustCompile(fmt.Sprintf(`level=WARN msg="Waiting for lock" lock=instance-4714 scope=nova `+
 			`waited=\S+ position=%d holders="\[lockdebug.holdPlanted at planted_test.go:\d+, since \S+\]"`, place))
-		for deadline := time.Now().Add(30 * time.Second); !want.MatchString(messages.String()); time.Sleep(time.Millisecond) {
+		deadline := time.Now().Add(30 * time.Second)
+		for ; !want.MatchString(messages.String()); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("no message like %s in\n%s", want, messages.String())
 			}

@@ -12,8 +12,8 @@ import (
 )
 
 // A Report is what the page shows, and its form in JSON. Fields may be added to it, but none are
-// removed or change their meaning. Lists are whole; they may be empty, but are never null. Durations are
-// in seconds.
+// removed or change their meaning. Lists are whole; they may be empty, but are never null.
+// Durations are in seconds.
 type Report struct {
 	Time    time.Time `json:"time"`
 	Program string    `json:"program"` // the name of the executable
@@ -80,8 +80,8 @@ type Stats struct {
 	ContendedHold Histogram `json:"contendedHold"`
 }
 
-// A Histogram counts durations. Counts[i] counts those of at most Bounds[i] seconds; the last element
-// of Counts counts those that exceed all bounds.
+// A Histogram counts durations. Counts[i] counts those of at most Bounds[i] seconds; the last
+// element of Counts counts those that exceed all bounds.
 type Histogram struct {
 	Bounds []float64 `json:"bounds"`
 	Counts []uint64  `json:"counts"`

@@ -7,7 +7,8 @@ import (
 	"text/tabwriter"
 )
 
-// writeText writes the report as tables for a terminal. Names are quoted where they could disturb it.
+// writeText writes the report as tables for a terminal. Names are quoted where they could disturb
+// it.
 func writeText(to io.Writer, r *Report) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "locks of %s, process %d, %s\n\n",
@@ -26,7 +27,8 @@ func writeLocks(w io.Writer, r *Report) {
 	}
 	fmt.Fprintln(w, "LOCK\tKEPT BY\tHELD\tWAITERS\tLONGEST WAIT")
 	for _, l := range first(r.Locks, limits.Locks) {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", scoped(l.Scope, l.Name), keptBy(l), heldBy(l), len(l.Waiters), seconds(l.Waited))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", scoped(l.Scope, l.Name), keptBy(l), heldBy(l),
+			len(l.Waiters), seconds(l.Waited))
 		for _, h := range first(l.Holders, limits.Holders) {
 			fmt.Fprintf(w, "    holder\t%s\tfor %s\t\t\n", origin(h.By, h.Stack), seconds(h.Held))
 		}

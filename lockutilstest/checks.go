@@ -16,9 +16,9 @@ import (
 // patience is how long goroutines may take to release their locks after the test.
 const patience = time.Second
 
-// NoneHeld fails the test if locks are held or waited for when it ends, and says which, by whom and
-// where, as far as that is known. Locks that were in use when NoneHeld was called do not count. Goroutines
-// that are about to release theirs have a second for it.
+// NoneHeld fails the test if locks are held or waited for when it ends, and says which, by whom
+// and where, as far as that is known. Locks that were in use when NoneHeld was called do not
+// count. Goroutines that are about to release theirs have a second for it.
 //
 // Locks are process-wide: those of tests that run in parallel count as well.
 func NoneHeld(t testing.TB) {
@@ -83,16 +83,16 @@ func place(by string, stack []uintptr) string {
 	return fmt.Sprintf("%s at %s:%d", by, f.File, f.Line)
 }
 
-// CheckOrder fails the test, when it ends, if locks were acquired in both orders while it ran: the one
-// with a context that holds the other, and the other way round, directly or over further locks. Such code
-// can deadlock, also if nothing has hung. Contexts are those of lockutils.Do, DoAll, Synchronized and
-// Guard.Context.
+// CheckOrder fails the test, when it ends, if locks were acquired in both orders while it ran:
+// the one with a context that holds the other, and the other way round, directly or over further
+// locks. Such code can deadlock, also if nothing has hung. Contexts are those of lockutils.Do,
+// DoAll, Synchronized and Guard.Context.
 //
-// Locks of one class are one to CheckOrder, so that it need not meet the very locks that could deadlock.
-// classify says the class by prefix and name; nil means the prefix, or the name without a prefix. Locks
-// of one class may be acquired in the ascending order of their names, and of their prefixes if those are
-// the same. Orders in which all locks are
-// Shared are ignored, since readers do not wait for each other.
+// Locks of one class are one to CheckOrder, so that it need not meet the very locks that could
+// deadlock. classify says the class by prefix and name; nil means the prefix, or the name without
+// a prefix. Locks of one class may be acquired in the ascending order of their names, and of
+// their prefixes if those are the same. Orders in which all locks are Shared are ignored, since
+// readers do not wait for each other.
 //
 // Locks are process-wide: those of tests that run in parallel count as well.
 func CheckOrder(t testing.TB, classify func(scope, name string) string) {
@@ -203,7 +203,8 @@ func (c *orderCheck) paths(from, to string, seen map[string]bool) (found [][]acq
 	return found
 }
 
-// caller returns the place of the acquisition, which is the first outside of this module's packages.
+// caller returns the place of the acquisition, which is the first outside of this module's
+// packages.
 func caller() string {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])

@@ -84,7 +84,9 @@ func TestNoneHeldTellsOfWaitersAndFiles(t *testing.T) {
 		t.Error(err)
 	}
 	text := strings.Join(found, "\n")
-	for _, want := range []string{`lock "file"`, "held by a writer", held.Path(), "waiting writer", "checks_test.go"} {
+	for _, want := range []string{
+		`lock "file"`, "held by a writer", held.Path(), "waiting writer", "checks_test.go",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q does not tell of %s", text, want)
 		}

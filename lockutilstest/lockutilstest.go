@@ -80,8 +80,8 @@ func deadline(t testing.TB) (end time.Time, ok bool) {
 	return limited.Deadline()
 }
 
-// holders says who holds the lock that could not be acquired, beginning with a colon. It returns "" if
-// the error does not come from a lock that is held.
+// holders says who holds the lock that could not be acquired, beginning with a colon. It returns
+// "" if the error does not come from a lock that is held.
 func holders(err error, opts []lockutils.Option) string {
 	var failed *lockutils.AcquireError
 	held := errors.Is(err, lockutils.ErrLocked) || errors.Is(err, context.DeadlineExceeded)

@@ -1,14 +1,14 @@
 // Command hosts measures locks across hosts: those of lockutils beside what else is used on etcd,
-// PostgreSQL and Redis, each at its defaults. It starts the servers itself, on loopback and with data
-// in memory, so that its figures are those of the programs and not of a network or a disk: compare
-// the figures of one run with each other only.
+// PostgreSQL and Redis, each at its defaults. It starts the servers itself, on loopback and with
+// data in memory, so that its figures are those of the programs and not of a network or a disk:
+// compare the figures of one run with each other only.
 //
 //	go run .                       all engines and scenarios
 //	go run . -engine redis         one engine
 //	go run . -only 'free|handover' only the scenarios whose key matches
 //
-// It prints one table for each engine. A round measures each contender once, in turns, and the table
-// shows the median of the rounds.
+// It prints one table for each engine. A round measures each contender once, in turns, and the
+// table shows the median of the rounds.
 package main
 
 import (

@@ -1,8 +1,8 @@
 // Package boottime reads a clock that never steps and also runs while the machine is suspended.
 // The deadlines of [github.com/lockutils/lockutils/driver.Hold] are readings of it.
 //
-// Go's own monotonic clock does not serve: it stands still while a machine is suspended, and a lease
-// at a lock service does not.
+// Go's own monotonic clock does not serve: it stands still while a machine is suspended, and a
+// lease at a lock service does not.
 package boottime
 
 import "time"

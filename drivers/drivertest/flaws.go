@@ -14,8 +14,8 @@ import (
 )
 
 // TestFlaws breaks the Services that open returns, in the ways in which drivers get it wrong, and
-// fails if the suite does not catch that. It takes what TestService takes. Flaws that need a Link or a
-// TTL are left out for Services without.
+// fails if the suite does not catch that. It takes what TestService takes. Flaws that need a Link
+// or a TTL are left out for Services without.
 func TestFlaws(t *testing.T, open func(t *testing.T) driver.Service) {
 	for _, f := range flaws {
 		t.Run(f.name, func(t *testing.T) {
@@ -168,8 +168,8 @@ func oneKeyPerSession(ctx context.Context, b *broken, r driver.Request) (driver.
 	}}, nil
 }
 
-// missedRelease waits for releases from some time after it has found the lock taken, without looking
-// again.
+// missedRelease waits for releases from some time after it has found the lock taken, without
+// looking again.
 func missedRelease(ctx context.Context, b *broken, r driver.Request) (driver.Hold, error) {
 	for {
 		try := r

@@ -113,8 +113,8 @@ func (r *recorder) String() string {
 	return b.String()
 }
 
-// histories has clients of four processes acquire, abandon and release one lock at random, again and
-// again, and checks each history.
+// histories has clients of four processes acquire, abandon and release one lock at random, again
+// and again, and checks each history.
 func histories(s *stage) error {
 	for i := range rounds(10) {
 		r := &recorder{begun: time.Now()}

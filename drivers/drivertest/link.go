@@ -2,8 +2,8 @@ package drivertest
 
 import "time"
 
-// A Link is the way between one Service and its server, on which the suite makes trouble. Its methods
-// add to each other. All may be called concurrently.
+// A Link is the way between one Service and its server, on which the suite makes trouble. Its
+// methods add to each other. All may be called concurrently.
 type Link interface {
 	// Cut breaks all connections and refuses new ones.
 	Cut()

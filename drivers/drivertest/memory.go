@@ -14,9 +14,9 @@ import (
 // processes of several hosts do at a real one.
 //
 // It has every capability unless WithCapability says otherwise, and serves requests in order of
-// arrival. It starts no goroutine that outlives a call, and it runs on the clock of package time, so
-// it can be used in a bubble of testing/synctest, where it is deterministic. All methods may be
-// called concurrently.
+// arrival. It starts no goroutine that outlives a call, and it runs on the clock of package time,
+// so it can be used in a bubble of testing/synctest, where it is deterministic. All methods may
+// be called concurrently.
 type Memory struct {
 	ttl time.Duration
 	can driver.Capability
@@ -179,8 +179,8 @@ func (s *MemoryService) await(ctx context.Context, k *key) error {
 	}
 }
 
-// withdraw removes the request from the server. It goes on in the background if the server cannot be
-// reached at once.
+// withdraw removes the request from the server. It goes on in the background if the server cannot
+// be reached at once.
 func (s *MemoryService) withdraw(k *key) {
 	remove := func() error { s.server.remove(k); return nil }
 	if s.link.clear() {
@@ -190,8 +190,8 @@ func (s *MemoryService) withdraw(k *key) {
 	go s.call(context.Background(), k.lease, remove)
 }
 
-// Close ends all holds and waits of the Service. Holders that are left are told that their locks are
-// lost.
+// Close ends all holds and waits of the Service. Holders that are left are told that their locks
+// are lost.
 func (s *MemoryService) Close() error {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
@@ -208,8 +208,8 @@ func (s *MemoryService) Close() error {
 
 func (s *MemoryService) isClosed() bool { return isClosed(s.closed) }
 
-// Lose ends the holds of those names, or all holds and the session if there are no names. Their Lost
-// is closed before anybody else is granted the lock.
+// Lose ends the holds of those names, or all holds and the session if there are no names. Their
+// Lost is closed before anybody else is granted the lock.
 func (s *MemoryService) Lose(names ...string) {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
@@ -231,8 +231,8 @@ func (s *MemoryService) Lose(names ...string) {
 	}
 }
 
-// Pause stops what the Service does on its own, as when its process is stopped: it renews nothing and
-// closes no Lost, until Resume.
+// Pause stops what the Service does on its own, as when its process is stopped: it renews nothing
+// and closes no Lost, until Resume.
 func (s *MemoryService) Pause() {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()

@@ -170,8 +170,8 @@ func (h *memoryHold) Token() uint64 {
 // Lost implements driver.Hold.
 func (h *memoryHold) Lost() <-chan struct{} { return h.lost }
 
-// Deadline implements driver.Hold. Timers of package time measure the lease, so that the deadline is
-// right in a bubble of testing/synctest too.
+// Deadline implements driver.Hold. Timers of package time measure the lease, so that the deadline
+// is right in a bubble of testing/synctest too.
 func (h *memoryHold) Deadline() time.Duration {
 	m := h.service.server
 	if m.ttl <= 0 {

@@ -75,7 +75,8 @@ func (s *MemoryService) call(ctx context.Context, l *lease, do func() error) (ti
 	}
 }
 
-// try sends one message and waits for the answer. It returns errUnreachable if that does not arrive.
+// try sends one message and waits for the answer. It returns errUnreachable if that does not
+// arrive.
 func (s *MemoryService) try(ctx context.Context, l *lease, do func() error) error {
 	begun := time.Now()
 	left := func() time.Duration { return s.server.patience() - time.Since(begun) }
@@ -116,8 +117,8 @@ func (s *MemoryService) try(ctx context.Context, l *lease, do func() error) erro
 	return answer
 }
 
-// pass lets d pass, or less if changed is closed first. It returns an error if ctx, the lease or the
-// Service ends first.
+// pass lets d pass, or less if changed is closed first. It returns an error if ctx, the lease or
+// the Service ends first.
 func (s *MemoryService) pass(ctx context.Context, l *lease, d time.Duration, changed <-chan struct{}) error {
 	var elapsed <-chan time.Time
 	if d > 0 {

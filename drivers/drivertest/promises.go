@@ -459,7 +459,8 @@ func closing(s *stage) error {
 	if h.Lost() != nil && !isClosed(h.Lost()) {
 		return errors.New("the next one is granted a lock of a closed Service whose holder was not told")
 	}
-	if _, err := s.try(a, driver.Request{Name: s.name("other")}); err == nil || errors.Is(err, driver.ErrLocked) {
+	_, err = s.try(a, driver.Request{Name: s.name("other")})
+	if err == nil || errors.Is(err, driver.ErrLocked) {
 		return fmt.Errorf("a closed Service returned %v", err)
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.patience)
@@ -560,9 +561,9 @@ func (s *stage) loseBy(p, other Process, way string, disturb func(Link)) error {
 	return nil
 }
 
-// deadline cuts the requests of several holders at random instants, while replies are late. Nothing
-// that was sent later than the cut can have been confirmed, so the deadlines are at most a TTL after
-// it, less the margin.
+// deadline cuts the requests of several holders at random instants, while replies are late.
+// Nothing that was sent later than the cut can have been confirmed, so the deadlines are at most
+// a TTL after it, less the margin.
 func deadline(s *stage) error {
 	const holders = 8
 	errs := make(chan error, holders)

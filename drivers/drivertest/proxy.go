@@ -51,7 +51,8 @@ func (p *Proxy) Addr(target string) (string, error) {
 	return l.Addr().String(), nil
 }
 
-// Dial connects to the address target by way of the Proxy. Client libraries take it as their dialer.
+// Dial connects to the address target by way of the Proxy. Client libraries take it as their
+// dialer.
 func (p *Proxy) Dial(ctx context.Context, network, target string) (net.Conn, error) {
 	addr, err := p.Addr(target)
 	if err != nil {
@@ -210,8 +211,8 @@ type chunk struct {
 	at    time.Time
 }
 
-// carry passes bytes on in one direction until that ends, and the end as well. Reading goes on while
-// bytes are delayed, so that delays do not add up.
+// carry passes bytes on in one direction until that ends, and the end as well. Reading goes on
+// while bytes are delayed, so that delays do not add up.
 func (c *pair) carry(to, from *net.TCPConn, d direction) {
 	chunks := make(chan chunk, 1024)
 	var writer sync.WaitGroup
@@ -242,8 +243,8 @@ func (c *pair) carry(to, from *net.TCPConn, d direction) {
 	}
 }
 
-// pass passes a chunk on when its time has come, or swallows it. It reports whether the connection is
-// still of use.
+// pass passes a chunk on when its time has come, or swallows it. It reports whether the
+// connection is still of use.
 func (c *pair) pass(to net.Conn, chunk chunk, d direction) bool {
 	for {
 		state, changed := c.proxy.get()

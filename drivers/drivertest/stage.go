@@ -27,7 +27,9 @@ type stage struct {
 	patience time.Duration
 }
 
-func newStage(t *testing.T, seed uint64, open func(t *testing.T) driver.Service, patience time.Duration) *stage {
+func newStage(
+	t *testing.T, seed uint64, open func(t *testing.T) driver.Service, patience time.Duration,
+) *stage {
 	s := &stage{
 		t: t, open: open, patience: patience,
 		random: rand.New(rand.NewPCG(seed, 0)),
@@ -137,8 +139,8 @@ func (s *stage) release(h driver.Hold) error {
 	return nil
 }
 
-// free returns an error unless the lock can be had at once, or soon: what a cancelled request leaves
-// may be removed in the background.
+// free returns an error unless the lock can be had at once, or soon: what a cancelled request
+// leaves may be removed in the background.
 func (s *stage) free(p Process, name string) error {
 	h, err := s.acquire(p, driver.Request{Name: name})
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package drivertest checks implementations of package driver, and has one in memory for tests.
 //
-// TestService is the suite that every driver has to pass, and TestFlaws shows that it would catch what
-// drivers get wrong. Memory is a lock server in memory, with
-// controls for what can go wrong; Proxy does the same to the connections of a real one.
+// TestService is the suite that every driver has to pass, and TestFlaws shows that it would catch
+// what drivers get wrong. Memory is a lock server in memory, with controls for what can go wrong;
+// Proxy does the same to the connections of a real one.
 package drivertest
 
 import (
@@ -39,11 +39,11 @@ type Process struct {
 	Requests func(name string) int
 }
 
-// TestService checks that the Services that open returns keep the promises of package driver. Each
-// call of open returns one more, with connections of its own, for the same namespace of the same
-// server, as another process would have it. The tests run in parallel. It may be a Process; any other driver.Service is checked
-// as far as that goes. If it has a method Close() error the suite calls it, also in the middle of
-// things.
+// TestService checks that the Services that open returns keep the promises of package driver.
+// Each call of open returns one more, with connections of its own, for the same namespace of the
+// same server, as another process would have it. The tests run in parallel. It may be a Process;
+// any other driver.Service is checked as far as that goes. If it has a method Close() error the
+// suite calls it, also in the middle of things.
 //
 // The names of locks are different for each run, but for the empty one: no two runs may use one
 // namespace together.
@@ -92,15 +92,18 @@ var checks = []check{
 	{name: "Order", promise: "requests are served in order of arrival", needs: driver.Fair, run: order},
 	{name: "Tokens", promise: "each later exclusive hold has a larger token", needs: driver.Fenced, run: tokens},
 	{name: "Release", promise: "a release ends its own hold only", run: release},
-	{name: "Unsupported", promise: "what a service cannot do is an error, never a weaker lock", run: unsupported},
+	{name: "Unsupported", promise: "what a service cannot do is an error, never a weaker lock",
+		run: unsupported},
 	{name: "Cancel", promise: "a cancelled request leaves nothing, at whichever instant it ends", run: cancel},
 	{name: "CancelAcross", promise: "a cancelled request leaves nothing, however bad the way to the server",
 		link: true, run: cancelAcross},
 	{name: "Close", promise: "Close releases all holds and ends all waits", run: closing},
-	{name: "History", promise: "there is an order of all grants and releases that a lock allows", run: histories},
+	{name: "History", promise: "there is an order of all grants and releases that a lock allows",
+		run: histories},
 	{name: "Lost", promise: "a holder learns of its loss before the next one is granted the lock",
 		link: true, ttl: true, run: lost},
-	{name: "Deadline", promise: "the deadline follows the rule of the lease", link: true, ttl: true, run: deadline},
+	{name: "Deadline", promise: "the deadline follows the rule of the lease", link: true, ttl: true,
+		run: deadline},
 	{name: "LostReply", promise: "a request whose answer got lost is one request", link: true, run: lostReply},
 	{name: "Ledger", promise: "holders that are cut off do no harm: they know, or the fence refuses them",
 		link: true, ttl: true, run: ledgers},

@@ -12,22 +12,22 @@
 //
 // # Sessions
 //
-// A Service has one lease, whatever the number of its holds. It renews the lease every third of the
-// TTL. If it cannot, or if etcd says that the lease has ended, all holds are lost: Lost is closed
-// before another process can be granted any of the locks, as long as this process runs. Requests
-// that wait go on with a new lease, at the end of the queue. The next request opens a new lease too,
-// so the Service is of use again as soon as etcd is.
+// A Service has one lease, whatever the number of its holds. It renews the lease every third of
+// the TTL. If it cannot, or if etcd says that the lease has ended, all holds are lost: Lost is
+// closed before another process can be granted any of the locks, as long as this process runs.
+// Requests that wait go on with a new lease, at the end of the queue. The next request opens a
+// new lease too, so the Service is of use again as soon as etcd is.
 //
 // # What can happen
 //
-// A holder that is killed keeps its locks for a TTL at most, in whole seconds. So does one that is
-// stopped or cut off, and it learns of the loss before, unless it is stopped: then only Err of the
-// guard tells, and only the token protects. A leader that fails costs a stall of a second or two, no
-// hold. Without a quorum nothing is granted or released, and leases do not end either; holders are
-// told of a loss when their TTL has passed all the same. An etcd that has lost its data has lost the
-// locks and begins with small revisions: holders learn of that at their next renewal, and tokens do
-// not grow across it. A key that an operator deletes is a hold lost without notice, until its
-// release returns ErrLost.
+// A holder that is killed keeps its locks for a TTL at most, in whole seconds. So does one that
+// is stopped or cut off, and it learns of the loss before, unless it is stopped: then only Err of
+// the guard tells, and only the token protects. A leader that fails costs a stall of a second or
+// two, no hold. Without a quorum nothing is granted or released, and leases do not end either;
+// holders are told of a loss when their TTL has passed all the same. An etcd that has lost its
+// data has lost the locks and begins with small revisions: holders learn of that at their next
+// renewal, and tokens do not grow across it. A key that an operator deletes is a hold lost
+// without notice, until its release returns ErrLost.
 //
 // # Requests
 //
@@ -55,17 +55,19 @@ import (
 // An Option changes how Dial opens a Service.
 type Option func(*Service)
 
-// WithTTL sets how long a lock outlives a holder that has failed. It is 15 s by default, and at least
-// one second. etcd counts in whole seconds and has a lower bound of its own, about 1.5 times its
-// election timeout; it rounds up, the Service does not. With passwords each renewal authenticates
-// anew, which takes etcd about a tenth of a second of one processor: 5 s are the least then.
+// WithTTL sets how long a lock outlives a holder that has failed. It is 15 s by default, and at
+// least one second. etcd counts in whole seconds and has a lower bound of its own, about 1.5
+// times its election timeout; it rounds up, the Service does not. With passwords each renewal
+// authenticates anew, which takes etcd about a tenth of a second of one processor: 5 s are the
+// least then.
 func WithTTL(d time.Duration) Option {
 	return func(s *Service) { s.ttl = d }
 }
 
-// WithNamespace sets the prefix of all keys, "lockutils" by default. Locks of different namespaces
-// are different locks, also if one namespace begins with the other. All keys begin with the namespace
-// as it is and a colon, except that a colon or a percent sign in it is escaped as in a URL.
+// WithNamespace sets the prefix of all keys, "lockutils" by default. Locks of different
+// namespaces are different locks, also if one namespace begins with the other. All keys begin
+// with the namespace as it is and a colon, except that a colon or a percent sign in it is escaped
+// as in a URL.
 func WithNamespace(namespace string) Option {
 	return func(s *Service) { s.namespace = namespace }
 }
@@ -201,8 +203,8 @@ func (s *Service) knownSession() (*session, error) {
 	return s.session, nil
 }
 
-// goBackground runs f in a goroutine that Close waits for. It reports false, and does not run it, if the
-// Service is closed.
+// goBackground runs f in a goroutine that Close waits for. It reports false, and does not run it,
+// if the Service is closed.
 func (s *Service) goBackground(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,9 +215,10 @@ func (s *Service) goBackground(f func()) bool {
 	return true
 }
 
-// Close releases all holds and ends all requests of the Service. Holders that are left are told that
-// their locks are lost. If etcd does not confirm the end within a third of the TTL, Close returns an
-// error: the locks then end with the lease. The client stays open. Closing again does nothing.
+// Close releases all holds and ends all requests of the Service. Holders that are left are told
+// that their locks are lost. If etcd does not confirm the end within a third of the TTL, Close
+// returns an error: the locks then end with the lease. The client stays open. Closing again does
+// nothing.
 func (s *Service) Close() error {
 	if s == nil {
 		return errNil

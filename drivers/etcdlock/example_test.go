@@ -15,7 +15,9 @@ import (
 )
 
 func ExampleDial() {
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"etcd-1:2379", "etcd-2:2379", "etcd-3:2379"}})
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: []string{"etcd-1:2379", "etcd-2:2379", "etcd-3:2379"},
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -138,7 +138,8 @@ func TestNamespacesNest(t *testing.T) {
 	type lock struct{ namespace, name string }
 	locks := []lock{
 		{"n", "b/c"}, {"n/b", "c"}, {"n", ""}, {"n/", ""}, {"n:", ""}, {"n", ":"}, {"n:b", "c"}, {"n", "b:c"},
-		{"n", "b"}, {"n/b", ""}, {"", "n"}, {"", "n:"}, {"n%3A", ""}, {"n!", "x"}, {"n", "!x"}, {"n\x00", ""}, {"n\xff", ""},
+		{"n", "b"}, {"n/b", ""}, {"", "n"}, {"", "n:"}, {"n%3A", ""}, {"n!", "x"}, {"n", "!x"},
+		{"n\x00", ""}, {"n\xff", ""},
 	}
 	for _, l := range locks {
 		s := dial(t, client, etcdlock.WithNamespace(l.namespace))
@@ -150,7 +151,8 @@ func TestNamespacesNest(t *testing.T) {
 	}
 	for _, l := range locks {
 		s := dial(t, client, etcdlock.WithNamespace(l.namespace))
-		if _, err := s.Acquire(t.Context(), driver.Request{Name: l.name, NoWait: true}); !errors.Is(err, driver.ErrLocked) {
+		_, err := s.Acquire(t.Context(), driver.Request{Name: l.name, NoWait: true})
+		if !errors.Is(err, driver.ErrLocked) {
 			t.Errorf("%q in %q a second time: %v", l.name, l.namespace, err)
 		}
 	}
@@ -226,7 +228,8 @@ func TestCredentialsAreChecked(t *testing.T) {
 	for _, err := range []error{
 		second(admin.UserAdd(ctx, "root", "secret")), second(admin.UserGrantRole(ctx, "root", "root")),
 		second(admin.RoleAdd(ctx, "locks")), second(admin.UserAdd(ctx, "worker", "secret")),
-		second(admin.RoleGrantPermission(ctx, "locks", "mine", "minf", clientv3.PermissionType(clientv3.PermReadWrite))),
+		second(admin.RoleGrantPermission(ctx, "locks", "mine", "minf",
+			clientv3.PermissionType(clientv3.PermReadWrite))),
 		second(admin.UserGrantRole(ctx, "worker", "locks")), second(admin.AuthEnable(ctx)),
 	} {
 		if err != nil {
@@ -370,7 +373,8 @@ func TestWithoutQuorum(t *testing.T) {
 	}
 }
 
-// A lateKV keeps the first transaction on its way until the test delivers it, and passes the others.
+// A lateKV keeps the first transaction on its way until the test delivers it, and passes the
+// others.
 type lateKV struct {
 	clientv3.KV
 	late   chan func() (*clientv3.TxnResponse, error) // holds the first one

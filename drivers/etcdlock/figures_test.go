@@ -146,7 +146,8 @@ func TestFiguresOfFreeLock(t *testing.T) {
 	}{
 		{name: "two transactions ", cycle: func() error {
 			created := clientv3.Compare(clientv3.CreateRevision("raw/a"), ">", 0)
-			_, err := client.Txn(t.Context()).If(created).Else(clientv3.OpPut("raw/a", "x", clientv3.WithLease(lease.ID))).Commit()
+			put := clientv3.OpPut("raw/a", "x", clientv3.WithLease(lease.ID))
+			_, err := client.Txn(t.Context()).If(created).Else(put).Commit()
 			if err != nil {
 				return err
 			}

@@ -13,8 +13,8 @@ import (
 	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
 )
 
-// A leader that is stopped keeps its connections. Others elect a new one, and the hold is kept or its
-// loss is told before the next process has the lock.
+// A leader that is stopped keeps its connections. Others elect a new one, and the hold is kept or
+// its loss is told before the next process has the lock.
 func TestLeaderStopped(t *testing.T) {
 	cluster := etcdtest.Run(t, 3)
 	client := cluster.Client(t)

@@ -11,8 +11,8 @@ import (
 )
 
 // A request is one key, in the queue of its lock. The keys of a lock in the order of their create
-// revisions are its queue. An exclusive request holds the lock when there is no key before its own, a
-// shared one when there is no exclusive key before its own.
+// revisions are its queue. An exclusive request holds the lock when there is no key before its
+// own, a shared one when there is no exclusive key before its own.
 type request struct {
 	session *session
 	others  string // prefix of the keys that this request has to wait for
@@ -181,8 +181,8 @@ func (q *request) watch(ctx context.Context) clientv3.WatchChan {
 		clientv3.WithCreatedNotify(), clientv3.WithFilterPut())
 }
 
-// withdraw removes the key, or whatever may become of the request. It goes on in the background until
-// etcd has confirmed it or the session ends.
+// withdraw removes the key, or whatever may become of the request. It goes on in the background
+// until etcd has confirmed it or the session ends.
 func (q *request) withdraw() {
 	n := q.session
 	if q.revision == 0 && !q.unclear {

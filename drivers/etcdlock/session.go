@@ -107,8 +107,8 @@ func (n *session) left() time.Duration {
 	return time.Duration(n.deadline.Load()) - boottime.Now()
 }
 
-// watchDeadline arranges for the next check. A timer stands still while the machine is suspended, so
-// it never runs for more than a second.
+// watchDeadline arranges for the next check. A timer stands still while the machine is suspended,
+// so it never runs for more than a second.
 func (n *session) watchDeadline() { n.lapse.Reset(min(n.left(), time.Second)) }
 
 func (n *session) checkDeadline() {
@@ -209,9 +209,9 @@ func (n *session) revoke(ctx context.Context) error {
 	return nil
 }
 
-// takeNumber returns a number for a key that no other request of the session has. Numbers are used
-// again, the last one first: etcd remembers every key that there ever was until it is compacted, and
-// reads of a name would take longer with each.
+// takeNumber returns a number for a key that no other request of the session has. Numbers are
+// used again, the last one first: etcd remembers every key that there ever was until it is
+// compacted, and reads of a name would take longer with each.
 func (n *session) takeNumber() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -13,7 +13,8 @@ import (
 	"github.com/lockutils/lockutils/driver"
 )
 
-// The figures of docs/across-hosts.md. Each benchmark interleaves what it compares, and reports medians.
+// The figures of docs/across-hosts.md. Each benchmark interleaves what it compares, and reports
+// medians.
 
 // A series is what one kind of operation took.
 type series []time.Duration
@@ -108,8 +109,8 @@ func BenchmarkHandover(b *testing.B) {
 	}
 }
 
-// handover has the second way of acquiring wait for the first, and returns how long the release took to
-// get through.
+// handover has the second way of acquiring wait for the first, and returns how long the release
+// took to get through.
 func handover(b *testing.B, first, second func() (release func() error, err error)) time.Duration {
 	release, err := first()
 	if err != nil {

@@ -149,7 +149,8 @@ func TestServerThatStaysAwayIsNamed(t *testing.T) {
 
 func TestWaitEndsWhenTheServerRefusesForGood(t *testing.T) {
 	s := own(t)
-	runSQL(t, s, "create role app login; grant usage on schema lockutils to app; grant usage on sequence lockutils.token to app")
+	runSQL(t, s, "create role app login; grant usage on schema lockutils to app; "+
+		"grant usage on sequence lockutils.token to app")
 	config := parse(s.URL())
 	config.User = "app"
 	a, b := dial(t, config), dial(t, parse(s.URL()))
@@ -379,7 +380,8 @@ func TestSilentServerIsGivenUpByTheDeadline(t *testing.T) {
 	if d := h.Deadline(); d > boottime.Now() {
 		t.Errorf("lost %v before the deadline", d-boottime.Now())
 	}
-	if _, err := other.Acquire(within(t), driver.Request{Name: "x", NoWait: true}); !errors.Is(err, driver.ErrLocked) {
+	_, err := other.Acquire(within(t), driver.Request{Name: "x", NoWait: true})
+	if !errors.Is(err, driver.ErrLocked) {
 		t.Errorf("the server has freed the lock: %v", err)
 	}
 	proxy.Mend()

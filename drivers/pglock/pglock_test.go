@@ -260,7 +260,8 @@ func TestReadOnlyServersAreRefused(t *testing.T) {
 	}
 	defer replica.Stop()
 	refusedWith(t, parse(replica.URL()), "replica")
-	runSQL(t, s, "create role reader login in role pg_read_all_data; alter role reader set default_transaction_read_only = on")
+	runSQL(t, s, "create role reader login in role pg_read_all_data; "+
+		"alter role reader set default_transaction_read_only = on")
 	config := parse(s.URL())
 	config.User = "reader"
 	refusedWith(t, config, "default_transaction_read_only")
@@ -366,7 +367,8 @@ func TestRoleSettingsDoNotEndHolds(t *testing.T) {
 
 func TestFullServerIsNamed(t *testing.T) {
 	s := own(t, "max_connections=12", "superuser_reserved_connections=1", "max_wal_senders=0")
-	runSQL(t, s, `create role app login; grant usage on schema lockutils to app; grant usage on sequence lockutils.token to app`)
+	runSQL(t, s, "create role app login; grant usage on schema lockutils to app; "+
+		"grant usage on sequence lockutils.token to app")
 	config := parse(s.URL())
 	config.User = "app"
 	service, other := dial(t, config), dial(t, config)
@@ -414,7 +416,8 @@ func TestLocksAreBounded(t *testing.T) {
 			t.Errorf("%v: %v", r, err)
 		}
 	}
-	if _, err := service.Acquire(within(t), driver.Request{Name: "1", NoWait: true}); !errors.Is(err, driver.ErrLocked) {
+	_, err := service.Acquire(within(t), driver.Request{Name: "1", NoWait: true})
+	if !errors.Is(err, driver.ErrLocked) {
 		t.Errorf("a lock that counts already: %v", err)
 	}
 	release(t, holds[0])

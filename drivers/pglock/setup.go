@@ -74,7 +74,8 @@ func (f *found) grants() string {
 
 // findSequence looks the sequence up in the catalogue, since that works without any right to it.
 func findSequence(ctx context.Context, c *pgconn.PgConn) (*found, error) {
-	row, err := queryRow(ctx, c, `select current_user, r.relkind, r.relpersistence, q.seqincrement > 0, q.seqcache,
+	row, err := queryRow(ctx, c, `select current_user, r.relkind, r.relpersistence,
+		q.seqincrement > 0, q.seqcache,
 			q.seqcycle, q.seqmax <= `+strconv.FormatInt(maxToken, 10)+`,
 			pg_catalog.has_schema_privilege(n.oid, 'usage') and case when r.relkind = 'S'
 				then pg_catalog.has_sequence_privilege(r.oid, 'usage') end

@@ -13,10 +13,10 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Acquire implements driver.Service. If the server cannot be reached, or is loading its data, it tries
-// again until ctx ends, or for a third of the TTL if it must not wait. An answer of the server that is
-// an error is returned at once. Only a request that has begun to wait outlasts those of a failover,
-// for the TTL.
+// Acquire implements driver.Service. If the server cannot be reached, or is loading its data, it
+// tries again until ctx ends, or for a third of the TTL if it must not wait. An answer of the
+// server that is an error is returned at once. Only a request that has begun to wait outlasts
+// those of a failover, for the TTL.
 func (s *Service) Acquire(ctx context.Context, r driver.Request) (driver.Hold, error) {
 	if r.Fair {
 		return nil, fmt.Errorf("redislock: Fair: %w", errors.ErrUnsupported)
@@ -51,8 +51,8 @@ type acquisition struct {
 	last    error         // the last trouble
 }
 
-// run tries until the lock is acquired. Between tries it waits for a wake-up, or for the time to pass
-// after which the lock may be free without one.
+// run tries until the lock is acquired. Between tries it waits for a wake-up, or for the time to
+// pass after which the lock may be free without one.
 func (a *acquisition) run(ctx context.Context) (*hold, error) {
 	w := waiter{wakeups: &a.wakeups, channel: a.keys[0]}
 	w.join()
@@ -219,7 +219,8 @@ func (a *acquisition) outlast(ctx context.Context, err error) (time.Duration, er
 	return max(pause, time.Microsecond), nil
 }
 
-// ended returns the error of an acquisition whose ctx has ended. It tells of trouble with the server.
+// ended returns the error of an acquisition whose ctx has ended. It tells of trouble with the
+// server.
 func (a *acquisition) ended(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	switch {

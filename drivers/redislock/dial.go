@@ -15,12 +15,13 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Dial connects to the server, or to the Sentinels or the Cluster, that option says. It repeats that
-// until ctx ends, or for the TTL if ctx has no deadline, and then returns an error that says what it
-// tried and the last failure. An answer of the server that is an error ends it at once.
+// Dial connects to the server, or to the Sentinels or the Cluster, that option says. It repeats
+// that until ctx ends, or for the TTL if ctx has no deadline, and then returns an error that says
+// what it tried and the last failure. An answer of the server that is an error ends it at once.
 //
 // Dial fails if the server may evict locks: if it has maxmemory and a maxmemory-policy other than
-// noeviction. It acquires, renews and releases a lock of its own, so that missing rights show at once.
+// noeviction. It acquires, renews and releases a lock of its own, so that missing rights show at
+// once.
 //
 // Dial sets the fields of option about pipelining, multiplexing, retries, caching and replicas
 // itself, and shortens timeouts of more than a sixth of the TTL. ReplicaOnly and AlwaysRESP2 are

@@ -45,8 +45,8 @@ func (h *hold) Lost() <-chan struct{} { return h.lost }
 // Deadline implements driver.Hold.
 func (h *hold) Deadline() time.Duration { return time.Duration(h.ends.Load()) }
 
-// Release implements driver.Hold. It is repeated while the server cannot be reached, until ctx ends or
-// the hold is lost.
+// Release implements driver.Hold. It is repeated while the server cannot be reached, until ctx
+// ends or the hold is lost.
 func (h *hold) Release(ctx context.Context) error {
 	pause := time.Duration(0)
 	for {
@@ -100,8 +100,8 @@ func (h *hold) sendRelease(ctx context.Context) (int64, error) {
 	}
 }
 
-// leases are the holds of a Service. One goroutine renews them, and ends those whose deadline passes.
-// It also withdraws requests that may have left something at the server.
+// leases are the holds of a Service. One goroutine renews them, and ends those whose deadline
+// passes. It also withdraws requests that may have left something at the server.
 type leases struct {
 	*Service
 	mu    sync.Mutex
@@ -110,8 +110,8 @@ type leases struct {
 	work  chan struct{}         // wakes the goroutine; has room for one
 }
 
-// A strayed request is withdrawn until the server has found it, or cannot find it any more: a command
-// on a connection that is broken may arrive later.
+// A strayed request is withdrawn until the server has found it, or cannot find it any more: a
+// command on a connection that is broken may arrive later.
 type strayed struct {
 	next, until time.Duration
 }
@@ -161,8 +161,8 @@ func (l *leases) lose(h *hold) {
 	}
 }
 
-// beginRelease returns what Release returns for a hold that has ended. It keeps others from renewing
-// the hold.
+// beginRelease returns what Release returns for a hold that has ended. It keeps others from
+// renewing the hold.
 func (l *leases) beginRelease(h *hold) (outcome error, ended bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -180,8 +180,8 @@ func (l *leases) beginRelease(h *hold) (outcome error, ended bool) {
 	return nil, false
 }
 
-// endRelease notes the answer to a release. With the answer 0 an earlier one that was sent has ended
-// the hold, or the hold was gone.
+// endRelease notes the answer to a release. With the answer 0 an earlier one that was sent has
+// ended the hold, or the hold was gone.
 func (l *leases) endRelease(h *hold, answer int64, err error) (outcome error, ended bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -202,8 +202,8 @@ func (l *leases) endRelease(h *hold, answer int64, err error) (outcome error, en
 	return nil, false
 }
 
-// expire ends a hold whose deadline has passed. The server may keep it for longer, and need not. mu is
-// held.
+// expire ends a hold whose deadline has passed. The server may keep it for longer, and need not.
+// mu is held.
 func (l *leases) expire(h *hold) {
 	l.lose(h)
 	now := boottime.Now()
@@ -223,8 +223,8 @@ func (x task) call() call {
 	return x.request.renew()
 }
 
-// keep renews and withdraws until the Service is closed. It looks at all holds at least every sixth of
-// the TTL: a hold that it has not seen yet is not due before.
+// keep renews and withdraws until the Service is closed. It looks at all holds at least every
+// sixth of the TTL: a hold that it has not seen yet is not due before.
 func (l *leases) keep() {
 	done := make(chan struct{}, 1)
 	busy := false
@@ -251,8 +251,8 @@ func (l *leases) keep() {
 	}
 }
 
-// due ends the holds whose deadline has passed. It returns what is to be done now if that is wanted,
-// and when to look again.
+// due ends the holds whose deadline has passed. It returns what is to be done now if that is
+// wanted, and when to look again.
 func (l *leases) due(wanted bool) (tasks []task, next time.Duration) {
 	now := boottime.Now()
 	next = now + l.ttl/6

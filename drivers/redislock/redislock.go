@@ -1,10 +1,11 @@
 // Package redislock keeps locks in Redis, for [github.com/lockutils/lockutils.On].
 //
-// Replication in Redis is asynchronous. When a primary fails and a replica takes its place, by hand,
-// by Sentinel or in a Cluster, the replica may not know of the latest holds: it lets others in, so a
-// lock can have two holders until the first one learns of it, up to a TTL later. The same happens
-// when a server restarts without its data. [WithReplicas] makes it rarer and cannot exclude it. Use
-// the fencing token wherever two holders do harm, or a service that is driver.Linearizable.
+// Replication in Redis is asynchronous. When a primary fails and a replica takes its place, by
+// hand, by Sentinel or in a Cluster, the replica may not know of the latest holds: it lets others
+// in, so a lock can have two holders until the first one learns of it, up to a TTL later. The
+// same happens when a server restarts without its data. [WithReplicas] makes it rarer and cannot
+// exclude it. Use the fencing token wherever two holders do harm, or a service that is
+// driver.Linearizable.
 //
 //	redis, err := redislock.Dial(ctx, rueidis.ClientOption{InitAddress: []string{"localhost:6379"}})
 //	...
@@ -13,25 +14,26 @@
 // # Holds
 //
 // A hold lasts for the TTL and is renewed every third of it, together with all other holds of the
-// Service. A holder that cannot renew is told before the server lets in the next one: its deadline
-// counts from when the last confirmed renewal was sent, and is a tenth of the TTL, at least 500 ms,
-// early. A holder that was killed keeps its lock for at most the TTL. The server measures the TTL on
-// its wall clock: if that is set forward, holds end early.
+// Service. A holder that cannot renew is told before the server lets in the next one: its
+// deadline counts from when the last confirmed renewal was sent, and is a tenth of the TTL, at
+// least 500 ms, early. A holder that was killed keeps its lock for at most the TTL. The server
+// measures the TTL on its wall clock: if that is set forward, holds end early.
 //
-// A release wakes those who wait, in no order: whoever is first gets the lock, also the one that has
-// just released it. New shared holders are kept out while an exclusive request waits for the present
-// ones, so that it gets its turn.
+// A release wakes those who wait, in no order: whoever is first gets the lock, also the one that
+// has just released it. New shared holders are kept out while an exclusive request waits for the
+// present ones, so that it gets its turn.
 //
 // # Tokens
 //
-// Tokens grow with each hold of a name. They begin at the server's time in microseconds, so that they
-// go on growing if the server loses its data, unless its clock was set back by more than the time
-// since.
+// Tokens grow with each hold of a name. They begin at the server's time in microseconds, so that
+// they go on growing if the server loses its data, unless its clock was set back by more than the
+// time since.
 //
 // # Servers
 //
-// Redis 6 or later, or what is compatible with it: a single server, Sentinel or a Cluster. A Service
-// has two connections to the server, in a Cluster one to each primary and one more. The user needs
+// Redis 6 or later, or what is compatible with it: a single server, Sentinel or a Cluster. A
+// Service has two connections to the server, in a Cluster one to each primary and one more. The
+// user needs
 //
 //	+@scripting +@connection +info +get +set +del +incr +pexpire +pttl +time +hset +hget +hdel
 //	+hgetall +publish +subscribe +unsubscribe, for replicas +wait, ~lockutils{* &lockutils{*

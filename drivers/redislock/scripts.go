@@ -18,11 +18,11 @@ import (
 //	         waits for shared holders; the value is when the entry ends, in ms of the server's clock
 //
 // While there are shared holders, lock exists until the last of their entries ends. An exclusive
-// request therefore needs to look at no other key to see that a lock is free. Entries that have ended
-// count for nothing.
+// request therefore needs to look at no other key to see that a lock is free. Entries that have
+// ended count for nothing.
 //
-// A script that fails has no effect that lasts: what can fail comes first or is undone. A script may
-// run twice with the same id.
+// A script that fails has no effect that lasts: what can fail comes first or is undone. A script
+// may run twice with the same id.
 const (
 	// token returns a number larger than all that it has returned for the key, also if the key was
 	// lost meanwhile: it begins at the time in µs, and nobody acquires a lock once per µs for long.
@@ -114,8 +114,9 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 `)
 
-	// renewShared returns 1, or 0 if the hold has ended. It writes expiries first: a server that is out
-	// of memory lets a script go on that has begun to write, and the entry needs no more memory.
+	// renewShared returns 1, or 0 if the hold has ended. It writes expiries first: a server that
+	// is out of memory lets a script go on that has begun to write, and the entry needs no more
+	// memory.
 	renewShared = newScript(luaNow+luaExtend, `
 local lock, shares, entry, ttl = KEYS[1], KEYS[3], 'r' .. ARGV[1], tonumber(ARGV[2])
 local ends, time = redis.call('HGET', shares, entry), now()
@@ -162,7 +163,8 @@ return 1
 `)
 )
 
-// A script is run by its hash. Its text follows if the server does not know that, as after a restart.
+// A script is run by its hash. Its text follows if the server does not know that, as after a
+// restart.
 type script struct{ text, sha string }
 
 func newScript(functions, body string) *script {

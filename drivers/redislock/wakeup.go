@@ -8,9 +8,9 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// wakeups tell waiters of releases. Each lock that somebody waits for has a channel at the server, and
-// all channels come on one connection. A channel stays subscribed for a while after the last wait: a
-// request that finds it so need not be repeated to be sure of the next release.
+// wakeups tell waiters of releases. Each lock that somebody waits for has a channel at the
+// server, and all channels come on one connection. A channel stays subscribed for a while after
+// the last wait: a request that finds it so need not be repeated to be sure of the next release.
 //
 // Messages may get lost with the connection, so that nobody relies on them alone.
 type wakeups struct {
@@ -207,8 +207,8 @@ func (w *wakeups) subscribed(ready func()) error {
 	}
 }
 
-// attach makes conn the connection, on which all topics are to be subscribed. It reports whether the
-// Service is open.
+// attach makes conn the connection, on which all topics are to be subscribed. It reports whether
+// the Service is open.
 func (w *wakeups) attach(conn rueidis.DedicatedClient) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,5 +1,5 @@
-// Cluster fills an image cache from several hosts at once, and shows that each image is built exactly
-// once, whatever fails meanwhile.
+// Cluster fills an image cache from several hosts at once, and shows that each image is built
+// exactly once, whatever fails meanwhile.
 //
 // The hosts are processes that share nothing but a lock service and a store for images, both on
 // loopback. The store refuses a write whose fencing token is smaller than the largest that it has

@@ -110,7 +110,8 @@ func (h *host) carryOut(ctx context.Context, o order) (r report) {
 	return r
 }
 
-// fill has four goroutines see to it that all images are in the store. They begin at different ones.
+// fill has four goroutines see to it that all images are in the store. They begin at different
+// ones.
 func (h *host) fill(ctx context.Context, images int) error {
 	const goroutines = 4
 	errs := make([]error, goroutines)

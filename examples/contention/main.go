@@ -24,7 +24,8 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *address, func(url string) { fmt.Println("the locks of this program:", url) }); err != nil {
+	ready := func(url string) { fmt.Println("the locks of this program:", url) }
+	if err := run(ctx, *address, ready); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -74,7 +75,8 @@ func attach(ctx context.Context) error {
 }
 
 func readCache(ctx context.Context) error {
-	return lockutils.Do(ctx, "image-cache", work(400*time.Millisecond), lockutils.WithPrefix("glance"), lockutils.Shared())
+	return lockutils.Do(ctx, "image-cache", work(400*time.Millisecond), lockutils.WithPrefix("glance"),
+		lockutils.Shared())
 }
 
 func pruneCache(ctx context.Context) error {

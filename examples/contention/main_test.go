@@ -83,9 +83,11 @@ func TestPicture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	browser := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+	browser := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox",
+		"--disable-gpu", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--user-data-dir="+t.TempDir(), "--hide-scrollbars", "--window-size=1120,720", "--screenshot="+file, server.URL)
+		"--user-data-dir="+t.TempDir(), "--hide-scrollbars", "--window-size=1120,720",
+		"--screenshot="+file, server.URL)
 	if out, err := browser.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -54,8 +54,9 @@ func Wait(
 
 // passSignals hands what arrives to the process until the process has ended.
 func passSignals(signals <-chan os.Signal, process *os.Process, ended <-chan struct{}) {
-	// Signals that are here by now may have come before the process existed. They are passed on even if a
-	// terminal sent them: a signal that comes twice here is better than one that is lost.
+	// Signals that are here by now may have come before the process existed. They are passed on
+	// even if a terminal sent them: a signal that comes twice here is better than one that is
+	// lost.
 	for range len(signals) {
 		_ = process.Signal(<-signals)
 	}
@@ -89,8 +90,8 @@ func stopOn(stop <-chan struct{}, grace time.Duration, process *os.Process, ende
 	}
 }
 
-// StartFailureStatus returns the exit status for a command that could not be started. It tells one that
-// is not there from one that is but cannot be run.
+// StartFailureStatus returns the exit status for a command that could not be started. It tells
+// one that is not there from one that is but cannot be run.
 func StartFailureStatus(name string, err error) int {
 	missing := errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
 	if name == "" || missing && !exists(name) {

@@ -1,4 +1,5 @@
-// Package order tells package lockutilstest of the locks that contexts hold while others are acquired.
+// Package order tells package lockutilstest of the locks that contexts hold while others are
+// acquired.
 package order
 
 import "sync/atomic"
@@ -9,13 +10,14 @@ type Lock struct {
 	Shared      bool
 }
 
-// Watch is called with the locks that a context holds, the outermost first, and the one that is acquired
-// with it.
+// Watch is called with the locks that a context holds, the outermost first, and the one that is
+// acquired with it.
 type Watch func(held []Lock, acquired Lock)
 
 var watch atomic.Pointer[Watch]
 
-// Set makes f watch, or nobody if it is nil. Package lockutils has to look at its settings anew then.
+// Set makes f watch, or nobody if it is nil. Package lockutils has to look at its settings anew
+// then.
 func Set(f Watch) {
 	if f == nil {
 		watch.Store(nil)

@@ -18,8 +18,9 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// Several processes acquire random subsets of a few locks with LockAll, in every way in which that can
-// be done. Some names have one lock file together. Witnesses show each overlap of two holders.
+// Several processes acquire random subsets of a few locks with LockAll, in every way in which
+// that can be done. Some names have one lock file together. Witnesses show each overlap of two
+// holders.
 
 var setsOfLocks = trials("processes, several locks at once",
 	trial{"LockAll", 4, func(t *testing.T, st *stats) { setsUntilEnd(t, st) }},
@@ -112,8 +113,8 @@ func (c *setClient) run() error {
 	return nil
 }
 
-// once acquires a random set. The client's own lock is part of it, the first in the order, so that it
-// shows whether a call that fails at a later one leaves something held.
+// once acquires a random set. The client's own lock is part of it, the first in the order, so
+// that it shows whether a call that fails at a later one leaves something held.
 func (c *setClient) once() error {
 	own := fmt.Sprintf("a-own-%d", c.number)
 	chosen := c.random.Perm(len(setNames))[:1+c.random.IntN(setLargest)]

@@ -15,8 +15,9 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// Goroutines hold several locks with Do inside Do while the search for deadlocks is as busy as can be.
-// In one order of the locks it must report nothing. In random order it must end every deadlock.
+// Goroutines hold several locks with Do inside Do while the search for deadlocks is as busy as
+// can be. In one order of the locks it must report nothing. In random order it must end every
+// deadlock.
 
 var nestedFlag = flag.Int("prove.nested", 0, "least number of operations of each trial of nested locks")
 
@@ -40,7 +41,8 @@ const (
 // nestedKinds are the kinds of the locks, by number of the lock.
 func nestedKinds(dir string) [nestedLocks][]lockutils.Option {
 	permits := []lockutils.Option{lockutils.WithSemaphores(lockutils.NewSemaphores(3))}
-	file := []lockutils.Option{lockutils.External(), lockutils.WithLockPath(dir), lockutils.WithDelay(time.Millisecond)}
+	file := []lockutils.Option{lockutils.External(), lockutils.WithLockPath(dir),
+		lockutils.WithDelay(time.Millisecond)}
 	scope := []lockutils.Option{lockutils.WithPrefix("p")}
 	return [...][]lockutils.Option{nil, permits, file, nil, scope, permits, nil, file, scope, permits, nil, file}
 }

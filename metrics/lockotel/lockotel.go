@@ -6,8 +6,8 @@
 //	reader := metric.NewPeriodicReader(exporter, metric.WithProducer(lockotel.NewProducer()))
 //	provider := metric.NewMeterProvider(metric.WithReader(reader))
 //
-// The metrics count since the program began. Their names follow db.client.connection.* of the semantic
-// conventions:
+// The metrics count since the program began. Their names follow db.client.connection.* of the
+// semantic conventions:
 //
 //	lockutils.lock.contentions       {request}  counter: requests that had to wait
 //	lockutils.lock.timeouts          {request}  counter: those of them that a deadline ended
@@ -130,7 +130,9 @@ func attributes(s *lockutils.LockStats) attribute.Set {
 		attribute.String(prefix+"mode", s.Mode.String()), attribute.String(prefix+"layer", s.Layer.String()))
 }
 
-func point(s *lockutils.LockStats, h lockutils.Histogram, now time.Time) metricdata.HistogramDataPoint[float64] {
+func point(
+	s *lockutils.LockStats, h lockutils.Histogram, now time.Time,
+) metricdata.HistogramDataPoint[float64] {
 	var count uint64
 	for _, n := range h.Counts {
 		count += n

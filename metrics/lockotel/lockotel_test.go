@@ -67,7 +67,8 @@ func TestWaitsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lockutils.Lock("x", lockutils.WithPrefix(class), lockutils.WithTimeout(time.Millisecond)); err == nil {
+	_, err = lockutils.Lock("x", lockutils.WithPrefix(class), lockutils.WithTimeout(time.Millisecond))
+	if err == nil {
 		t.Error("the lock is free")
 	}
 	g.Unlock()

@@ -2,8 +2,8 @@
 //
 //	prometheus.MustRegister(lockprom.NewCollector())
 //
-// The metrics count since the program began, for each class of locks, mode ("reader" or "writer") and
-// layer ("process", "file" or "service"):
+// The metrics count since the program began, for each class of locks, mode ("reader" or "writer")
+// and layer ("process", "file" or "service"):
 //
 //	lockutils_contentions_total       requests that had to wait
 //	lockutils_timeouts_total          those of them that a deadline ended
@@ -14,8 +14,8 @@
 //	lockutils_wait_seconds            histogram of how long requests waited
 //	lockutils_contended_hold_seconds  histogram of how long holders were waited for
 //
-// The names of locks are not labels. [lockutils.SetClassifier] chooses the classes, of which there are
-// at most 201.
+// The names of locks are not labels. [lockutils.SetClassifier] chooses the classes, of which
+// there are at most 201.
 package lockprom
 
 import (
@@ -24,8 +24,9 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// NewCollector returns a collector of the figures of this program. One is enough for a registry; a
-// second one collides with it. A scrape reads the figures once, and costs programs that lock nothing.
+// NewCollector returns a collector of the figures of this program. One is enough for a registry;
+// a second one collides with it. A scrape reads the figures once, and costs programs that lock
+// nothing.
 func NewCollector() prometheus.Collector { return collector{} }
 
 type collector struct{}

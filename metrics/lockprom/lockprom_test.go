@@ -55,12 +55,14 @@ func contend(t *testing.T, prefix string, n int) {
 	for range n {
 		lock()
 	}
-	for deadline := time.Now().Add(time.Minute); waiting(prefix) < before+int64(n)+1; time.Sleep(time.Millisecond) {
+	deadline := time.Now().Add(time.Minute)
+	for ; waiting(prefix) < before+int64(n)+1; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d wait, want %d", waiting(prefix)-before, n+1)
 		}
 	}
-	if _, err := lockutils.Lock("x", lockutils.WithPrefix(prefix), lockutils.WithTimeout(time.Millisecond)); err == nil {
+	_, err = lockutils.Lock("x", lockutils.WithPrefix(prefix), lockutils.WithTimeout(time.Millisecond))
+	if err == nil {
 		t.Error("the lock is free")
 	}
 	g.Unlock()
@@ -227,8 +229,8 @@ func need(t *testing.T, program string) {
 	}
 }
 
-// startPrometheus starts a server at a free port, which it chooses itself, and returns its address. The
-// server ends with the test.
+// startPrometheus starts a server at a free port, which it chooses itself, and returns its
+// address. The server ends with the test.
 func startPrometheus(t *testing.T, config, data string) (address string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,6 +1,6 @@
-// Released checks that the modules of this repository can be used without it: it publishes them to a
-// proxy in a temporary directory, and builds a program there that requires them, with no replace
-// directive. Other modules come from the module cache, so it needs no network.
+// Released checks that the modules of this repository can be used without it: it publishes them
+// to a proxy in a temporary directory, and builds a program there that requires them, with no
+// replace directive. Other modules come from the module cache, so it needs no network.
 //
 //	go run ./released .. . drivers/etcdlock
 //
@@ -89,7 +89,8 @@ func publish(proxy, repository, dir string) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	err = zip.CreateFromDir(archive, module.Version{Path: path, Version: version}, filepath.Join(repository, dir))
+	err = zip.CreateFromDir(archive, module.Version{Path: path, Version: version},
+		filepath.Join(repository, dir))
 	return path, errors.Join(err, archive.Close())
 }
 

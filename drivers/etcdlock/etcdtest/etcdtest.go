@@ -1,5 +1,5 @@
-// Package etcdtest runs clusters of etcd for tests: on free loopback ports, with their data in memory
-// where the system has such a file system. The program etcd must be installed.
+// Package etcdtest runs clusters of etcd for tests: on free loopback ports, with their data in
+// memory where the system has such a file system. The program etcd must be installed.
 package etcdtest
 
 import (
@@ -20,8 +20,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// A Cluster is a number of etcd servers. Its methods may be called concurrently, but not for the same
-// member.
+// A Cluster is a number of etcd servers. Its methods may be called concurrently, but not for the
+// same member.
 type Cluster struct {
 	dir     string
 	members []*member
@@ -42,8 +42,8 @@ func Available() error {
 	return err
 }
 
-// Start starts a cluster with so many members, and args for each of them, and waits until it serves.
-// Stop has to be called.
+// Start starts a cluster with so many members, and args for each of them, and waits until it
+// serves. Stop has to be called.
 func Start(ctx context.Context, members int, args ...string) (*Cluster, error) {
 	if err := Available(); err != nil {
 		return nil, err

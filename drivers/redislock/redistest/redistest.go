@@ -39,8 +39,8 @@ type Server struct {
 	cmd  *exec.Cmd
 }
 
-// Start starts a server with these lines of configuration, as in "appendonly yes". It skips the test
-// if there is no Redis.
+// Start starts a server with these lines of configuration, as in "appendonly yes". It skips the
+// test if there is no Redis.
 func Start(t T, config ...string) *Server {
 	t.Helper()
 	return start(t, "", config)
@@ -70,8 +70,8 @@ func start(t T, flag string, config []string) *Server {
 	return s
 }
 
-// Restart starts the server again after Kill or Stop, on the same port and with the data that it has
-// kept.
+// Restart starts the server again after Kill or Stop, on the same port and with the data that it
+// has kept.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.cmd = exec.Command("redis-server", s.args...)
@@ -117,8 +117,8 @@ func (s *Server) Thaw() {
 	}
 }
 
-// Do runs a command on a connection of its own and returns the answer, as redis-cli shows it without a
-// terminal. An error that the server answers fails the test.
+// Do runs a command on a connection of its own and returns the answer, as redis-cli shows it
+// without a terminal. An error that the server answers fails the test.
 func (s *Server) Do(args ...string) string {
 	s.t.Helper()
 	answer, err := s.Try(args...)
