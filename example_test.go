@@ -744,8 +744,8 @@ func ExampleDoWithPrefix() {
 	})
 	fmt.Println(err)
 	// Output:
-	// [instance-4711] lockutils: cannot acquire lock "instance-4711" of "nova": deadlock: the
-	// context already holds this lock
+	// [instance-4711]
+	// lockutils: cannot acquire lock "instance-4711" of "nova": deadlock: the context already holds this lock
 }
 
 func ExampleSynchronizedWithPrefix() {

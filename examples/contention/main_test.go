@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -66,12 +67,19 @@ func awaitPage(t *testing.T, url, text string) string {
 	}
 }
 
-// TestPicture draws the page for the README, with one queue unfolded:
+// TestPicture draws the page, as for the README, with one queue unfolded:
 //
 //	go test ./examples/contention -run Picture -picture="$PWD/docs/charts/debug-page.png"
 func TestPicture(t *testing.T) {
+	if _, err := exec.LookPath("chromium"); err != nil {
+		t.Skip(err)
+	}
+	file, err := filepath.Abs(*picture)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if *picture == "" {
-		t.Skip("no -picture")
+		file = filepath.Join(t.TempDir(), "page.png")
 	}
 	page := awaitPage(t, start(t), "Deadlocks found")
 	page = strings.Replace(page, ` nova instance-4711">`, ` nova instance-4711" open>`, 1)
@@ -79,10 +87,6 @@ func TestPicture(t *testing.T) {
 		io.WriteString(w, page)
 	}))
 	defer server.Close()
-	file, err := filepath.Abs(*picture)
-	if err != nil {
-		t.Fatal(err)
-	}
 	browser := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox",
 		"--disable-gpu", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -90,5 +94,8 @@ func TestPicture(t *testing.T) {
 		"--screenshot="+file, server.URL)
 	if out, err := browser.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	if drawn, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(drawn), "\x89PNG") {
+		t.Errorf("no picture is drawn: %v", err)
 	}
 }
