@@ -16,6 +16,7 @@ require (
 	github.com/lockutils/lockutils/drivers/etcdlock v0.0.0
 	github.com/lockutils/lockutils/drivers/pglock v0.0.0
 	github.com/lockutils/lockutils/drivers/redislock v0.0.0
+	github.com/mattn/go-runewidth v0.0.16
 	github.com/redis/rueidis v1.0.79
 	github.com/rivo/tview v0.42.0
 	github.com/spf13/cobra v1.10.2
@@ -38,7 +39,6 @@ require (
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/lucasb-eyer/go-colorful v1.2.0 // indirect
-	github.com/mattn/go-runewidth v0.0.16 // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
 	go.etcd.io/etcd/api/v3 v3.7.3 // indirect

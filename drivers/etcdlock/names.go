@@ -18,7 +18,7 @@ var namespaceEscaper = strings.NewReplacer("%", "%25", ":", "%3A", "!", "%21")
 
 // namePrefix returns what all keys of the lock begin with.
 func (s *Service) namePrefix(name string) string {
-	return namespaceEscaper.Replace(s.namespace) + ":" + url.QueryEscape(name) + "/"
+	return s.keyPrefix() + url.QueryEscape(name) + "/"
 }
 
 const (

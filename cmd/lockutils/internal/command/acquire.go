@@ -44,8 +44,9 @@ type heldLocks struct {
 	service service // nil for lock files
 }
 
-// acquire acquires all the locks, or none.
-func acquire(ctx context.Context, names []string, o *runOptions) (*heldLocks, error) {
+// acquire acquires all the locks, or none, at the service if there is one. It closes the service if it
+// fails.
+func acquire(ctx context.Context, names []string, o *runOptions, at service) (*heldLocks, error) {
 	opts := o.options()
 	add := func(set bool, opt lockutils.Option) {
 		if set {
@@ -56,16 +57,13 @@ func acquire(ctx context.Context, names []string, o *runOptions) (*heldLocks, er
 	add(o.fair, lockutils.Fair())
 	add(o.fcntl, lockutils.WithFcntl())
 	add(o.noWait || o.wait == 0, lockutils.NonBlocking())
-	held := &heldLocks{names: names}
+	held := &heldLocks{names: names, service: at}
 	var err error
 	switch {
-	case o.on != "":
-		if held.service, err = dial(ctx, o.on); err != nil {
-			return nil, err
-		}
-		held.guards, err = lockutils.LockAll(ctx, names, append(opts, lockutils.On(held.service))...)
+	case at != nil:
+		held.guards, err = lockutils.LockAll(ctx, names, append(opts, lockutils.On(at))...)
 		if err != nil {
-			held.service.Close()
+			at.Close()
 		}
 	case slices.ContainsFunc(names, isPath):
 		held.guards, err = lockPaths(ctx, names, o, opts)
@@ -116,10 +114,15 @@ func (o *lockOptions) filePath(name string) (string, error) {
 	if dir == "" {
 		return "", lockutils.ErrLockPath
 	}
+	return filepath.Abs(filepath.Join(dir, o.fullName(name)))
+}
+
+// fullName returns the name with its prefix, as it is that of a lock file or of a lock at a service.
+func (o *lockOptions) fullName(name string) string {
 	if prefix := strings.TrimSuffix(o.prefix, "-"); prefix != "" {
-		name = prefix + "-" + name
+		return prefix + "-" + name
 	}
-	return filepath.Abs(filepath.Join(dir, name))
+	return name
 }
 
 // realPath returns the path without symbolic links in its directories.
@@ -180,29 +183,51 @@ func (h *heldLocks) lost() <-chan struct{} {
 }
 
 // holderLines says of each lock by whom it is held.
-func (o *runOptions) holderLines(names []string) (lines []string) {
+func (o *runOptions) holderLines(names []string, at service) (lines []string) {
 	for _, name := range names {
-		line := fmt.Sprintf("lock %q", name)
-		if o.on != "" {
-			lines = append(lines, line+" at "+scheme(o.on))
-			continue
+		line, holders := o.fileHolders(name)
+		if at != nil {
+			line, holders = o.serviceHolders(name, at)
 		}
-		path, err := o.filePath(name)
-		if err != nil {
-			continue
-		}
-		line += fmt.Sprintf(" (file %q)", path)
-		holders, err := lockutils.Holders(filepath.Base(path), lockutils.WithLockPath(filepath.Dir(path)))
-		if err == nil && len(holders) > 0 {
-			var held []string
-			for _, h := range holders {
-				held = append(held, describeHolder(h))
-			}
-			line += ", held by " + strings.Join(held, ", ")
+		if len(holders) > 0 {
+			line += ", held by " + strings.Join(holders, ", ")
 		}
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+func (o *runOptions) fileHolders(name string) (line string, holders []string) {
+	path, err := o.filePath(name)
+	if err != nil {
+		return fmt.Sprintf("lock %q", name), nil
+	}
+	found, _ := lockutils.Holders(filepath.Base(path), lockutils.WithLockPath(filepath.Dir(path)))
+	for _, h := range found {
+		holders = append(holders, describeHolder(h))
+	}
+	return fmt.Sprintf("lock %q (file %q)", name, path), holders
+}
+
+// serviceHolders asks the service, if it is one that tells.
+func (o *runOptions) serviceHolders(name string, at service) (line string, holders []string) {
+	line = fmt.Sprintf("lock %q at %s", name, at.Name())
+	inspector, ok := at.(driver.Inspector)
+	if !ok {
+		return line, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), explainAfter)
+	defer cancel()
+	locks, _ := inspector.Inspect(ctx)
+	for _, l := range locks {
+		if l.Name != o.fullName(name) {
+			continue
+		}
+		for _, h := range l.Holders {
+			holders = append(holders, h.Client)
+		}
+	}
+	return line, holders
 }
 
 func describeHolder(h lockutils.Holder) string {

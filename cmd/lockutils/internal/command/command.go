@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -53,6 +54,10 @@ type streams struct {
 
 // Main runs the command line and returns the exit status.
 func Main(args []string, in io.Reader, out, stderr io.Writer) int {
+	if err := delegate(args); err != nil {
+		fmt.Fprintln(stderr, "lockutils: cannot start the whole program:", err)
+		return statusFailure
+	}
 	root := New(in, out, stderr)
 	root.SetArgs(args)
 	prepareRun(root, args)
@@ -81,6 +86,7 @@ func New(in io.Reader, out, stderr io.Writer) *cobra.Command {
 		Short: "Run commands under named locks, and see who holds them",
 		Long: "Lockutils takes the same locks as the Go package lockutils and OpenStack's oslo.concurrency:\n" +
 			"lock files of a host, or locks kept by etcd, PostgreSQL or Redis for several hosts.",
+		Version:           version(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -91,11 +97,19 @@ func New(in io.Reader, out, stderr io.Writer) *cobra.Command {
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(stderr)
-	root.AddCommand(newRun(s), newWho(s), newList(s), newTop(s), newSweep(s), newGraph(s))
+	root.AddCommand(commands(s)...)
 	for _, cmd := range root.Commands() {
 		cmd.DisableFlagsInUseLine = true
 	}
 	return root
+}
+
+// version returns the version of the module that the program was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(unknown)"
 }
 
 // prepareRun has the flags of "run" end at the first name, as in flock(1), unless a double hyphen says

@@ -1,3 +1,5 @@
+//go:build !lockutils_split
+
 package command
 
 import (
@@ -50,22 +52,52 @@ func (o *lookOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.url, "url", "", "look at the locks of the program whose debug page is at `URL`")
 }
 
-// look returns the locks, those that are waited for first, then those that are held, each by name.
-func (o *lookOptions) look() ([]Lock, error) {
-	var locks []Lock
-	var err error
+// A source is where locks are looked at, again and again if need be. close has to be called.
+type source struct {
+	read  func() ([]Lock, error)
+	close func()
+}
+
+// open connects to where the locks are.
+func (o *lookOptions) open() (*source, error) {
+	nothing := func() {}
 	switch {
 	case o.url != "" && o.on != "":
 		return nil, usageError("both --url and --on are given")
 	case o.url != "":
-		locks, err = lookAtPage(o.url)
+		return &source{func() ([]Lock, error) { return lookAtPage(o.url) }, nothing}, nil
 	case o.on != "":
-		locks, err = lookAtService(o.on)
-	default:
-		locks, err = lookAtFiles(o.options())
+		return o.openService()
 	}
+	return &source{func() ([]Lock, error) { return lookAtFiles(o.options()) }, nothing}, nil
+}
+
+// look looks once.
+func (o *lookOptions) look() ([]Lock, error) {
+	src, err := o.open()
+	if err != nil {
+		return nil, err
+	}
+	defer src.close()
+	return o.order(src.read())
+}
+
+// order returns the locks of the prefix: those that are waited for first, then those that are held,
+// each by name.
+func (o *lookOptions) order(locks []Lock, err error) ([]Lock, error) {
+	locks = slices.DeleteFunc(locks, func(l Lock) bool { return !o.belongs(l) })
 	slices.SortStableFunc(locks, compareLocks)
+	for i := range locks { // lists are never null in JSON
+		locks[i].Holders = append([]Party{}, locks[i].Holders...)
+		locks[i].Waiters = append([]Party{}, locks[i].Waiters...)
+	}
 	return locks, err
+}
+
+// belongs reports whether the lock has the prefix. Only a debug page tells the prefix from the name.
+func (o *lookOptions) belongs(l Lock) bool {
+	prefix := strings.TrimSuffix(o.prefix, "-")
+	return prefix == "" || l.Scope == prefix || strings.HasPrefix(l.Name, prefix+"-")
 }
 
 func compareLocks(a, b Lock) int {
@@ -166,26 +198,32 @@ func readPage(url string) (*lockdebug.Report, error) {
 	return report, json.NewDecoder(reply.Body).Decode(report)
 }
 
-// lookAtService reads what a lock service tells of its locks.
-func lookAtService(url string) ([]Lock, error) {
-	s, err := dial(context.Background(), url)
+// openService connects to a lock service that tells of its locks.
+func (o *lookOptions) openService() (*source, error) {
+	at, err := o.dial(context.Background())
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
-	inspector, ok := s.(driver.Inspector)
+	inspector, ok := at.(driver.Inspector)
 	if !ok {
-		return nil, &statusError{statusUnavailable, fmt.Errorf("%s does not tell who holds its locks", s.Name())}
+		at.Close()
+		return nil, &statusError{statusUnavailable, fmt.Errorf(
+			"%s does not tell who holds its locks: look at the debug page of a program with --url", at.Name())}
 	}
+	return &source{func() ([]Lock, error) { return lookAtService(inspector) }, func() { at.Close() }}, nil
+}
+
+// lookAtService reads what a lock service tells of its locks.
+func lookAtService(at driver.Inspector) ([]Lock, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), pageLimit)
 	defer cancel()
-	found, err := inspector.Inspect(ctx)
+	found, err := at.Inspect(ctx)
 	if err != nil {
 		return nil, &statusError{statusUnavailable, err}
 	}
 	locks := make([]Lock, 0, len(found))
 	for _, from := range found {
-		l := Lock{Name: from.Name, Service: s.Name(), Mode: "none"}
+		l := Lock{Name: from.Name, Service: at.Name(), Mode: "none"}
 		for _, c := range from.Holders {
 			l.Mode = modeName(c.Shared)
 			l.Holders = append(l.Holders, Party{Command: c.Client, Mode: l.Mode, Since: c.Since})

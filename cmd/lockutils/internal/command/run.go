@@ -195,9 +195,15 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 		ctx, cancel = context.WithTimeout(ctx, o.wait)
 		defer cancel()
 	}
-	explained := time.AfterFunc(explainAfter, func() { explain(s, names, o) })
-	defer explained.Stop()
-	held, err := acquire(ctx, names, o)
+	at, err := o.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !o.conflictIsSilent() {
+		explained := time.AfterFunc(explainAfter, func() { explain(s, names, o, at) })
+		defer explained.Stop()
+	}
+	held, err := acquire(ctx, names, o, at)
 	_, known := errors.AsType[*statusError](err)
 	switch {
 	case err == nil:
@@ -221,8 +227,8 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 func (o *runOptions) conflictIsSilent() bool { return o.noWait || o.wait == 0 }
 
 // explain tells what is waited for.
-func explain(s streams, names []string, o *runOptions) {
-	for _, line := range o.holderLines(names) {
+func explain(s streams, names []string, o *runOptions, at service) {
+	for _, line := range o.holderLines(names, at) {
 		fmt.Fprintln(s.err, "lockutils: waiting for", line)
 	}
 }

@@ -29,9 +29,12 @@ type serviceOptions struct {
 // schemes are those of the URLs of lock services.
 var schemes = []string{"etcd", "etcds", "postgres", "postgresql", "redis", "rediss"}
 
-func scheme(text string) string {
-	name, _, _ := strings.Cut(text, "://")
-	return name
+// dial connects to the lock service that --on names. It returns nil without the option.
+func (o *lockOptions) dial(ctx context.Context) (service, error) {
+	if o.on == "" {
+		return nil, nil
+	}
+	return dial(ctx, o.on)
 }
 
 // dial connects to the lock service of a URL.

@@ -1,3 +1,5 @@
+//go:build !lockutils_split
+
 package command
 
 import (
@@ -5,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 )
@@ -39,28 +42,20 @@ func writeJSON(w io.Writer, v any) error {
 }
 
 // A table prints columns that fit the terminal, with its heading in bold if there is one.
-type table struct {
-	text strings.Builder
-	rows *tabwriter.Writer
-}
+type table struct{ rows [][]string }
 
-func newTable(heading ...string) *table {
-	t := new(table)
-	t.rows = tabwriter.NewWriter(&t.text, 0, 0, 2, ' ', 0)
-	t.row(heading...)
-	return t
-}
+func newTable(heading ...string) *table { return &table{[][]string{heading}} }
 
-func (t *table) row(cells ...string) { fmt.Fprintln(t.rows, strings.Join(cells, "\t")) }
+func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
 const bold, plain = "\x1b[1m", "\x1b[0m"
 
 func (t *table) print(w io.Writer) error {
-	t.rows.Flush()
 	width, terminal := terminalWidth(w)
 	colours := terminal && os.Getenv("NO_COLOR") == ""
-	for i, line := range strings.Split(strings.TrimSuffix(t.text.String(), "\n"), "\n") {
-		line = cut(strings.TrimRight(line, " "), width)
+	columns := t.columns(width)
+	for i, row := range t.rows {
+		line := format(row, columns)
 		if i == 0 && colours {
 			line = bold + line + plain
 		}
@@ -69,6 +64,42 @@ func (t *table) print(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// gap separates columns, and narrowest is the width below which none is cut.
+const gap, narrowest = 2, 8
+
+// columns returns the widths of the columns. If they do not fit, the widest ones become narrower.
+func (t *table) columns(width int) []int {
+	columns := make([]int, len(t.rows[0]))
+	total := gap * (len(columns) - 1)
+	for i := range columns {
+		for _, row := range t.rows {
+			columns[i] = max(columns[i], runewidth.StringWidth(row[i]))
+		}
+		total += columns[i]
+	}
+	for ; width > 0 && total > width; total-- {
+		widest := slices.Index(columns, slices.Max(columns))
+		if columns[widest] <= narrowest {
+			break
+		}
+		columns[widest]--
+	}
+	return columns
+}
+
+// format returns the line of a row, with each cell as wide as its column.
+func format(row []string, columns []int) string {
+	var line strings.Builder
+	for i, cell := range row {
+		cell = runewidth.Truncate(cell, columns[i], "…")
+		if i < len(row)-1 {
+			cell = runewidth.FillRight(cell, columns[i]+gap)
+		}
+		line.WriteString(cell)
+	}
+	return strings.TrimRight(line.String(), " ")
 }
 
 // terminalWidth returns the number of columns of a terminal, or 0 for all else.
@@ -81,12 +112,9 @@ func terminalWidth(w io.Writer) (width int, terminal bool) {
 	return width, err == nil
 }
 
-// cut shortens a line to the width, unless that is 0.
-func cut(line string, width int) string {
-	if runes := []rune(line); width > 1 && len(runes) > width {
-		return string(runes[:width-1]) + "…"
-	}
-	return line
+func isTerminal(w io.Writer) bool {
+	_, terminal := terminalWidth(w)
+	return terminal
 }
 
 // visible returns a name as it is if it can be read in a terminal, or else quoted.

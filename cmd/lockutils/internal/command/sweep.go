@@ -1,3 +1,5 @@
+//go:build !lockutils_split
+
 package command
 
 import (

@@ -1,8 +1,11 @@
+//go:build !lockutils_split
+
 package command
 
 import (
-	"errors"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -12,32 +15,57 @@ import (
 	"github.com/gdamore/tcell/v2"
 	"github.com/rivo/tview"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 func newTop(s streams) *cobra.Command {
 	var o lookOptions
 	var interval time.Duration
+	var out output
 	cmd := &cobra.Command{
 		Use:   "top [options]",
 		Short: "Show the locks live, on a page of the terminal",
 		Long: "Top shows what ls shows, and refreshes it. Keys: q quits, s changes the order, / filters by name,\n" +
-			"r refreshes at once, the arrows scroll.",
+			"r refreshes at once, the arrows scroll. With -o json it prints a line for each refresh.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if interval < 100*time.Millisecond {
 				return usageError("--interval: want at least 100ms")
 			}
-			out, ok := s.out.(*os.File)
-			if !ok || !term.IsTerminal(int(out.Fd())) {
-				return &statusError{statusUsage, errors.New("top needs a terminal: use ls for a pipe or a file")}
+			if err := out.check("page", "json"); err != nil {
+				return err
 			}
-			return newMonitor(o.look, interval).run()
+			if out.format == "page" && !isTerminal(s.out) {
+				return usageError("top needs a terminal: use ls, or -o json, for a pipe or a file")
+			}
+			src, err := o.open()
+			if err != nil {
+				return err
+			}
+			defer src.close()
+			look := func() ([]Lock, error) { return o.order(src.read()) }
+			if out.format == "json" {
+				return writeLines(s.out, look, interval)
+			}
+			return newMonitor(look, interval).run()
 		},
 	}
 	o.register(cmd.Flags())
+	out.register(cmd.Flags(), "page", "json")
 	cmd.Flags().DurationVar(&interval, "interval", time.Second, "refresh every `TIME`")
 	return cmd
+}
+
+// writeLines prints a line of JSON for each refresh, until the reader or a signal ends it.
+func writeLines(w io.Writer, look func() ([]Lock, error), interval time.Duration) error {
+	for encoder := json.NewEncoder(w); ; time.Sleep(interval) {
+		locks, err := look()
+		if err != nil {
+			return err
+		}
+		if err := encoder.Encode(orEmpty(locks)); err != nil {
+			return err
+		}
+	}
 }
 
 // orders are the ways to sort the page, the first one at the start.

@@ -1,3 +1,5 @@
+//go:build !lockutils_split
+
 package command
 
 import (
@@ -42,8 +44,8 @@ func newWho(s streams) *cobra.Command {
 
 // find returns the lock of that name. One that nobody has ever used is free as well.
 func (o *lookOptions) find(name string) (Lock, error) {
-	wanted := func(l Lock) bool { return l.Name == name || l.fullName() == name }
-	free := Lock{Name: name, Mode: "none"}
+	wanted := func(l Lock) bool { return l.Name == name || l.fullName() == o.fullName(name) }
+	free := Lock{Name: o.fullName(name), Mode: "none", Holders: []Party{}, Waiters: []Party{}}
 	if o.url == "" && o.on == "" {
 		path, err := o.filePath(name)
 		if err != nil {

@@ -1,0 +1,255 @@
+//go:build unix
+
+package command
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
+	"github.com/lockutils/lockutils/drivers/pglock"
+	"github.com/lockutils/lockutils/drivers/pglock/pgtest"
+	"github.com/lockutils/lockutils/drivers/redislock/redistest"
+)
+
+// A server keeps locks, and can fail.
+type server struct {
+	url  string
+	fail func()
+}
+
+// servers start the lock services. A test is skipped where a server is not installed.
+var servers = map[string]func(testing.TB) server{
+	"etcd": func(t testing.TB) server {
+		c := etcdtest.Run(t, 1)
+		return server{"etcd://" + c.Endpoints()[0] + "?ttl=2s", func() { c.Kill(0) }}
+	},
+	"postgres": func(t testing.TB) server {
+		s := startPostgres(t)
+		config, err := pgx.ParseConfig(s.URL())
+		if err == nil {
+			err = pglock.Setup(t.Context(), config)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return server{"postgres://postgres@" + s.Addr() + "/postgres?sslmode=disable&ttl=2s", s.Kill}
+	},
+	"redis": func(t testing.TB) server {
+		s := redistest.Start(t)
+		return server{"redis://" + s.Addr + "?ttl=2s", s.Kill}
+	},
+}
+
+func startPostgres(t testing.TB) *pgtest.Server {
+	s, err := pgtest.Start()
+	if errors.Is(err, pgtest.ErrNotInstalled) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Stop() })
+	return s
+}
+
+// eachServer runs the test with every lock service.
+func eachServer(t *testing.T, test func(*testing.T, server)) {
+	for name, start := range servers {
+		t.Run(name, func(t *testing.T) { test(t, start(t)) })
+	}
+}
+
+// A running command has a line of output that says it runs.
+type running struct {
+	*exec.Cmd
+	lines *bufio.Scanner
+	said  *strings.Builder // on standard error; to be read once it has ended
+}
+
+// launch starts a command that prints a line once it has the lock.
+func launch(t *testing.T, args ...string) (r running, line string) {
+	t.Helper()
+	r = running{Cmd: program(args...), said: new(strings.Builder)}
+	r.Stderr = r.said
+	out, err := r.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Process.Kill() })
+	r.lines = bufio.NewScanner(out)
+	if !r.lines.Scan() {
+		r.Wait()
+		t.Fatalf("%q: %v, %s", args, r.ProcessState, r.said)
+	}
+	return r, r.lines.Text()
+}
+
+func TestALockAtAServiceExcludesAndHasATokenThatGrows(t *testing.T) {
+	eachServer(t, func(t *testing.T, s server) {
+		script := `echo "$LOCKUTILS_TOKEN"; read line`
+		var before uint64
+		for range 2 {
+			cmd := program("run", "--on", s.url, "--prefix", "p", "a/x", "--", "sh", "-c", script)
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			text, err := bufio.NewReader(out).ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			token, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
+			if err != nil || token <= before {
+				t.Errorf("token %q after %d: %v", text, before, err)
+			}
+			before = token
+			for _, wait := range []string{"-n", "--wait=200ms"} {
+				args := []string{"run", "--on", s.url, wait, "--prefix", "p", "a/x", "--", "true"}
+				if got := finish(t, program(args...)); got.status != statusConflict {
+					t.Errorf("%s: %+v", wait, got)
+				}
+			}
+			if got := finish(t, program("run", "--on", s.url, "-n", "x", "y", "--", "true")); got.status != 0 {
+				t.Errorf("another lock: %+v", got)
+			}
+			in.Close()
+			if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 { // that of read
+				t.Errorf("%v", err)
+			}
+		}
+	})
+}
+
+func TestALostLockEndsTheCommand(t *testing.T) {
+	eachServer(t, func(t *testing.T, s server) {
+		polite := `trap 'echo ended; exit 3' TERM; echo begun; while :; do sleep 0.05; done`
+		stubborn := `trap 'echo told' TERM; echo begun; while :; do sleep 0.05; done`
+		one, _ := launch(t, "run", "--on", s.url, "x", "--", "sh", "-c", polite)
+		two, _ := launch(t, "run", "--on", s.url, "--grace", "300ms", "y", "--", "sh", "-c", stubborn)
+		s.fail()
+		for want, cmd := range map[string]running{"ended": one, "told": two} {
+			if !cmd.lines.Scan() || cmd.lines.Text() != want {
+				t.Errorf("the command says %q, want %q", cmd.lines.Text(), want)
+			}
+			cmd.Wait()
+			if got := cmd.ProcessState.ExitCode(); got != statusLost || !strings.Contains(cmd.said.String(), "lost") {
+				t.Errorf("status %d, want %d; %s", got, statusLost, cmd.said)
+			}
+		}
+	})
+}
+
+func TestAServiceThatIsNotThereIsReportedWithinTheWait(t *testing.T) {
+	for _, url := range []string{
+		"etcd://127.0.0.1:1", "postgres://u@127.0.0.1:1/d", "redis://127.0.0.1:1", "redis://user:secret@127.0.0.1:1",
+	} {
+		began := time.Now()
+		got := finish(t, program("run", "--on", url, "-w", "0.3", "x", "--", "true"))
+		if got.status != statusUnavailable || !strings.Contains(got.stderr, "127.0.0.1:1") {
+			t.Errorf("%s: %+v", url, got)
+		}
+		if strings.Contains(got.stderr, "secret") {
+			t.Errorf("the password is shown: %s", got.stderr)
+		}
+		if took := time.Since(began); took > dialLimit {
+			t.Errorf("%s: took %v", url, took)
+		}
+	}
+}
+
+func TestADatabaseWithoutTheSequenceIsToldWhatItNeeds(t *testing.T) {
+	s := startPostgres(t)
+	got := finish(t, program("run", "--on", "postgres://postgres@"+s.Addr()+"/postgres?sslmode=disable", "x", "--", "true"))
+	if got.status != statusUnavailable || !strings.Contains(got.stderr, pglock.SetupSQL) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestLocksAtEtcdAreShown(t *testing.T) {
+	s := servers["etcd"](t)
+	holder, _ := launch(t, "run", "--on", s.url, "--prefix", "p", "x", "--", "sh", "-c", "echo held; exec sleep 60")
+	pid := strconv.Itoa(holder.Process.Pid)
+	waiter := program("run", "--on", s.url, "--prefix", "p", "x", "--", "true")
+	var said strings.Builder
+	waiter.Stderr = &said
+	if err := waiter.Start(); err != nil {
+		t.Fatal(err)
+	}
+	show := func(args ...string) string {
+		t.Log(args)
+		got := finish(t, program(append(args, "--on", s.url)...))
+		if got.status != 0 {
+			t.Errorf("%q: %+v", args, got)
+		}
+		return got.out
+	}
+	for !strings.Contains(show("who", "--prefix", "p", "x"), "waiter") && !t.Failed() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, args := range [][]string{
+		{"who", "p-x"}, {"who", "--prefix", "p", "x", "-o", "json"}, {"ls"}, {"ls", "--prefix", "p"}, {"ls", "-o", "json"},
+		{"graph"}, {"graph", "-o", "dot"}, {"graph", "-o", "json"},
+	} {
+		if got := show(args...); !strings.Contains(got, pid) || !strings.Contains(got, "x") {
+			t.Errorf("%q shows no process %s:\n%s", args, pid, got)
+		}
+	}
+	if got := show("ls", "--prefix", "q"); strings.Contains(got, pid) {
+		t.Errorf("ls --prefix q shows:\n%s", got)
+	}
+	for began := time.Now(); time.Since(began) < 2*explainAfter; { // the explanation is due in between
+		time.Sleep(explainAfter / 10)
+	}
+	holder.Process.Signal(os.Interrupt)
+	holder.Wait()
+	if err := waiter.Wait(); err != nil || !strings.Contains(said.String(), pid) {
+		t.Errorf("the waiter: %v; it says %q, want the holder, process %s", err, said.String(), pid)
+	}
+}
+
+func TestNoUpdateIsLostUnderALockAtAService(t *testing.T) {
+	eachServer(t, func(t *testing.T, s server) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		file := t.TempDir() + "/sum"
+		if err := os.WriteFile(file, []byte("0"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for range 5 {
+					got := finish(t, program("run", "--on", s.url, "sum", "--", "sh", "-c", "read n <$0; echo $((n+1)) >$0", file))
+					if got.status != 0 || ctx.Err() != nil {
+						t.Errorf("%+v", got)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if text, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(text)) != "20" {
+			t.Errorf("the sum is %q, want 20: updates were lost; %v", text, err)
+		}
+	})
+}
