@@ -92,11 +92,11 @@ type member struct {
 	held              layers // what is held and has no guard yet
 	log               *acquireLog
 
-	// For contexts: what tells whether the lock is held, and whether its file is.
-	hold    queue.Hold
-	lock    *queue.Lock
-	hasFile bool
-	tracked bool
+	// For contexts: what tells whether the lock is held, and how far.
+	hold     queue.Hold
+	lock     *queue.Lock
+	hasOuter bool // the file, or the lock of the service
+	tracked  bool
 }
 
 func acquireAll(ctx context.Context, names []string, s *settings) (*lockSet, error) {
@@ -225,7 +225,7 @@ func (set *lockSet) acquire(ctx context.Context) error {
 		if err != nil {
 			return m.failed(s, err)
 		}
-		m.hasFile = m.path != ""
+		m.hasOuter = true
 	}
 	set.handOver()
 	for _, m := range set.members {
@@ -328,12 +328,15 @@ func (set *lockSet) holdingSoFar(ctx context.Context) context.Context {
 			continue
 		}
 		path := ""
-		if m.hasFile {
+		if m.hasOuter {
 			path = m.path
 		}
 		links = append(links, holdingContext{})
 		c := &links[len(links)-1]
 		c.set(ctx, outer, m.name, path, m.hold, set.settings)
+		if !m.hasOuter {
+			c.service, c.serviceName = nil, ""
+		}
 		c.lock, c.tracked = m.lock, m.tracked
 		outer = &links[len(links)-1]
 	}

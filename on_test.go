@@ -814,3 +814,15 @@ func TestAServiceDoesNotMatterToLockFilesThatNobodyAcquires(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestLockAllWaitsForAnotherHost(t *testing.T) {
+	lockutils.SetDeadlockCheck(time.Microsecond)
+	defer lockutils.SetDeadlockCheck(50 * time.Millisecond)
+	m := drivertest.NewMemory()
+	s := m.Open()
+	otherHost(t, m, driver.Request{Name: "x"})
+	for _, names := range [][]string{{"x"}, {"x", "a"}, {"x", "z"}} {
+		_, err := lockutils.LockAll(t.Context(), names, lockutils.On(s), lockutils.WithTimeout(100*time.Millisecond))
+		wantServiceError(t, err, "x", lockutils.ErrTimeout)
+	}
+}
