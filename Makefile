@@ -45,7 +45,7 @@ $(DRIVERS:%=test-%): test-%:
 	GO="$(GO)" scripts/test.sh drivers/$(MODULE_$*)
 
 test-modules: ## the tests of the other modules
-	@scripts/servers.sh prometheus
+	@for server in prometheus $(DRIVERS); do scripts/servers.sh $$server; done
 	@for module in $(OTHER_MODULES); do GO="$(GO)" scripts/test.sh $$module || exit 1; done
 
 demo-debug: ## a program whose goroutines wait for each other, to look at in a browser

@@ -39,7 +39,7 @@ func TestTheStatusIsTheCommandsOwn(t *testing.T) {
 		{[]string{"x", "sh", "-c", "kill -TERM $$"}, 128 + 15},
 		{[]string{"x", "--", "no-such-command"}, 127},
 		{[]string{"x", "--", notExecutable}, 126},
-		{[]string{"x", "y", "a/b", "--", "true"}, 0},
+		{[]string{"x", "y", filepath.Join(dir, "a", "b"), "--", "true"}, 0},
 	} {
 		if got := runIn(t, dir, c.args...); got.status != c.want {
 			t.Errorf("%q: status %d, want %d; %s", c.args, got.status, c.want, got.stderr)

@@ -197,7 +197,6 @@ func TestLocksAtEtcdAreShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	show := func(args ...string) string {
-		t.Log(args)
 		got := finish(t, program(append(args, "--on", s.url)...))
 		if got.status != 0 {
 			t.Errorf("%q: %+v", args, got)
@@ -211,7 +210,7 @@ func TestLocksAtEtcdAreShown(t *testing.T) {
 		{"who", "p-x"}, {"who", "--prefix", "p", "x", "-o", "json"}, {"ls"}, {"ls", "--prefix", "p"}, {"ls", "-o", "json"},
 		{"graph"}, {"graph", "-o", "dot"}, {"graph", "-o", "json"},
 	} {
-		if got := show(args...); !strings.Contains(got, pid) || !strings.Contains(got, "x") {
+		if got := show(args...); !strings.Contains(got, pid) {
 			t.Errorf("%q shows no process %s:\n%s", args, pid, got)
 		}
 	}
