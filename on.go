@@ -14,12 +14,14 @@ import (
 // On keeps the lock at a lock service, so that it excludes other hosts too. Packages
 // drivers/etcdlock, drivers/pglock and drivers/redislock have services.
 //
-// The name at the service is that of the lock file: prefix, hyphen, name. All processes that share a
-// lock must use the same service and namespace. The meaning of the name inside the process does not
-// change. [External] adds nothing to On, and options about the lock file have no effect.
+// The name at the service is prefix, hyphen, name, byte for byte, or the name without a prefix. So
+// any name will do there, and "a/b" and "a_b" are two locks. All processes that share a lock must use
+// the same service and namespace. The meaning of the name inside the process does not change.
+// [External] adds nothing to On, and options about the lock file have no effect.
 //
 // A service that cannot do what [Shared] or [Fair] mean makes the call fail, with an error that
-// matches [ErrOptions] and [errors.ErrUnsupported]. So does a nil service, which matches ErrOptions.
+// matches [ErrOptions] and [errors.ErrUnsupported]. A nil service, or one of a type that cannot be
+// compared, gives an error that matches ErrOptions.
 //
 // A hold can be lost: its process is cut off from the service or stands still for too long, or the
 // service loses its data. [Guard.Lost], [Guard.Err] and the context of [Do] tell. Only

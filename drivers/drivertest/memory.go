@@ -30,8 +30,9 @@ type Memory struct {
 // A MemoryOption changes what NewMemory returns.
 type MemoryOption func(*Memory)
 
-// WithTTL has holds end d after their Service was last able to renew them. Without it they end by
-// Release, Close or Lose only, and have no deadline. A server with a TTL does not survive a pause.
+// WithTTL has holds end d after their Service was last able to renew them. Without it, or with a d
+// that is not positive, they end by Release, Close or Lose only, and have no deadline. A server with
+// a TTL does not survive a pause. A hold is lost from the start unless d exceeds [Margin].
 func WithTTL(d time.Duration) MemoryOption {
 	return func(m *Memory) { m.ttl = d }
 }

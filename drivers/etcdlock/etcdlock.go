@@ -72,7 +72,7 @@ func WithNamespace(namespace string) Option {
 	return func(s *Service) { s.namespace = namespace }
 }
 
-// A Service keeps locks in etcd. All methods may be called concurrently.
+// A Service keeps locks in etcd. It must come from [Dial]. All methods may be called concurrently.
 type Service struct {
 	client    *clientv3.Client
 	leases    pb.LeaseClient // the client's own hides why a call fails, and repeats it without a pause

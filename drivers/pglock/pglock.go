@@ -106,7 +106,8 @@ func (s *settings) check() error {
 // margin is how long before the end of the TTL a holder gives up.
 func (s *settings) margin() time.Duration { return max(s.ttl/10, 500*time.Millisecond) }
 
-// A Service keeps locks at a PostgreSQL server. All methods may be called concurrently.
+// A Service keeps locks at a PostgreSQL server. It must come from [Dial]. All methods may be called
+// concurrently.
 type Service struct {
 	settings
 	config *pgconn.Config
