@@ -76,7 +76,7 @@ type Hold interface {
 	Deadline() time.Duration
 }
 
-// What Acquire and Release return, besides ctx's error and the service's own. Drivers may wrap
+// The errors of Acquire and Release, besides the error of ctx and that of the service. Drivers may wrap
 // them.
 var (
 	// ErrLocked reports that the lock is taken, and that the request was not to wait.
