@@ -273,7 +273,9 @@ func (a *watcher) deadlocks(now, after time.Duration) []waitCycle {
 	g := waitGraph{waits: a.waits[:0]}
 	eachWait(func(w *wait) {
 		sameClock := (w.since < 0) == (a.only != nil)
-		if w.chain != nil && !w.ended && sameClock && now-w.since >= after {
+		old := w.chain != nil && sameClock && now-w.since >= after
+		// A goroutine may take long to notice its grant if the processors are busy.
+		if old && !w.ended && !w.request.Granted() {
 			g.waits = append(g.waits, w.member)
 		}
 	})

@@ -593,3 +593,46 @@ func nest(ctx context.Context, random *rand.Rand, order []int) error {
 		return nest(ctx, random, order[1:])
 	}, opts...)
 }
+
+// A reader whose goroutine gets no processor for a while looks as if it waited for the lock that it has.
+func TestAGrantThatIsNotNoticedYetIsNoDeadlock(t *testing.T) {
+	lockutils.SetDeadlockCheck(time.Millisecond)
+	t.Cleanup(func() { lockutils.SetDeadlockCheck(50 * time.Millisecond) })
+	holder := mustLock(t, "shared")
+	var waits sync.WaitGroup
+	queue := func(n int, wait func() error) {
+		waits.Go(func() {
+			if err := wait(); err != nil {
+				t.Error(err)
+			}
+		})
+		for i, _ := find("", "shared", ""); len(i.Waiters) < n; i, _ = find("", "shared", "") {
+			runtime.Gosched()
+		}
+	}
+	nest := func(outer, inner string, opts ...[]lockutils.Option) func() error {
+		return func() error {
+			return lockutils.Do(t.Context(), outer, func(ctx context.Context) error {
+				return lockutils.Do(ctx, inner, func(context.Context) error { return nil }, opts[1]...)
+			}, opts[0]...)
+		}
+	}
+	shared := []lockutils.Option{lockutils.Shared()}
+	queue(1, nest("alone", "shared", nil, shared))
+	queue(2, nest("shared", "alone", shared, nil))
+	queue(3, func() error { return lockutils.Do(t.Context(), "shared", func(context.Context) error { return nil }) })
+
+	var stop atomic.Bool
+	var busy sync.WaitGroup
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for range 6 {
+		busy.Go(func() {
+			for !stop.Load() {
+			}
+		})
+	}
+	mustUnlock(t, holder)
+	waits.Wait()
+	stop.Store(true)
+	busy.Wait()
+}

@@ -78,6 +78,18 @@ func (w *Wait) Abort(err error) {
 	me.mu.Unlock()
 }
 
+// Granted reports whether the lock has been granted, although the goroutine may not have noticed yet. It must be
+// called before End.
+func (w *Wait) Granted() bool {
+	me := w.waiter
+	if me == nil {
+		return false
+	}
+	me.mu.Lock()
+	defer me.mu.Unlock()
+	return me.granted
+}
+
 // An abortion is the cause of the end of a context that Abort has ended.
 type abortion struct{ error }
 
