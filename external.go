@@ -34,15 +34,16 @@ func ExternalLock(name string, opts ...Option) (Guard, error) {
 
 // An InterProcessLock is a lock file with a path of its own, apart from names and lock paths. One
 // writer or several readers hold it, in this and other processes. Any goroutine may release what
-// another has acquired. An InterProcessLock is not reentrant: a second Lock of the same object waits for
-// Unlock, other than in gofrs/flock. It must not be copied after first use.
-// The zero value has no file and cannot be locked.
+// another has acquired. An InterProcessLock is not reentrant: a second Lock of the same object
+// waits for Unlock, other than in gofrs/flock. It must not be copied after first use. The zero
+// value has no file and cannot be locked.
 //
 // The file is created if it is missing. It is never written to, and stays behind. Log messages are
 // those of [Lock], without a name.
 //
-// A lock that is forgotten while it is held stays locked until the process ends: the garbage collector
-// releases nothing. So a program that is to run once need not keep the InterProcessLock in a variable.
+// A lock that is forgotten while it is held stays locked until the process ends: the garbage
+// collector releases nothing. So a program that is to run once need not keep the InterProcessLock
+// in a variable.
 type InterProcessLock struct {
 	path    string
 	label   string       // of the guards
@@ -54,11 +55,11 @@ type InterProcessLock struct {
 	readers []Guard // guarded by mu
 }
 
-// NewInterProcessLock returns the lock of the file at path, which need not exist. A relative path is
-// made absolute at once. [Fair], [WithFcntl], [WithTimeout], [WithDelay], [WithFileMode] and
+// NewInterProcessLock returns the lock of the file at path, which need not exist. A relative path
+// is made absolute at once. [Fair], [WithFcntl], [WithTimeout], [WithDelay], [WithFileMode] and
 // [WithLogging] apply to all its holds. External says nothing new. The other options would choose
-// another file or another kind of hold than the method called: with them each acquisition returns an
-// error that wraps [ErrOptions].
+// another file or another kind of hold than the method called: with them each acquisition returns
+// an error that wraps [ErrOptions].
 func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
 	l := &InterProcessLock{options: keepOptions(opts)}
 	s := &l.options.alone
@@ -72,7 +73,8 @@ func NewInterProcessLock(path string, opts ...Option) *InterProcessLock {
 	case filelock.IsQueueFile(filepath.Base(path)):
 		l.err = fmt.Errorf("%w: %q is kept for the queue of a fair lock", ErrName, path)
 	case s.shared || s.nonBlocking || s.onService || s.semaphores != nil || s.prefix != "" || s.lockPath != "":
-		l.err = invalid("an InterProcessLock takes no Shared, NonBlocking, On, WithSemaphores, WithPrefix or WithLockPath")
+		l.err = invalid("an InterProcessLock takes no Shared, NonBlocking, On, " +
+			"WithSemaphores, WithPrefix or WithLockPath")
 	default:
 		l.err = s.check()
 	}
@@ -88,7 +90,8 @@ func (l *InterProcessLock) Exists() bool {
 	return err == nil
 }
 
-// Lock acquires the lock for writing and waits for it if necessary. Its error is an [*AcquireError].
+// Lock acquires the lock for writing and waits for it if necessary. Its error is an
+// [*AcquireError].
 func (l *InterProcessLock) Lock() error { return l.LockContext(context.Background()) }
 
 // LockContext is Lock with a wait that ends with ctx. If ctx comes from [Do] and holds the file
@@ -101,8 +104,8 @@ func (l *InterProcessLock) LockContext(ctx context.Context) error {
 	return err
 }
 
-// LockGuard is LockContext with a guard. The guard releases the lock: Unlock and Locked know nothing
-// of it.
+// LockGuard is LockContext with a guard. The guard releases the lock: Unlock and Locked know
+// nothing of it.
 func (l *InterProcessLock) LockGuard(ctx context.Context) (Guard, error) {
 	s := l.settings()
 	return l.acquire(ctx, &s)
@@ -152,8 +155,8 @@ func (l *InterProcessLock) TryRLock() (bool, error) {
 	return ok, err
 }
 
-// Unlock releases what Lock has acquired. It returns [ErrNotHeld] if nothing is held so. Other errors
-// are those of [Guard.Unlock].
+// Unlock releases what Lock has acquired. It returns [ErrNotHeld] if nothing is held so. Other
+// errors are those of [Guard.Unlock].
 func (l *InterProcessLock) Unlock() error {
 	l.mu.Lock()
 	held := l.writer
@@ -162,8 +165,8 @@ func (l *InterProcessLock) Unlock() error {
 	return held.Unlock()
 }
 
-// RUnlock releases what one RLock has acquired. It returns [ErrNotHeld] if nothing is held so. Other
-// errors are those of [Guard.Unlock].
+// RUnlock releases what one RLock has acquired. It returns [ErrNotHeld] if nothing is held so.
+// Other errors are those of [Guard.Unlock].
 func (l *InterProcessLock) RUnlock() error {
 	l.mu.Lock()
 	n := len(l.readers) - 1
@@ -178,7 +181,8 @@ func (l *InterProcessLock) RUnlock() error {
 	return held.Unlock()
 }
 
-// Locked reports whether this object holds the lock for writing now: whether Unlock would release it.
+// Locked reports whether this object holds the lock for writing now: whether Unlock would release
+// it.
 func (l *InterProcessLock) Locked() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -302,22 +306,23 @@ func removeExternalLockFile(name string, s *settings) error {
 		title(s.prefixScope(), name), inFile(path), err)
 }
 
-// UnknownPID is the PID of a [Holder] that cannot be told: of another user, or in another container. No
-// process has it, so nobody is hit if it is passed to kill.
+// UnknownPID is the PID of a [Holder] that cannot be told: of another user, or in another
+// container. No process has it, so nobody is hit if it is passed to kill.
 const UnknownPID = filelock.UnknownPID
 
 // A Holder is a process that holds a lock file.
 type Holder struct {
 	PID     int    // or UnknownPID
-	Command string // its command line, with everything escaped that a terminal would not just show; "" if unknown
+	Command string // its command line, escaped for a terminal; "" if unknown
 	Mode    Mode   // ModeReader or ModeWriter
 }
 
-// Holders returns the processes that hold the lock file of a name now, each once. It is a diagnosis for people, since it
-// may be out of date when it is read. A descriptor that processes share counts for those that still have it if the one
-// that locked it has ended. Holders of other users and in other containers may be missing; if a lock is held and nobody
-// can be told, there is one holder with [UnknownPID]. A missing file has no holders. Where the system does not tell, the
-// error matches [errors.ErrUnsupported]; Linux does.
+// Holders returns the processes that hold the lock file of a name now, each once. It is a
+// diagnosis for people, since it may be out of date when it is read. A descriptor that processes
+// share counts for those that still have it if the one that locked it has ended. Holders of other
+// users and in other containers may be missing; if a lock is held and nobody can be told, there
+// is one holder with [UnknownPID]. A missing file has no holders. Where the system does not tell,
+// the error matches [errors.ErrUnsupported]; Linux does.
 func Holders(name string, opts ...Option) ([]Holder, error) {
 	s := settingsOf(opts)
 	path, _, err := s.filePath(name)
@@ -360,7 +365,8 @@ func holdersFrom(found []filelock.Holder) []Holder {
 // maxFileName is what file systems take, in bytes.
 const maxFileName = 255
 
-// filePath returns the absolute path of the lock file of a name, and the label of a guard for it, in one piece of memory.
+// filePath returns the absolute path of the lock file of a name, and the label of a guard for it,
+// in one piece of memory.
 func (s *settings) filePath(name string) (path, label string, err error) {
 	file, err := s.fileName(name)
 	if err != nil {
@@ -403,9 +409,9 @@ var lastDirectory atomic.Pointer[cleaned]
 
 type cleaned struct{ given, clean string }
 
-// fileName maps a name as oslo.concurrency does, so that both meet in the same file: prefix, hyphen, and the name with
-// path separators replaced. A result that is too long for a file name, which would be an error there, is cut and
-// completed with a hash of the whole.
+// fileName maps a name as oslo.concurrency does, so that both meet in the same file: prefix,
+// hyphen, and the name with path separators replaced. A result that is too long for a file name,
+// which would be an error there, is cut and completed with a hash of the whole.
 func (s *settings) fileName(name string) (string, error) {
 	file := strings.ReplaceAll(name, string(os.PathSeparator), "_")
 	if os.PathSeparator != '/' {
@@ -446,8 +452,8 @@ func (s *settings) filePrefix() string {
 
 // Holding a file.
 
-// isSameFile reports whether two paths lead to the same lock file: by the same name, or through symbolic
-// links of directories, hard links or bind mounts.
+// isSameFile reports whether two paths lead to the same lock file: by the same name, or through
+// symbolic links of directories, hard links or bind mounts.
 func isSameFile(a, b string) bool {
 	if a == b {
 		return true

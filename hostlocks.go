@@ -11,15 +11,17 @@ import (
 	"github.com/lockutils/lockutils/internal/filelock"
 )
 
-// HostLocks returns every lock file of the lock path, in the order of their names, with the processes of the host that
-// hold it or wait for it. [WithLockPath] chooses another directory, and [WithPrefix] keeps to the files of a project;
-// other options have no effect. A missing directory has no lock files. A file with content is listed only if a process
-// holds its lock or waits for it.
+// HostLocks returns every lock file of the lock path, in the order of their names, with the
+// processes of the host that hold it or wait for it. [WithLockPath] chooses another directory,
+// and [WithPrefix] keeps to the files of a project; other options have no effect. A missing
+// directory has no lock files. A file with content is listed only if a process holds its lock or
+// waits for it.
 //
-// It reads the kernel's table of locks once for all files. As with [Holders], the result is a diagnosis for people: it
-// may be out of date, and processes of other users and in other containers may be missing or unknown. Waiters that poll
-// are not seen: those with [WithFcntl], of Python, and of gofrs/flock. Waiters with [Fair] stand in their order, and
-// count as writers. Where the system does not tell, the error matches [errors.ErrUnsupported]; Linux does.
+// It reads the kernel's table of locks once for all files. As with [Holders], the result is a
+// diagnosis for people: it may be out of date, and processes of other users and in other
+// containers may be missing or unknown. Waiters that poll are not seen: those with [WithFcntl],
+// of Python, and of gofrs/flock. Waiters with [Fair] stand in their order, and count as writers.
+// Where the system does not tell, the error matches [errors.ErrUnsupported]; Linux does.
 func HostLocks(opts ...Option) ([]FileInfo, error) {
 	s := settingsOf(opts)
 	dir, err := s.directory()

@@ -129,8 +129,8 @@ func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
 	return acquireSlow(ctx, name, "", &s)
 }
 
-// lockPlain acquires a free lock of this process whose options need no settings: to fill and to read those takes longer
-// than the rest.
+// lockPlain acquires a free lock of this process whose options need no settings: to fill and to
+// read those takes longer than the rest.
 func lockPlain(ctx context.Context, name string, opts []Option) (queue.Hold, bool) {
 	if detour.Load() || ctx == nil || ctx.Err() != nil {
 		return queue.Hold{}, false
@@ -229,8 +229,8 @@ type layers struct {
 	key  queue.Key // of the internal lock, if there is a service
 }
 
-// guardStates is a pool: the records tell which guards they belong to. States with a service are not
-// pooled, since their guards can be asked about the hold after its end.
+// guardStates is a pool: the records tell which guards they belong to. States with a service are
+// not pooled, since their guards can be asked about the hold after its end.
 var guardStates = sync.Pool{New: func() any { return new(guardState) }}
 
 func newGuardState(held layers, log *acquireLog) queue.Hold {
@@ -308,7 +308,8 @@ func (g Guard) state() *guardState {
 	return x
 }
 
-// release releases in the opposite order of acquisition. It is called once for each hold of the record.
+// release releases in the opposite order of acquisition. It is called once for each hold of the
+// record.
 func (x *guardState) release() (err error) {
 	held, log := x.layers, x.log
 	if held.service == nil {
@@ -350,7 +351,8 @@ func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
 
 // acquireFast acquires a free lock of this process, of no container.
 func (s *settings) acquireFast(ctx context.Context, name string) (queue.Hold, bool) {
-	if !s.plain() || observed.Load() || ctx == nil || ctx.Err() != nil || !s.silent && handler().Enabled(ctx, slog.LevelDebug) {
+	if !s.plain() || observed.Load() || ctx == nil || ctx.Err() != nil ||
+		!s.silent && handler().Enabled(ctx, slog.LevelDebug) {
 		return queue.Hold{}, false
 	}
 	k, hash := s.key(name), s.prefixHash.Of(name)

@@ -28,7 +28,8 @@ type Option struct {
 	ref    any // *Semaphores, driver.Service, or func(string) bool
 }
 
-// Options are values that one loop folds into the settings, since closures would make the settings escape to the heap.
+// Options are values that one loop folds into the settings, since closures would make the
+// settings escape to the heap.
 type optionKind uint8
 
 const (
@@ -59,10 +60,10 @@ const (
 // needs no more than permission to read the file to hold the lock, also exclusively: protect the
 // lock path from others. The lock ends with the process, however that ends.
 //
-// A program that polls for the lock, such as one with gofrs/flock or Python's filelock, finds it free
-// only by chance while a process holds it again and again with hardly a pause. It may starve for
-// seconds then. Where such programs share the lock, leave a pause between holds, or use [WithFcntl],
-// which leaves one of the length of the hold.
+// A program that polls for the lock, such as one with gofrs/flock or Python's filelock, finds it
+// free only by chance while a process holds it again and again with hardly a pause. It may starve
+// for seconds then. Where such programs share the lock, leave a pause between holds, or use
+// [WithFcntl], which leaves one of the length of the hold.
 func External() Option { return Option{kind: optExternal} }
 
 // WithPrefix puts the lock in the scope of a project: locks of different prefixes are different
@@ -80,9 +81,9 @@ func WithPrefix(prefix string) Option { return Option{kind: optPrefix, text: pre
 func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: dir} }
 
 // Fair serves the request strictly in order of arrival: no other request passes it, and it passes
-// none. With [External] the order extends to all processes that use Fair for the lock. After a wait
-// that was cancelled, its place is kept for the next request of the same process. Programs that poll
-// are not in the order, and may starve as beside [External].
+// none. With [External] the order extends to all processes that use Fair for the lock. After a
+// wait that was cancelled, its place is kept for the next request of the same process. Programs
+// that poll are not in the order, and may starve as beside [External].
 func Fair() Option { return Option{kind: optFair} }
 
 // Shared acquires the lock together with other Shared holders. Exclusive holders, those without
@@ -321,7 +322,8 @@ func (s *settings) forPath() settings {
 const plainOptions optionSet = 1<<optNone | 1<<optPrefix | 1<<optFair | 1<<optShared | 1<<optNonBlocking |
 	1<<optTimeout | 1<<optLogging
 
-// plain reports whether the settings are those of a lock of this process, of no container, and make sense.
+// plain reports whether the settings are those of a lock of this process, of no container, and
+// make sense.
 func (s *settings) plain() bool {
 	return s.ever&^plainOptions == 0 && !s.contradictory && s.timeout >= 0 && !s.fileOnly
 }
@@ -338,7 +340,8 @@ func (s *settings) check() error {
 // checkOptions is check for calls that acquire nothing, and so need no lock service.
 func (s *settings) checkOptions() error { return namingDefaults(s.contradiction()) }
 
-// namingDefaults returns the error of settings. It names the default options if they are at fault by themselves.
+// namingDefaults returns the error of settings. It names the default options if they are at fault
+// by themselves.
 func namingDefaults(err error) error {
 	if err == nil {
 		return nil

@@ -12,18 +12,20 @@ import (
 	"github.com/lockutils/lockutils/internal/filelock"
 )
 
-// SweepExternalLockFiles removes the files in the lock path that nobody holds or waits for, and that nobody has used
-// for olderThan. The time of the last use is the file's modification time, known to about a second. With olderThan 0
-// only use at this moment counts.
+// SweepExternalLockFiles removes the files in the lock path that nobody holds or waits for, and
+// that nobody has used for olderThan. The time of the last use is the file's modification time,
+// known to about a second. With olderThan 0 only use at this moment counts.
 //
-// Lock files are empty: a file that is not stays, and the result says so. [WithPrefix] keeps the sweep to the files
-// whose names begin with the prefix and a hyphen: those of that project, and of projects whose prefixes begin in the
-// same way. [Matching] keeps it to some names, and [DryRun] to saying what it would do. [WithLockPath] chooses another
-// directory. Options that only concern acquiring a lock have no effect.
+// Lock files are empty: a file that is not stays, and the result says so. [WithPrefix] keeps the
+// sweep to the files whose names begin with the prefix and a hyphen: those of that project, and
+// of projects whose prefixes begin in the same way. [Matching] keeps it to some names, and
+// [DryRun] to saying what it would do. [WithLockPath] chooses another directory. Options that
+// only concern acquiring a lock have no effect.
 //
-// A missing directory is not an error. A negative olderThan is one, and nothing is removed then. Files that cannot be
-// removed do not stop the sweep: the error joins theirs. The sweep may run while others use the lock path. The
-// remarks on [RemoveExternalLockFile] about other programs apply.
+// A missing directory is not an error. A negative olderThan is one, and nothing is removed then.
+// Files that cannot be removed do not stop the sweep: the error joins theirs. The sweep may run
+// while others use the lock path. The remarks on [RemoveExternalLockFile] about other programs
+// apply.
 func SweepExternalLockFiles(olderThan time.Duration, opts ...Option) (SweepResult, error) {
 	s := settingsOf(opts)
 	visit := filelock.RemoveIdle
@@ -71,8 +73,8 @@ func SweepExternalLockFiles(olderThan time.Duration, opts ...Option) (SweepResul
 	return result, errors.Join(failures...)
 }
 
-// A SweepResult tells the paths of the files that [SweepExternalLockFiles] has found old enough to go, in the order of
-// their names. Those used within the time given are in none of the lists.
+// A SweepResult tells the paths of the files that [SweepExternalLockFiles] has found old enough
+// to go, in the order of their names. Those used within the time given are in none of the lists.
 type SweepResult struct {
 	Removed  []string // with DryRun: those that would have been removed
 	InUse    []string // left because somebody holds the lock or waits for it
@@ -90,12 +92,13 @@ func (r *SweepResult) add(path string, found filelock.Finding) {
 	}
 }
 
-// DryRun makes [SweepExternalLockFiles] remove nothing and return what it would have removed. To see that a lock is
-// free it acquires it for a moment. Any other call returns an error that wraps [ErrOptions].
+// DryRun makes [SweepExternalLockFiles] remove nothing and return what it would have removed. To
+// see that a lock is free it acquires it for a moment. Any other call returns an error that wraps
+// [ErrOptions].
 func DryRun() Option { return Option{kind: optDryRun} }
 
-// Matching keeps [SweepExternalLockFiles] to the locks for whose names match returns true. It gets the names as the
-// file names tell them: without the prefix that [WithPrefix] gives, with underscores in place of path separators, and
-// cut if they are very long. A nil match means all names. Any other call with Matching returns an error that
-// wraps [ErrOptions].
+// Matching keeps [SweepExternalLockFiles] to the locks for whose names match returns true. It
+// gets the names as the file names tell them: without the prefix that [WithPrefix] gives, with
+// underscores in place of path separators, and cut if they are very long. A nil match means all
+// names. Any other call with Matching returns an error that wraps [ErrOptions].
 func Matching(match func(name string) bool) Option { return Option{kind: optMatching, ref: match} }
