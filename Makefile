@@ -17,9 +17,10 @@ MODULE_postgres := pglock
 MODULE_redis    := redislock
 DRIVER_MODULES  := $(foreach driver,$(DRIVERS),drivers/$(MODULE_$(driver)))
 
-# The other modules beside the one at the root, but for bench and tools.
+# The other modules beside the one at the root, but for those of bench/ and tools/.
 OTHER_MODULES  := examples/cluster metrics/lockprom metrics/lockotel cmd/lockutils
-NESTED_MODULES := $(DRIVER_MODULES) $(OTHER_MODULES)
+BENCH_MODULES  := bench bench/hosts
+NESTED_MODULES := $(DRIVER_MODULES) $(OTHER_MODULES) $(BENCH_MODULES)
 
 .PHONY: help demo demo-cluster demo-debug install command-docs test test-drivers test-modules $(DRIVERS:%=test-%) \
 	peers released stress lint cross matrix bench bench-hosts bench-quick prove
@@ -82,7 +83,7 @@ lint: ## gofmt, go vet, staticcheck, and that go.mod is tidy
 	$(GO) mod tidy -diff
 	@for module in $(NESTED_MODULES); do \
 		echo "lint $$module"; \
-		(cd $$module && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./... && $(GO) mod tidy -diff) || exit 1; \
+		(cd $$module && $(GO) vet ./... && $(GO) tool -modfile=$(CURDIR)/tools/go.mod staticcheck ./... && $(GO) mod tidy -diff) || exit 1; \
 	done
 
 cross: ## build and vet for every supported system
@@ -100,13 +101,13 @@ matrix: ## the tests again: portable engine, one processor, 32 bits; and those o
 	LOCKUTILS_ENGINE=portable $(GO) test -count=1 ./...
 	GOMAXPROCS=1 $(GO) test -count=1 ./...
 	GO="$(GO)" scripts/test-arch.sh 386
-	cd bench && $(GO) vet ./... && $(GO) test ./...
+	@for module in $(BENCH_MODULES); do echo "test $$module"; (cd $$module && $(GO) test ./...) || exit 1; done
 
 bench: ## compare with peers, and write docs/benchmarks.md
 	cd bench && $(GO) run . -out ../docs
 
 bench-hosts: ## locks across hosts beside others on the same servers, printed only (ENGINE=redis)
-	cd bench/hosts && $(GO) run . $(if $(ENGINE),-engine $(ENGINE))
+	cd bench/hosts && $(GO) run . $(if $(filter-out file,$(origin ENGINE)),-engine $(ENGINE))
 
 bench-quick: ## the same in two minutes, printed only
 	cd bench && $(GO) run . -quick

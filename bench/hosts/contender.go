@@ -17,9 +17,9 @@ type engine struct {
 // A server is one that runs.
 type server interface {
 	address() string
-	// counts returns how many requests the server has served, and how many connections it has; -1:
-	// it does not say.
-	counts(ctx context.Context) (requests, connections float64)
+	// counts returns how many requests the server has served, and how many connections it has. Those
+	// of a client may be counted only when it is closed.
+	counts(ctx context.Context) (requests, connections float64, err error)
 	stop()
 }
 
@@ -38,9 +38,15 @@ type closer interface {
 
 // A client is what one process has of a contender.
 type client interface {
-	// acquire waits for the lock and returns what releases it.
-	acquire(ctx context.Context, name string) (release func(context.Context) error, err error)
+	// acquire waits for the lock.
+	acquire(ctx context.Context, name string) (hold, error)
 	close()
+}
+
+// A hold is a lock that is held.
+type hold struct {
+	release func(context.Context) error
+	lost    <-chan struct{} // closed when the holder is told of its loss; nil if it is never told
 }
 
 func (c contender) client(ctx context.Context, address string) (client, error) {
@@ -53,15 +59,15 @@ func (c contender) client(ctx context.Context, address string) (client, error) {
 
 type serviceClient struct{ closer }
 
-func (c serviceClient) acquire(ctx context.Context, name string) (func(context.Context) error, error) {
+func (c serviceClient) acquire(ctx context.Context, name string) (hold, error) {
 	h, err := c.Acquire(ctx, driver.Request{Name: name})
 	if err != nil {
-		return nil, err
+		return hold{}, err
 	}
-	return h.Release, nil
+	return hold{h.Release, h.Lost()}, nil
 }
 
 func (c serviceClient) close() { c.Close() }
 
-// engines are those that are measured.
-var engines = []engine{etcd, postgres, redis}
+// engines are those that are measured on this system.
+var engines = []engine{etcd, redis}

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -29,9 +33,32 @@ func startEtcd(ctx context.Context) (server, error) {
 	return etcdServer{c}, err
 }
 
-func (s etcdServer) address() string                           { return s.Endpoints()[0] }
-func (s etcdServer) counts(context.Context) (float64, float64) { return -1, -1 }
-func (s etcdServer) stop()                                     { s.Stop() }
+func (s etcdServer) address() string { return s.Endpoints()[0] }
+func (s etcdServer) stop()           { s.Stop() }
+
+// counts takes every message of a stream for a request.
+func (s etcdServer) counts(context.Context) (requests, connections float64, err error) {
+	reply, err := http.Get("http://" + s.address() + "/metrics")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer reply.Body.Close()
+	lines := bufio.NewScanner(reply.Body)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) != 2 {
+			continue
+		}
+		value, _ := strconv.ParseFloat(fields[1], 64)
+		switch name, _, _ := strings.Cut(fields[0], "{"); name {
+		case "grpc_server_msg_received_total":
+			requests += value
+		case "process_open_fds":
+			connections = value // with files, of which there are as many before as after
+		}
+	}
+	return requests, connections, lines.Err()
+}
 
 type etcdService struct {
 	*etcdlock.Service
@@ -75,12 +102,12 @@ func openConcurrency(ctx context.Context, address string) (client, error) {
 	return concurrencyClient{c, s}, nil
 }
 
-func (c concurrencyClient) acquire(ctx context.Context, name string) (func(context.Context) error, error) {
+func (c concurrencyClient) acquire(ctx context.Context, name string) (hold, error) {
 	m := concurrency.NewMutex(c.session, "/mutex/"+name)
 	if err := m.Lock(ctx); err != nil {
-		return nil, err
+		return hold{}, err
 	}
-	return m.Unlock, nil
+	return hold{m.Unlock, c.session.Done()}, nil
 }
 
 func (c concurrencyClient) close() {

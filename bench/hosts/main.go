@@ -15,6 +15,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"regexp"
@@ -87,9 +88,6 @@ func row(ctx context.Context, e engine, s server, x scenario, rounds int) error 
 	}
 	for range min(rounds, x.maxRounds) {
 		for j, c := range e.contenders {
-			if x.needsLoss && c.service == nil {
-				continue
-			}
 			values, err := x.measure(ctx, target{s, e, c})
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
@@ -116,7 +114,7 @@ func median(values []float64) string {
 	slices.Sort(values)
 	v := values[len(values)/2]
 	switch {
-	case v < 0:
+	case math.IsNaN(v):
 		return "-"
 	case v >= 100:
 		return fmt.Sprintf("%.0f", v)

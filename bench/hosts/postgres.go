@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -8,6 +10,8 @@ import (
 	"github.com/lockutils/lockutils/drivers/pglock"
 	"github.com/lockutils/lockutils/drivers/pglock/pgtest"
 )
+
+func init() { engines = append(engines, postgres) }
 
 var postgres = engine{
 	name:  "postgres",
@@ -42,9 +46,24 @@ func startPostgres(ctx context.Context) (server, error) {
 	return postgresServer{s}, nil
 }
 
-func (s postgresServer) address() string                           { return s.URL() }
-func (s postgresServer) counts(context.Context) (float64, float64) { return -1, -1 }
-func (s postgresServer) stop()                                     { s.Stop() }
+func (s postgresServer) stop() { s.Stop() }
+
+func (s postgresServer) address() string {
+	return "postgres://postgres@" + s.Addr() + "/postgres?sslmode=disable"
+}
+
+// counts takes every transaction for a request, which a statement by itself is.
+func (s postgresServer) counts(ctx context.Context) (requests, connections float64, err error) {
+	conn, err := pgx.Connect(ctx, s.address())
+	if err != nil {
+		return 0, 0, err
+	}
+	defer conn.Close(ctx)
+	err = conn.QueryRow(ctx, `select sum(xact_commit + xact_rollback)::float8, (select count(*)::float8
+		from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid())
+		from pg_stat_database`).Scan(&requests, &connections)
+	return requests, connections, err
+}
 
 // advisoryClient is the plain statement, on a connection of its own.
 type advisoryClient struct{ conn *pgx.Conn }
@@ -54,14 +73,15 @@ func openAdvisory(ctx context.Context, address string) (client, error) {
 	return advisoryClient{conn}, err
 }
 
-func (c advisoryClient) acquire(ctx context.Context, name string) (func(context.Context) error, error) {
+func (c advisoryClient) acquire(ctx context.Context, name string) (hold, error) {
 	if _, err := c.conn.Exec(ctx, "select pg_advisory_lock(hashtext($1))", name); err != nil {
-		return nil, err
+		return hold{}, err
 	}
-	return func(ctx context.Context) error {
+	release := func(ctx context.Context) error {
 		_, err := c.conn.Exec(ctx, "select pg_advisory_unlock(hashtext($1))", name)
 		return err
-	}, nil
+	}
+	return hold{release: release}, nil
 }
 
 func (c advisoryClient) close() { c.conn.Close(context.Background()) }

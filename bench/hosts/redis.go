@@ -46,11 +46,11 @@ func startRedis(context.Context) (server, error) {
 
 func (s *redisServer) address() string { return s.Addr }
 
-func (s *redisServer) counts(context.Context) (requests, connections float64) {
-	// The connection that asks counts too.
-	requests, _ = strconv.ParseFloat(s.Info("total_commands_processed"), 64)
-	connections, _ = strconv.ParseFloat(s.Info("connected_clients"), 64)
-	return requests, connections - 1
+// counts takes every command for a request, also those of a script.
+func (s *redisServer) counts(context.Context) (requests, connections float64, err error) {
+	requests, err = strconv.ParseFloat(s.Info("total_commands_processed"), 64)
+	connections, err2 := strconv.ParseFloat(s.Info("connected_clients"), 64)
+	return requests, connections, errors.Join(err, err2)
 }
 
 func (s *redisServer) stop() {
@@ -84,16 +84,16 @@ func openBSM(_ context.Context, address string) (client, error) {
 }
 
 // acquire polls as the documentation of bsm/redislock shows it: it does not wait by itself.
-func (c bsmClient) acquire(ctx context.Context, name string) (func(context.Context) error, error) {
+func (c bsmClient) acquire(ctx context.Context, name string) (hold, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	l, err := c.locks.Obtain(ctx, name, ttl, &bsm.Options{
 		RetryStrategy: bsm.LinearBackoff(100 * time.Millisecond),
 	})
 	if err != nil {
-		return nil, err
+		return hold{}, err
 	}
-	return l.Release, nil
+	return hold{release: l.Release}, nil
 }
 
 func (c bsmClient) close() { c.conn.Close() }
@@ -109,19 +109,20 @@ func openRedsync(_ context.Context, address string) (client, error) {
 }
 
 // acquire goes on after the number of tries that is the default.
-func (c redsyncClient) acquire(ctx context.Context, name string) (func(context.Context) error, error) {
+func (c redsyncClient) acquire(ctx context.Context, name string) (hold, error) {
 	m := c.sync.NewMutex(name)
 	err := m.LockContext(ctx)
 	for err != nil && ctx.Err() == nil && errors.As(err, new(*redsync.ErrTaken)) {
 		err = m.LockContext(ctx)
 	}
 	if err != nil {
-		return nil, err
+		return hold{}, err
 	}
-	return func(ctx context.Context) error {
+	release := func(ctx context.Context) error {
 		_, err := m.UnlockContext(ctx)
 		return err
-	}, nil
+	}
+	return hold{release: release}, nil
 }
 
 func (c redsyncClient) close() { c.conn.Close() }
@@ -136,12 +137,12 @@ func openRueidis(_ context.Context, address string) (client, error) {
 	return rueidisClient{l}, err
 }
 
-func (c rueidisClient) acquire(ctx context.Context, name string) (func(context.Context) error, error) {
-	_, cancel, err := c.locker.WithContext(ctx, name)
+func (c rueidisClient) acquire(ctx context.Context, name string) (hold, error) {
+	held, cancel, err := c.locker.WithContext(ctx, name)
 	if err != nil {
-		return nil, err
+		return hold{}, err
 	}
-	return func(context.Context) error { cancel(); return nil }, nil
+	return hold{func(context.Context) error { cancel(); return nil }, held.Done()}, nil
 }
 
 func (c rueidisClient) close() { c.locker.Close() }

@@ -3,9 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/url"
 	"os"
@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/drivers/drivertest"
 )
 
@@ -30,19 +29,18 @@ type target struct {
 type scenario struct {
 	key       string
 	figures   []string
-	maxRounds int  // since some take long
-	needsLoss bool // needs a driver.Service
+	maxRounds int // since some take long
 	measure   func(ctx context.Context, t target) ([]float64, error)
 }
 
 var scenarios = []scenario{
-	{"free", []string{"acquire a free lock, µs", "release it, µs"}, 99, false, free},
-	{"handover", []string{"hand-over to a waiting client, p50 ms", "p99 ms"}, 3, false, handover},
-	{"throughput-4", []string{"4 processes on one name, holds/s"}, 3, false, throughput(4)},
-	{"throughput-16", []string{"16 processes on one name, holds/s"}, 3, false, throughput(16)},
-	{"cost", []string{"requests at the server for one hold", "connections of a client"}, 1, false, cost},
-	{"takeover", []string{"take-over after SIGKILL, s"}, 1, false, takeover},
-	{"cut", []string{"from a cut to Lost, s", "from Lost to the next grant, s"}, 1, true, cut},
+	{"free", []string{"acquire a free lock, µs", "release it, µs"}, 99, free},
+	{"handover", []string{"hand-over to a waiting client, p50 ms", "p99 ms"}, 3, handover},
+	{"throughput-4", []string{"4 processes on one name, holds/s"}, 3, throughput(4)},
+	{"throughput-16", []string{"16 processes on one name, holds/s"}, 3, throughput(16)},
+	{"cost", []string{"requests at the server for each hold", "connections of a client"}, 1, cost},
+	{"takeover", []string{"take-over after SIGKILL, s"}, 1, takeover},
+	{"cut", []string{"from a cut to the news of the loss, s", "from then to the next grant, s"}, 1, cut},
 }
 
 // free measures the median of holds that nobody else wants.
@@ -55,12 +53,12 @@ func free(ctx context.Context, t target) ([]float64, error) {
 	var acquires, releases []float64
 	for range 1000 {
 		begun := time.Now()
-		release, err := c.acquire(context.Background(), "free")
+		h, err := c.acquire(context.Background(), "free")
 		if err != nil {
 			return nil, err
 		}
 		got := time.Now()
-		if err := release(context.Background()); err != nil {
+		if err := h.release(context.Background()); err != nil {
 			return nil, err
 		}
 		acquires = append(acquires, got.Sub(begun).Seconds()*1e6)
@@ -91,23 +89,14 @@ func handover(ctx context.Context, t target) ([]float64, error) {
 	defer b.close()
 	var times []float64
 	for range 60 {
-		release, err := a.acquire(ctx, "handover")
+		h, err := a.acquire(ctx, "handover")
 		if err != nil {
 			return nil, err
 		}
-		type grant struct {
-			at      time.Time
-			release func(context.Context) error
-			err     error
-		}
-		granted := make(chan grant, 1)
-		go func() {
-			release, err := b.acquire(ctx, "handover")
-			granted <- grant{time.Now(), release, err}
-		}()
+		granted := begin(ctx, b, "handover")
 		time.Sleep(5*time.Millisecond + rand.N(30*time.Millisecond))
 		begun := time.Now()
-		if err := release(ctx); err != nil {
+		if err := h.release(ctx); err != nil {
 			return nil, err
 		}
 		g := <-granted
@@ -120,6 +109,23 @@ func handover(ctx context.Context, t target) ([]float64, error) {
 		}
 	}
 	return []float64{quantile(times, 0.5), quantile(times, 0.99)}, nil
+}
+
+// A grant is the end of a wait.
+type grant struct {
+	hold
+	at  time.Time
+	err error
+}
+
+// begin begins to wait for a lock.
+func begin(ctx context.Context, c client, name string) <-chan grant {
+	granted := make(chan grant, 1)
+	go func() {
+		h, err := c.acquire(ctx, name)
+		granted <- grant{h, time.Now(), err}
+	}()
+	return granted
 }
 
 // throughput measures how many holds processes have together that always want the same lock.
@@ -163,30 +169,45 @@ func throughput(processes int) func(context.Context, target) ([]float64, error) 
 	}
 }
 
-// cost counts at the server.
+// cost counts at the server. A client without holds is subtracted, as is what counting itself costs.
 func cost(ctx context.Context, t target) ([]float64, error) {
-	_, others := t.counts(ctx)
-	c, err := t.client(ctx, t.address())
+	const holds = 200
+	base, _, err := requests(ctx, t, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
-	const holds = 200
-	before, _ := t.counts(ctx)
+	all, connections, err := requests(ctx, t, holds)
+	return []float64{(all - base) / holds, connections}, err
+}
+
+// requests counts those of a client that has so many holds, and its connections.
+func requests(ctx context.Context, t target, holds int) (n, connections float64, err error) {
+	before, others, err := t.counts(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	c, err := t.client(ctx, t.address())
+	if err != nil {
+		return 0, 0, err
+	}
 	for range holds {
-		release, err := c.acquire(ctx, "cost")
+		h, err := c.acquire(ctx, "cost")
+		if err == nil {
+			err = h.release(ctx)
+		}
 		if err != nil {
-			return nil, err
-		}
-		if err := release(ctx); err != nil {
-			return nil, err
+			c.close()
+			return 0, 0, err
 		}
 	}
-	after, connections := t.counts(ctx)
-	if before < 0 {
-		return []float64{-1, -1}, nil
+	_, connections, err = t.counts(ctx)
+	c.close()
+	if err != nil {
+		return 0, 0, err
 	}
-	return []float64{(after - before) / holds, connections - others}, nil
+	time.Sleep(200 * time.Millisecond) // the server may notice the end of the client late
+	after, _, err := t.counts(ctx)
+	return after - before, connections - others, err
 }
 
 // takeover measures from the death of a holder until a client that waits has the lock.
@@ -204,22 +225,19 @@ func takeover(ctx context.Context, t target) ([]float64, error) {
 		return nil, err
 	}
 	defer c.close()
-	granted := make(chan error, 1)
-	go func() {
-		release, err := c.acquire(ctx, "takeover")
-		if err == nil {
-			err = release(ctx)
-		}
-		granted <- err
-	}()
+	granted := begin(ctx, c, "takeover")
 	time.Sleep(2 * time.Second)
 	begun := time.Now()
 	w.kill()
-	err = <-granted
-	return []float64{time.Since(begun).Seconds()}, err
+	g := <-granted
+	if g.err != nil {
+		return nil, g.err
+	}
+	return []float64{g.at.Sub(begun).Seconds()}, g.release(ctx)
 }
 
-// cut measures when a holder knows that is cut off.
+// cut measures when a holder is told that it is cut off, and how long before the next grant: a
+// negative time means that two had the lock.
 func cut(ctx context.Context, t target) ([]float64, error) {
 	link := drivertest.NewProxy()
 	defer link.Close()
@@ -227,42 +245,43 @@ func cut(ctx context.Context, t target) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	holder, err := t.service(ctx, address)
+	holder, err := t.client(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	defer holder.Close()
-	waiter, err := t.service(ctx, t.address())
+	defer holder.close()
+	waiter, err := t.client(ctx, t.address())
 	if err != nil {
 		return nil, err
 	}
-	defer waiter.Close()
-	h, err := holder.Acquire(ctx, driver.Request{Name: "cut"})
+	defer waiter.close()
+	h, err := holder.acquire(ctx, "cut")
 	if err != nil {
 		return nil, err
 	}
-	granted := make(chan error, 1)
-	go func() {
-		next, err := waiter.Acquire(ctx, driver.Request{Name: "cut"})
-		if err == nil {
-			defer next.Release(ctx)
-		}
-		granted <- err
-	}()
+	if h.lost == nil {
+		return []float64{math.NaN(), math.NaN()}, h.release(ctx)
+	}
+	granted := begin(ctx, waiter, "cut")
 	time.Sleep(2 * time.Second)
 	begun := time.Now()
 	link.Freeze()
 	defer link.Mend()
-	select {
-	case <-h.Lost():
-	case err := <-granted:
-		return nil, errors.Join(errors.New("the next one is granted the lock first"), err)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	<-h.lost
 	lost := time.Now()
-	err = <-granted
-	return []float64{lost.Sub(begun).Seconds(), time.Since(lost).Seconds()}, err
+	between := math.NaN()
+	var g grant
+	select {
+	case g = <-granted:
+		between = g.at.Sub(lost).Seconds()
+	case <-time.After(30 * time.Second): // the link has the connection to the server still open
+		link.Mend()
+		g = <-granted
+	}
+	if g.err != nil {
+		return nil, g.err
+	}
+	return []float64{lost.Sub(begun).Seconds(), between}, g.release(ctx)
 }
 
 // through returns an address that leads by way of the link.
@@ -351,10 +370,10 @@ func work(args []string) error {
 	rush, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	for time.Now().Before(end) {
-		release, err := l.acquire(rush, "rush")
+		h, err := l.acquire(rush, "rush")
 		if rush.Err() != nil {
 			if err == nil {
-				release(ctx)
+				h.release(ctx)
 			}
 			break
 		}
@@ -362,7 +381,7 @@ func work(args []string) error {
 			return err
 		}
 		n++
-		if err := release(ctx); err != nil {
+		if err := h.release(ctx); err != nil {
 			return err
 		}
 	}
