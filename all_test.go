@@ -19,9 +19,11 @@ import (
 	"github.com/lockutils/lockutils"
 )
 
-// manyKinds are options with which LockAll has to keep its promises.
-func manyKinds() map[string][]lockutils.Option {
-	return map[string][]lockutils.Option{
+// manyKinds returns options with which LockAll has to keep its promises, as far as this system and its
+// engine for lock files support them.
+func manyKinds(t *testing.T) map[string][]lockutils.Option {
+	t.Helper()
+	kinds := map[string][]lockutils.Option{
 		"plain":      nil,
 		"fair":       {lockutils.Fair()},
 		"shared":     {lockutils.Shared()},
@@ -29,13 +31,19 @@ func manyKinds() map[string][]lockutils.Option {
 		"timeout":    {lockutils.WithTimeout(time.Hour)},
 		"semaphores": {lockutils.WithSemaphores(lockutils.NewSemaphores(1))},
 		"external":   {lockutils.External()},
-		"fair files": {lockutils.External(), lockutils.Fair()},
 		"readers":    {lockutils.External(), lockutils.Shared()},
 	}
+	fairFiles := []lockutils.Option{lockutils.External(), lockutils.Fair()}
+	g, err := lockutils.Lock("probe", append(fairFiles, lockutils.WithLockPath(t.TempDir()))...)
+	if !unsupported(t, err) {
+		mustUnlock(t, g)
+		kinds["fair files"] = fairFiles
+	}
+	return kinds
 }
 
 func TestLockAllHoldsEveryLockAndReleasesThem(t *testing.T) {
-	for kind, opts := range manyKinds() {
+	for kind, opts := range manyKinds(t) {
 		t.Run(kind, func(t *testing.T) {
 			setLockPath(t)
 			guards, err := lockutils.LockAll(t.Context(), []string{"b", "a", "c", "a"}, opts...)
@@ -85,7 +93,7 @@ func tryable(opts []lockutils.Option) []lockutils.Option {
 
 func TestLockAllFailingAtAnyLockLeavesNothingHeld(t *testing.T) {
 	names := []string{"a", "b", "c", "d"}
-	for kind, opts := range manyKinds() {
+	for kind, opts := range manyKinds(t) {
 		if kind == "timeout" {
 			continue
 		}
@@ -334,7 +342,7 @@ func TestLockAllIsCancelledWhileItHoldsSome(t *testing.T) {
 
 func TestDoAllGivesAContextThatKnowsTheLocks(t *testing.T) {
 	setLockPath(t)
-	for kind, opts := range manyKinds() {
+	for kind, opts := range manyKinds(t) {
 		err := lockutils.DoAll(t.Context(), []string{"b", "a"}, func(ctx context.Context) error {
 			if held := lockutils.HeldLocks(ctx); !slices.Equal(held, []string{"a", "b"}) {
 				t.Errorf("%s: HeldLocks: %q", kind, held)

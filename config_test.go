@@ -303,7 +303,7 @@ func TestSettingsMayChangeAtAnyTime(t *testing.T) {
 		for i := range 100 {
 			lockutils.SetDefaults([]string{a, b}[i%2])
 			lockutils.SetProcessLocking(i%3 > 0)
-			lockutils.SetDefaultOptions([]lockutils.Option{{}, lockutils.Fair()}[i%2:]...)
+			lockutils.SetDefaultOptions([]lockutils.Option{{}, lockutils.WithTimeout(time.Hour)}[i%2:]...)
 			lockutils.SetLogger([]*slog.Logger{nil, discard}[i%2])
 		}
 	})
