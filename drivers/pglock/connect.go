@@ -69,18 +69,35 @@ func writable(first pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 				return err
 			}
 		}
-		row, err := queryRow(ctx, c, `select pg_catalog.pg_is_in_recovery(),
+		nonce := rand.Text()
+		row, err := queryRow(ctx, c, `select '`+nonce+`', pg_catalog.pg_is_in_recovery(),
 			pg_catalog.current_setting('transaction_read_only')`)
 		switch {
 		case err != nil:
 			return err
-		case row[0] == "t":
+		case row[0] != nonce:
+			return errStray
+		case row[1] == "t":
 			return &unfit{"the server is a read-only replica", true}
-		case row[1] == "on":
+		case row[2] == "on":
 			return &unfit{"the server takes no writes: default_transaction_read_only is on", true}
 		}
 		return nil
 	}
+}
+
+// errStray reports the answer to something else. Some poolers pass on to a new client what a former
+// one has not waited for.
+var errStray = errors.New("the answer is to another question")
+
+// connect opens a connection to a server that takes writes.
+func (s *Service) connect(ctx context.Context) (c *pgconn.PgConn, err error) {
+	for range 5 {
+		if c, err = pgconn.ConnectConfig(ctx, s.config); !errors.Is(err, errStray) {
+			break
+		}
+	}
+	return c, err
 }
 
 // queryRow runs a query that returns one row of text.
@@ -89,10 +106,10 @@ func queryRow(ctx context.Context, c *pgconn.PgConn, sql string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	last := results[len(results)-1]
-	if len(last.Rows) != 1 {
-		return nil, fmt.Errorf("%d rows instead of one from %s", len(last.Rows), sql)
+	if len(results) == 0 || len(results[len(results)-1].Rows) != 1 {
+		return nil, errStray
 	}
+	last := results[len(results)-1]
 	row := make([]string, len(last.Rows[0]))
 	for i, value := range last.Rows[0] {
 		row[i] = string(value)
@@ -105,14 +122,14 @@ func (s *Service) connectTime() time.Duration { return max(s.ttl/3, time.Second)
 
 // connectMain opens the session that holds the locks.
 func (s *Service) connectMain(ctx context.Context) error {
-	c, err := pgconn.ConnectConfig(ctx, s.config)
+	c, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
 	main, err := s.prepareMain(ctx, c)
 	if err != nil {
 		c.Close(ctx)
-		return err
+		return pooled(err)
 	}
 	s.setMain(main)
 	return nil
@@ -172,7 +189,7 @@ func (s *Service) connectListener(ctx context.Context) error {
 
 // connectBeside opens one more session at the server of the main one. It does not receive yet.
 func (s *Service) connectBeside(ctx context.Context, main *session) (*session, error) {
-	c, err := pgconn.ConnectConfig(ctx, s.config)
+	c, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -209,6 +226,8 @@ func besides(ctx context.Context, c *pgconn.PgConn, main *session) error {
 		return err
 	case same:
 		return errPooler
+	case row[1] == "t" && row[0] != strconv.Itoa(int(c.PID())): // there is something in between
+		return errPooler
 	case row[1] == "t":
 		return &unfit{"two connections have reached different servers", true}
 	}
@@ -228,7 +247,7 @@ func (s *Service) refusePooler(ctx context.Context, c *pgconn.PgConn) error {
 	if err != nil || first[0] == strconv.Itoa(int(c.PID())) {
 		return err // there is nothing in between, which would have a number of its own
 	}
-	other, err := pgconn.ConnectConfig(ctx, s.config)
+	other, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -265,10 +284,17 @@ func exclusively(ctx context.Context, c, other *pgconn.PgConn, process string) e
 	return err
 }
 
-// pooled returns err, or errPooler if there is no error but only a wrong answer.
+// pooled returns err, or errPooler if there is no error but only a wrong answer, or if the error is
+// one that poolers make: statements that another client has prepared, or that the server has not.
 func pooled(err error) error {
+	const unknownStatement, duplicateStatement = "26000", "42P05"
 	var e *pgconn.PgError
-	if err == nil || errors.As(err, &e) && strings.Contains(e.Message, "pooling") {
+	switch {
+	case err == nil:
+		return errPooler
+	case !errors.As(err, &e):
+		return err
+	case strings.Contains(e.Message, "pooling"), e.Code == unknownStatement, e.Code == duplicateStatement:
 		return errPooler
 	}
 	return err
@@ -301,7 +327,7 @@ func (s *Service) start(ctx context.Context, c *pgconn.PgConn, lockTimeout time.
 	s.noticeSilence(raw.Conn)
 	session := &session{
 		conn: raw.Conn, frontend: pgproto3.NewFrontend(raw.Conn, raw.Conn),
-		cancel: c.CancelRequest, pid: uint32(backend),
+		pid:  uint32(backend),
 		done: make(chan struct{}), holds: map[*hold]struct{}{},
 	}
 	session.ended = func() { s.sessionEnded(session) }

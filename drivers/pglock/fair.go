@@ -43,7 +43,7 @@ func (s *Service) enterFair(r driver.Request) (*request, error) {
 		return nil, s.failed("acquire", errClosed)
 	}
 	l.fairWaits++
-	s.running.Add(1)
+	s.waiting.Add(1)
 	return &request{lock: l, shared: r.Shared, fair: true, granted: make(chan grant, 1)}, nil
 }
 
@@ -63,7 +63,7 @@ func (s *Service) withdrawFair(ctx context.Context, q *request) (*hold, error) {
 
 // runFair waits for the lock on behalf of a request.
 func (s *Service) runFair(ctx context.Context, q *request) {
-	defer s.running.Done()
+	defer s.waiting.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.stop, func() { cancel(errClosed) })()
@@ -117,10 +117,10 @@ func (s *Service) queueFair(ctx context.Context, q *request, main *session) (*ho
 	select {
 	case err = <-answers:
 	case <-ctx.Done():
-		s.cancelFair(in, q, answers)
+		s.cancelFair(main, in, q, answers)
 		return nil, context.Cause(ctx)
 	case <-main.done:
-		s.cancelFair(in, q, answers)
+		in.close()
 		return nil, main.err
 	case <-in.done:
 		return nil, in.err
@@ -218,28 +218,29 @@ func (s *Service) freeFair(h *hold) {
 	})
 }
 
-// cancelFair takes a wait out of the server's queue and ends its session. The server does not
-// look at the connection while it waits, so it is asked to cancel, again and again since it
-// forgets that if the wait has not begun.
-func (s *Service) cancelFair(in *session, q *request, answers <-chan error) {
+// cancelFair takes a wait out of the server's queue and ends its session. The server looks at the
+// connection only now and then while it waits, so the main session cancels the wait. It does that
+// again and again, since the wait may not have begun.
+func (s *Service) cancelFair(main, in *session, q *request, answers <-chan error) {
 	defer in.close()
-	ctx, cancel := context.WithTimeout(context.Background(), s.ttl/3)
-	defer cancel()
-	for {
-		in.cancel(ctx)
+	ctx, stop := context.WithTimeout(context.Background(), s.ttl/3)
+	defer stop()
+	k := q.lock.key
+	for pause := time.Millisecond; ; pause = min(2*pause, maxPause) {
+		if _, err := main.ask(ctx, cancel, k.lock, int64(in.pid)); err != nil {
+			return
+		}
 		select {
 		case err := <-answers:
 			if err == nil {
-				in.ask(ctx, verbsFor(q.shared).unlock, q.lock.key.lock, q.lock.key.marker)
+				in.ask(ctx, verbsFor(q.shared).unlock, k.lock, k.marker)
 			} else {
 				// Others that would have passed the wait were refused.
-				in.ask(ctx, rouse, q.lock.key.lock, q.lock.key.marker)
+				in.ask(ctx, rouse, k.lock, k.marker)
 			}
 			return
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(pause):
 		case <-in.done:
-			return
-		case <-ctx.Done():
 			return
 		}
 	}

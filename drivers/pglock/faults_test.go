@@ -479,6 +479,35 @@ func TestHoldsNeedNeitherGoroutinesNorConnections(t *testing.T) {
 	}
 }
 
+func TestCloseEndsFairWaitsAtTheServer(t *testing.T) {
+	p := newPeers(t, time.Hour)
+	holder, waiter := p.process(t).Service.(*Service), p.process(t).Service.(*Service)
+	h := acquire(t, holder, driver.Request{Name: "x"})
+	ended := make(chan error, 3)
+	for range cap(ended) {
+		go func() {
+			_, err := waiter.Acquire(within(t), driver.Request{Name: "x", Fair: true})
+			ended <- err
+		}()
+	}
+	k := keyOf(t.Name(), "x")
+	for p.count("not granted", k.lock) < cap(ended) {
+		time.Sleep(time.Millisecond)
+	}
+	if err := waiter.Close(); err != nil {
+		t.Error(err)
+	}
+	for range cap(ended) {
+		if err := <-ended; !errors.Is(err, errClosed) {
+			t.Errorf("a fair wait: %v", err)
+		}
+	}
+	if n := p.count("not granted", k.lock); n != 0 {
+		t.Errorf("%d waits left at the server", n)
+	}
+	release(t, h)
+}
+
 func TestCloseTellsHoldersAndFreesAtOnce(t *testing.T) {
 	s := server(t)
 	other := dial(t, parse(s.URL()))

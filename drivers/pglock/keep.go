@@ -261,19 +261,16 @@ func (s *Service) close() error {
 	s.mu.Lock()
 	s.closing(errClosed)
 	s.fail(s.failed("acquire", errClosed))
-	main := s.main
 	sessions := make([]*session, 0, len(s.watched))
 	for in := range s.watched {
 		sessions = append(sessions, in)
 		s.revoke(in)
 	}
 	s.mu.Unlock()
-	var err error
-	if main != nil {
-		ctx, cancel := context.WithTimeoutCause(context.Background(), s.ttl/3, errNoAnswer)
-		defer cancel()
-		_, err = main.ask(ctx, pid) // what was sent before has been done
-	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), s.ttl/3, errNoAnswer)
+	defer cancel()
+	err := answered(ctx, sessions)
+	s.waiting.Wait() // they cancel their waits through the main session
 	for _, in := range sessions {
 		in.close()
 	}
@@ -282,6 +279,17 @@ func (s *Service) close() error {
 		return s.failed("close", fmt.Errorf("the release of the locks is not confirmed: %w", err))
 	}
 	return nil
+}
+
+// answered waits until the sessions have the answers to all that was sent.
+func answered(ctx context.Context, sessions []*session) error {
+	var errs []error
+	for _, in := range sessions {
+		if _, err := in.ask(ctx, pid); in.notified == nil { // it may hold locks
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // revoke ends the holds of a session before it frees their locks, so that no other holder comes

@@ -115,7 +115,8 @@ type Service struct {
 
 	stop    context.Context // ends with Close
 	closing context.CancelCauseFunc
-	running sync.WaitGroup
+	running sync.WaitGroup // all goroutines but those that waiting counts
+	waiting sync.WaitGroup // fair requests
 	ending  sync.Once
 
 	mu        sync.Mutex // guards all below, and the state of locks, requests and holds

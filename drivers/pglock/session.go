@@ -24,10 +24,9 @@ import (
 type session struct {
 	conn     net.Conn
 	frontend *pgproto3.Frontend
-	cancel   func(context.Context) error // asks the server to cancel the statement that runs
-	pid      uint32                      // of the server's process
-	timeline uint64                      // of the server
-	presence int64                       // a lock that the main session holds all the time
+	pid      uint32 // of the server's process
+	timeline uint64 // of the server
+	presence int64  // a lock that the main session holds all the time
 
 	notified func(lock int64) // called for each notification; nil: there are none
 	ended    func()           // called once, when the session has ended

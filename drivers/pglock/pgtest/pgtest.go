@@ -133,9 +133,15 @@ func (s *Server) Kill() {
 	if s.cmd == nil {
 		return
 	}
-	s.signalAll(syscall.SIGKILL)
+	children := s.signalAll(syscall.SIGKILL)
 	<-s.done
 	s.cmd = nil
+	// A new server does not start, nor forget the old one's shared memory, before they are gone.
+	for _, pid := range children {
+		for begun := time.Now(); syscall.Kill(pid, 0) == nil && time.Since(begun) < time.Second; {
+			time.Sleep(time.Millisecond)
+		}
+	}
 }
 
 // Resume starts the server again once it has ended.
@@ -262,18 +268,21 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// signalAll sends a signal to the postmaster and to its children, which include the sessions.
-func (s *Server) signalAll(sig syscall.Signal) {
+// signalAll sends a signal to the postmaster and to its children, which include the sessions. It
+// returns the children.
+func (s *Server) signalAll(sig syscall.Signal) (children []int) {
 	if s.cmd == nil {
-		return
+		return nil
 	}
 	out, _ := exec.Command("pgrep", "-P", strconv.Itoa(s.cmd.Process.Pid)).Output()
 	s.signal(sig)
 	for _, field := range strings.Fields(string(out)) {
 		if pid, err := strconv.Atoi(field); err == nil {
 			syscall.Kill(pid, sig)
+			children = append(children, pid)
 		}
 	}
+	return children
 }
 
 // run runs one of PostgreSQL's programs to its end.
