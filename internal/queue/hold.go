@@ -131,7 +131,8 @@ func (r *Record) end(g Generation) bool {
 }
 
 // WhileHeld calls f unless the hold has been released, keeps it from being released meanwhile, and reports whether
-// it did. f must be quick and must not use the lock.
+// it did. f must be quick and must not use the lock. The shared holder that has the generation may leave all the same,
+// since it has nothing that another hold would write.
 func (h Hold) WhileHeld(f func()) bool {
 	if !h.Held() {
 		return false
