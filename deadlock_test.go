@@ -594,7 +594,8 @@ func nest(ctx context.Context, random *rand.Rand, order []int) error {
 	}, opts...)
 }
 
-// A reader whose goroutine gets no processor for a while looks as if it waited for the lock that it has.
+// A reader whose goroutine gets no processor for a while looks as if it waited for the lock that
+// it has.
 func TestAGrantThatIsNotNoticedYetIsNoDeadlock(t *testing.T) {
 	lockutils.SetDeadlockCheck(time.Millisecond)
 	t.Cleanup(func() { lockutils.SetDeadlockCheck(50 * time.Millisecond) })
@@ -620,7 +621,9 @@ func TestAGrantThatIsNotNoticedYetIsNoDeadlock(t *testing.T) {
 	shared := []lockutils.Option{lockutils.Shared()}
 	queue(1, nest("alone", "shared", nil, shared))
 	queue(2, nest("shared", "alone", shared, nil))
-	queue(3, func() error { return lockutils.Do(t.Context(), "shared", func(context.Context) error { return nil }) })
+	queue(3, func() error {
+		return lockutils.Do(t.Context(), "shared", func(context.Context) error { return nil })
+	})
 
 	var stop atomic.Bool
 	var busy sync.WaitGroup

@@ -776,7 +776,8 @@ func TestADriverThatPanicsLeavesNothingHeld(t *testing.T) {
 			return lockutils.Do(t.Context(), "x", func(context.Context) error { return nil }, opts...)
 		},
 		"DoAll": func(opts ...lockutils.Option) error {
-			return lockutils.DoAll(t.Context(), []string{"w", "x"}, func(context.Context) error { return nil }, opts...)
+			return lockutils.DoAll(t.Context(), []string{"w", "x"},
+				func(context.Context) error { return nil }, opts...)
 		},
 	}
 	for name, call := range calls {
@@ -822,7 +823,8 @@ func TestLockAllWaitsForAnotherHost(t *testing.T) {
 	s := m.Open()
 	otherHost(t, m, driver.Request{Name: "x"})
 	for _, names := range [][]string{{"x"}, {"x", "a"}, {"x", "z"}} {
-		_, err := lockutils.LockAll(t.Context(), names, lockutils.On(s), lockutils.WithTimeout(100*time.Millisecond))
+		_, err := lockutils.LockAll(t.Context(), names, lockutils.On(s),
+			lockutils.WithTimeout(100*time.Millisecond))
 		wantServiceError(t, err, "x", lockutils.ErrTimeout)
 	}
 }

@@ -139,7 +139,7 @@ func (s *stage) release(h driver.Hold) error {
 	return nil
 }
 
-// free returns an error unless the lock can be had at once, or soon: what a cancelled request
+// free returns an error unless the lock can be acquired at once, or soon: what a cancelled request
 // leaves may be removed in the background.
 func (s *stage) free(p Process, name string) error {
 	h, err := s.acquire(p, driver.Request{Name: name})

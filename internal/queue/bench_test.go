@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Each scenario runs the table beside what a program with one lock and no names would use, so that a change of this package
-// can be judged by the ratios of one run.
+// Each scenario runs the table beside what a program with one lock and no names would use, so
+// that a change of this package can be judged by the ratios of one run.
 
 const hotName = "instance-4711-aaaa-bbbb-cccc"
 
@@ -194,8 +194,8 @@ func inParallel(p pair) func(*testing.B) {
 	}
 }
 
-// BenchmarkCrowd has 64 goroutines per processor that each hold the lock for about a microsecond, and reports how long
-// the unlucky waited.
+// BenchmarkCrowd has 64 goroutines per processor that each hold the lock for about a microsecond,
+// and reports how long the unlucky waited.
 func BenchmarkCrowd(b *testing.B) {
 	var mu sync.Mutex
 	b.Run("table", crowd(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Barging)))

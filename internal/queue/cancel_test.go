@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// An endingContext ends without telling anybody, so that a waiter finds out when it has just been woken for another reason.
+// An endingContext ends without telling anybody, so that a waiter finds out when it has just been
+// woken for another reason.
 type endingContext struct {
 	context.Context
 	ended atomic.Bool
@@ -63,7 +64,7 @@ func TestCancelledWaiterLetsItsSuccessorsIn(t *testing.T) {
 	})
 }
 
-// Whoever is given the lock, or is woken to take it, and finds that its context has ended passes it on.
+// A waiter that is granted the lock, or woken for it, passes it on if its context has ended.
 func TestWaiterServedTooLateGivesTheLockOn(t *testing.T) {
 	for _, permits := range []int32{1, 2} {
 		for _, late := range []struct {
@@ -104,7 +105,8 @@ func TestWaiterServedTooLateGivesTheLockOn(t *testing.T) {
 	}
 }
 
-// A waiter that is granted the lock in the moment in which its context ends either has it, or it goes to the next.
+// A waiter that is granted the lock in the moment in which its context ends either has it, or it
+// goes to the next.
 func TestGrantAndCancelAtOnce(t *testing.T) {
 	outcomes := map[string]int{}
 	for range 300 {
@@ -135,8 +137,8 @@ func TestGrantAndCancelAtOnce(t *testing.T) {
 	t.Log(outcomes)
 }
 
-// Thousands of waiters of all kinds are cancelled at any moment, while others come and go. Whoever is not cancelled is
-// served in the end.
+// Thousands of waiters of all kinds are cancelled at any moment, while others come and go. The others
+// acquire the lock in the end.
 func TestCancellingAtAnyMomentLosesNoWakeUp(t *testing.T) {
 	for _, permits := range []int32{1, 2} {
 		l := &Lock{permits: permits}

@@ -34,7 +34,8 @@ func TestFairRequestsAreServedInOrderOfArrival(t *testing.T) {
 	})
 }
 
-// Readers and writers are served in order of arrival, neighbouring readers together, whatever they think of barging.
+// Readers and writers are served in order of arrival, neighbouring readers together, whatever
+// they think of barging.
 func TestReadersAndWritersAreServedInTurn(t *testing.T) {
 	for _, o := range []Order{Barging, Fair} {
 		synctest.Test(t, func(t *testing.T) {
@@ -87,8 +88,8 @@ func TestNobodyPassesAFairRequest(t *testing.T) {
 	})
 }
 
-// A reader who has come in vain may be the last to go, and finds that a waiter has to be let in. Nobody passes that one
-// in the moment before.
+// A reader that was counted without being admitted may be the last to leave, and then has to admit a
+// waiter. No request passes that waiter in the moment before.
 func TestNobodyPassesAFairRequestThatAReaderInVainLetsIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Lock
@@ -136,8 +137,8 @@ func TestSeveralPermitsAreGivenOutInOrder(t *testing.T) {
 	})
 }
 
-// pass lets the holder release the lock and take it again before the first waiter, who is woken, can. It is Release and
-// TryAcquire without a moment in between.
+// pass lets the holder release the lock and take it again before the first waiter, who is woken,
+// can. It is Release and TryAcquire without a moment in between.
 func pass(t *testing.T, l *Lock) {
 	t.Helper()
 	l.mu.Lock()

@@ -8,8 +8,9 @@ import (
 	"testing/synctest"
 )
 
-// FuzzTable takes its input for a sequence of operations on a table, carries them out one after the other, and compares
-// after each who holds, who waits and who has been turned away with a model of a few lines.
+// FuzzTable takes its input for a sequence of operations on a table, carries them out one after
+// the other, and compares after each who holds, who waits and who has been turned away with a
+// model of a few lines.
 func FuzzTable(f *testing.F) {
 	for seed := range 60 {
 		script := make([]byte, 20+5*seed)

@@ -7,10 +7,11 @@ import (
 
 // A hasher maps strings to numbers that look random, each hasher to others.
 //
-// It is the construction of wyhash (Wang Yi), as is Go's own hash where the processor has no instructions for one. The
-// hash of the standard library, hash/maphash, makes an uncontended Lock and Unlock take 30.1 ns instead of 22.3
-// (go test ./internal/queue -bench Hash). Names that are made to collide in spite of the random numbers gain little:
-// those in use that meet in a slot are told apart by their text.
+// It is the construction of wyhash (Wang Yi), as is Go's own hash where the processor has no
+// instructions for one. The hash of the standard library, hash/maphash, makes an uncontended Lock
+// and Unlock take 30.1 ns instead of 22.3 (go test ./internal/queue -bench Hash). Names that are
+// made to collide in spite of the random numbers gain little: those in use that meet in a slot
+// are told apart by their text.
 type hasher struct{ start, factor uint64 }
 
 func newHasher() hasher { return hasher{rand.Uint64(), rand.Uint64()} }

@@ -10,11 +10,13 @@ import (
 func TestSimilarNamesSpreadOverSlots(t *testing.T) {
 	const n = 1024
 	for family, name := range map[string]func(i int) string{
-		"numbers":            func(i int) string { return fmt.Sprint(i) },
-		"two bytes":          func(i int) string { return string([]byte{byte(i), byte(i >> 8)}) },
-		"number at the end":  func(i int) string { return fmt.Sprint("instance-", i) },
-		"number in front":    func(i int) string { return fmt.Sprintf("%04d-instance", i) },
-		"long, same end":     func(i int) string { return fmt.Sprintf("%04d%s", i, strings.Repeat("/directory", 9)) },
+		"numbers":           func(i int) string { return fmt.Sprint(i) },
+		"two bytes":         func(i int) string { return string([]byte{byte(i), byte(i >> 8)}) },
+		"number at the end": func(i int) string { return fmt.Sprint("instance-", i) },
+		"number in front":   func(i int) string { return fmt.Sprintf("%04d-instance", i) },
+		"long, same end": func(i int) string {
+			return fmt.Sprintf("%04d%s", i, strings.Repeat("/directory", 9))
+		},
 		"long, same start":   func(i int) string { return fmt.Sprint(strings.Repeat("/directory", 9), i) },
 		"in the middle":      func(i int) string { return fmt.Sprintf("/var/lib/%04d/images/disk.lock", i) },
 		"nothing but length": func(i int) string { return strings.Repeat("a", i) },
@@ -29,9 +31,11 @@ func TestSimilarNamesSpreadOverSlots(t *testing.T) {
 			tags[sum>>32%128]++
 			fullest = max(fullest, slots[sum%n])
 		}
-		// By chance 647 slots are in use, with a standard deviation of 10, the fullest has 5 to 7 names, and all tags occur.
+		// By chance 647 slots are in use, with a standard deviation of 10, the fullest has 5 to 7
+		// names, and all tags occur.
 		if len(slots) < 590 || fullest > 9 || len(tags) < 120 {
-			t.Errorf("%s: %d names are in %d slots, up to %d in one, with %d of 128 tags", family, n, len(slots), fullest, len(tags))
+			t.Errorf("%s: %d names are in %d slots, up to %d in one, with %d of 128 tags", family, n,
+				len(slots), fullest, len(tags))
 		}
 	}
 }

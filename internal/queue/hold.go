@@ -5,14 +5,17 @@ import (
 	"sync"
 )
 
-// A Hold is one acquisition of a lock of a [Table]. It may be copied; of all its copies only the first that is released
-// counts. The zero Hold holds nothing.
+// A Hold is one acquisition of a lock of a [Table]. It may be copied; of all its copies only the
+// first that is released counts. The zero Hold holds nothing.
 //
-// It is always a hold with a generation, which tells whether it is stale: of the key's own lock, or of a [Record]. One
-// holder of a lock at a time has the generation: an exclusive one where there is one permit, or one of the shared ones.
+// It is always a hold with a generation, which tells whether it is stale: of the key's own lock,
+// or of a [Record]. One holder of a lock at a time has the generation: an exclusive one where
+// there is one permit, or one of the shared ones.
 type Hold struct {
 	lock *Lock
-	word word // the lock's, as the acquisition left it; only its generation if the release takes more than one step
+	// The lock's word, as the acquisition left it. It is only the generation if the release takes
+	// more than one step.
+	word word
 }
 
 // Release releases the hold and reports whether it was still held.
@@ -28,9 +31,11 @@ func (h Hold) Release() bool {
 	return h.lock.ReleaseGeneration(h.word.generation())
 }
 
-// ReleaseFast releases the hold if that takes a single step, and reports whether it did. It is tried before Release.
+// ReleaseFast releases the hold if that takes a single step, and reports whether it did. It is
+// tried before Release.
 func (h Hold) ReleaseFast() bool {
-	// A holder that has passed a waiter has to see to it that it is woken, even if the word is the same as before.
+	// A holder that has passed a waiter has to see to it that it is woken, even if the word is
+	// the same as before.
 	w := h.word
 	if w&sharing != 0 {
 		return h.lock.swap(w, w-sharing-oneHolder)
@@ -41,8 +46,8 @@ func (h Hold) ReleaseFast() bool {
 // Held reports whether the hold has not been released yet.
 func (h Hold) Held() bool { return h.lock != nil && h.lock.Holds(h.word.generation()) }
 
-// Attachment returns what was given to [Record.Issue], or nil for a hold of something else. Once the hold has been
-// released, the attachment may belong to another one.
+// Attachment returns what was given to [Record.Issue], or nil for a hold of something else. Once
+// the hold has been released, the attachment may belong to another one.
 func (h Hold) Attachment() any {
 	if h.lock == nil {
 		return nil
@@ -64,14 +69,15 @@ func (p place) hold(m Mode) Hold {
 	return r.issue()
 }
 
-// A Record gives an identity to holds that have none: to one of several holds of a lock, or to whatever the package above
-// attaches to it. It issues one hold after the other, and is pooled. It must not be copied.
+// A Record gives an identity to holds that have none: to one of several holds of a lock, or to
+// whatever the package above attaches to it. It issues one hold after the other, and is pooled.
+// It must not be copied.
 type Record struct {
 	Lock           // always held: by the hold that the record stands for, or will stand for next
 	attachment any // never changed
 
-	// What a hold without an attachment is of. Written before the hold is known to others, read by the goroutine that has
-	// ended it.
+	// What a hold without an attachment is of. Written before the hold is known to others, read
+	// by the goroutine that has ended it.
 	place place
 	mode  Mode
 }
@@ -87,7 +93,8 @@ func (r *Record) init() {
 	r.acquireFast(Exclusive, Barging)
 }
 
-// Issue returns the next hold, when the one before has been released. The attachment is always the same.
+// Issue returns the next hold, when the one before has been released. The attachment is always
+// the same.
 func (r *Record) Issue(attachment any) Hold {
 	if r.attachment == nil {
 		r.attachment = attachment
@@ -98,8 +105,9 @@ func (r *Record) Issue(attachment any) Hold {
 
 func (r *Record) issue() Hold { return Hold{&r.Lock, word(r.load().generation())} }
 
-// release implements owner. The hold g ends by the beginning of the next generation, and with it what the record stands for,
-// unless that has been released by name already, which would have been a mistake.
+// release implements owner. The hold g ends by the beginning of the next generation, and with it
+// what the record stands for, unless that has been released by name already, which would have
+// been a mistake.
 func (r *Record) release(g Generation) bool {
 	if !r.end(g) {
 		return false
@@ -130,9 +138,9 @@ func (r *Record) end(g Generation) bool {
 	}
 }
 
-// WhileHeld calls f unless the hold has been released, keeps it from being released meanwhile, and reports whether
-// it did. f must be quick and must not use the lock. The shared holder that has the generation may leave all the same,
-// since it has nothing that another hold would write.
+// WhileHeld calls f unless the hold has been released, keeps it from being released meanwhile,
+// and reports whether it did. f must be quick and must not use the lock. The shared holder that
+// has the generation may leave all the same, since it has nothing that another hold would write.
 func (h Hold) WhileHeld(f func()) bool {
 	if !h.Held() {
 		return false
@@ -148,8 +156,8 @@ func (h Hold) WhileHeld(f func()) bool {
 	return held
 }
 
-// Of returns the lock that the hold is of, and its mode. It returns nil for a hold that has an attachment.
-// The hold must not be released meanwhile.
+// Of returns the lock that the hold is of, and its mode. It returns nil for a hold that has an
+// attachment. The hold must not be released meanwhile.
 func (h Hold) Of() (*Lock, Mode) {
 	if h.lock == nil {
 		return nil, Exclusive

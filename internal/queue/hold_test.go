@@ -49,13 +49,14 @@ func TestAcquireFastTakesWhatIsFree(t *testing.T) {
 		t.Errorf("%d permits", table.Permits())
 	}
 	for _, name := range []string{"one", "one", "other", "one"} {
-		if h, ok := table.AcquireFast(Key{"", name}, Key{"", name}.Hash(), Barging); !ok || !h.ReleaseFast() || h.ReleaseFast() {
+		k := Key{"", name}
+		if h, ok := table.AcquireFast(k, k.Hash(), Barging); !ok || !h.ReleaseFast() || h.ReleaseFast() {
 			t.Errorf("%q: had %v, or not released once", name, ok)
 		}
 	}
 	h, ok := table.AcquireFast(Key{"", "name"}, Key{"", "name"}.Hash(), Barging)
 	if !ok {
-		t.Fatal("a free lock could not be had")
+		t.Fatal("a free lock was not acquired")
 	}
 	for _, other := range []string{"name", "other", longName} {
 		if _, ok := table.AcquireFast(Key{"", other}, Key{"", other}.Hash(), Barging); ok {
@@ -83,8 +84,9 @@ func TestHoldOfARecordOrAnEntryIsNotReleasedFast(t *testing.T) {
 	table.checkIdle(t)
 }
 
-// A request may overtake between a reader's going and the reader's look at those who wait, which finds the lock held then and
-// wakes nobody. So it is the one that has overtaken who has to wake them.
+// A request may overtake between a reader's going and the reader's look at those who wait, which
+// finds the lock held then and wakes nobody. So it is the one that has overtaken who has to wake
+// them.
 func TestWhoOvertakesASleeperWakesIt(t *testing.T) {
 	table := NewTable(1, 1)
 	k := Key{"", "name"}
@@ -105,7 +107,7 @@ func TestWhoOvertakesASleeperWakesIt(t *testing.T) {
 	}
 	h, ok := table.AcquireFast(k, k.Hash(), Barging)
 	if !ok {
-		t.Fatal("a free lock could not be had")
+		t.Fatal("a free lock was not acquired")
 	}
 	lock.follow(word)
 	if h.ReleaseFast() {
@@ -116,8 +118,8 @@ func TestWhoOvertakesASleeperWakesIt(t *testing.T) {
 	table.checkIdle(t)
 }
 
-// TestHoldReleasedByNameNeverReleasesAnother mixes the two ways to release, which is wrong: the hold that was taken
-// must not become one of other keys, nor of other holders of the same key.
+// TestHoldReleasedByNameNeverReleasesAnother mixes the two ways to release, which is wrong: the
+// hold that was taken must not become one of other keys, nor of other holders of the same key.
 func TestHoldReleasedByNameNeverReleasesAnother(t *testing.T) {
 	for _, permits := range []int64{1, 3} {
 		table := NewTable(1, permits)

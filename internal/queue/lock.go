@@ -8,25 +8,30 @@ import (
 	"time"
 )
 
-// A Lock is one lock with its queue. The zero value is free and has one permit. It must not be copied after first use.
+// A Lock is one lock with its queue. The zero value is free and has one permit. It must not be
+// copied after first use.
 //
-// All methods may be called concurrently. A hold is not tied to a goroutine: any goroutine may release it.
+// All methods may be called concurrently. A hold is not tied to a goroutine: any goroutine may
+// release it.
 type Lock struct {
 	// Set before first use. They share a cache line with state, because they are read with it.
 	owner   owner // what a hold of the lock is part of; nil if nothing
 	permits int32 // how many exclusive holders at once; 0 means 1
 
-	handoff int32 // waiters that no request may pass; the bit handoff says whether there are any; guarded by busy
+	// Waiters that no request may pass; guarded by busy. The bit handoff says whether there are any.
+	handoff int32
 
-	// The permits that are released by name, where there are several. Each is counted after it has been acquired and
-	// until just before it is released.
+	// The permits that are released by name, where there are several. Each is counted after it
+	// has been acquired and until just before it is released.
 	named atomic.Int32
 
-	// A word. While busy is clear anybody changes it by compare-and-swap. The goroutine that has set busy decides alone,
-	// except that shared holders come and go by addition, or leave by a swap together with the bit sharing.
+	// A word. While busy is clear anybody changes it by compare-and-swap. The goroutine that has
+	// set busy decides alone, except that shared holders come and go by addition, or leave by a
+	// swap together with the bit sharing.
 	state atomic.Uint64
 
-	// Serialises the slow path: busy is set and cleared with mu held, so that goroutines sleep rather than spin for it.
+	// Serialises the slow path: busy is set and cleared with mu held, so that goroutines sleep
+	// rather than spin for it.
 	mu sync.Mutex
 
 	// Guarded by busy:
@@ -52,8 +57,8 @@ func (l *Lock) TryAcquire(m Mode, o Order) (Generation, bool) {
 	return l.tryLocked(l.lockState(), m, o)
 }
 
-// Acquire acquires the lock, waiting for it if necessary. If ctx ends first it returns ctx.Err(), and the lock is as if it
-// had not been requested.
+// Acquire acquires the lock, waiting for it if necessary. If ctx ends first it returns ctx.Err(),
+// and the lock is as if it had not been requested.
 func (l *Lock) Acquire(ctx context.Context, m Mode, o Order) (Generation, error) {
 	return l.AcquireFor(ctx, m, o, Subject{})
 }
@@ -79,7 +84,8 @@ func (l *Lock) Release(m Mode) bool {
 	return l.releaseShared()
 }
 
-// ReleaseGeneration releases the exclusive hold g of a lock with one permit and reports whether it was still held.
+// ReleaseGeneration releases the exclusive hold g of a lock with one permit and reports whether
+// it was still held.
 func (l *Lock) ReleaseGeneration(g Generation) bool {
 	return l.releaseExclusive(generationMask, word(g))
 }
@@ -91,7 +97,8 @@ func (l *Lock) countNamed(m Mode) {
 	}
 }
 
-// uncountNamed notes the end of a hold that is released by name and reports whether there is one, as far as that is known.
+// uncountNamed notes the end of a hold that is released by name and reports whether there is one,
+// as far as that is known.
 func (l *Lock) uncountNamed(m Mode) bool {
 	if m == Shared || l.permits <= 1 {
 		return true
@@ -104,8 +111,8 @@ func (l *Lock) uncountNamed(m Mode) bool {
 	return false
 }
 
-// Downgrade turns the exclusive hold into a shared one and admits the readers at the front of the queue. It reports
-// whether there was an exclusive hold.
+// Downgrade turns the exclusive hold into a shared one and admits the readers at the front of the
+// queue. It reports whether there was an exclusive hold.
 func (l *Lock) Downgrade() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -168,8 +175,8 @@ func (l *Lock) load() word            { return word(l.state.Load()) }
 func (l *Lock) swap(old, w word) bool { return l.state.CompareAndSwap(uint64(old), uint64(w)) }
 func (l *Lock) add(w word) word       { return word(l.state.Add(uint64(w))) }
 
-// acquireFast acquires the lock if the word admits the request and no other goroutine intervenes. It returns the word of
-// an exclusive hold.
+// acquireFast acquires the lock if the word admits the request and no other goroutine intervenes.
+// It returns the word of an exclusive hold.
 func (l *Lock) acquireFast(m Mode, o Order) (word, bool) {
 	w := l.load()
 	if m == Shared {
@@ -192,9 +199,10 @@ func (l *Lock) taken(w word) word {
 	return w.next()
 }
 
-// join adds a shared holder to a lock with one permit and reports whether it may stay. To add first and check then is
-// what lets readers come by an addition, which is several times faster than compare-and-swap when they are many. A reader
-// that may not stay does no harm, except that an exclusive attempt may take it for a holder at this moment and fail.
+// join adds a shared holder to a lock with one permit and reports whether it may stay. To add
+// first and check then is what lets readers come by an addition, which is several times faster
+// than compare-and-swap when they are many. A reader that may not stay does no harm, except that
+// an exclusive attempt may take it for a holder at this moment and fail.
 func (l *Lock) join() bool {
 	w := l.add(oneHolder) - oneHolder
 	return w&barred == 0 || l.leaveAgain(w)
@@ -210,8 +218,9 @@ func (l *Lock) leaveAgain(w word) bool {
 	return false
 }
 
-// spins is how often a request tries again before it queues. With an empty critical section the holder is gone before a
-// queue could be built, but spinning longer takes the processor from the holder.
+// spins is how often a request tries again before it queues. With an empty critical section the
+// holder is gone before a queue could be built, but spinning longer takes the processor from the
+// holder.
 var spins = min(8*(runtime.GOMAXPROCS(0)-1), 8)
 
 // spin passes a few nanoseconds and reports whether it makes sense to try again.
@@ -235,8 +244,9 @@ func (l *Lock) releaseShared() bool {
 	return w&(waiting|negative) == 0 || l.follow(w)
 }
 
-// releaseSharing removes the shared holder g and reports whether it was still there. As all shared holders, it may leave
-// while busy is set: the generation stays until then, since there is no exclusive holder before.
+// releaseSharing removes the shared holder g and reports whether it was still there. As all
+// shared holders, it may leave while busy is set: the generation stays until then, since there is
+// no exclusive holder before.
 func (l *Lock) releaseSharing(g Generation) bool {
 	for {
 		w := l.load()
@@ -249,9 +259,10 @@ func (l *Lock) releaseSharing(g Generation) bool {
 	}
 }
 
-// follow does what is left to do when a shared holder has gone and has left the word w: it mends the count if there was
-// none, and admits the waiters that had to wait for the last holder, or for one of too many. While busy is set, the
-// former is for the goroutine that clears it. It reports whether there was a holder.
+// follow does what is left to do when a shared holder has gone and has left the word w: it mends
+// the count if there was none, and admits the waiters that had to wait for the last holder, or
+// for one of too many. While busy is set, the former is for the goroutine that clears it. It
+// reports whether there was a holder.
 func (l *Lock) follow(w word) bool {
 	ok := w&negative == 0
 	if !ok {
@@ -291,15 +302,16 @@ func (l *Lock) releaseExclusive(mask, want word) bool {
 
 // The slow path: with mu held and busy set.
 
-// lockState sets busy and returns the word without it. The caller holds mu, so busy is clear, and a swap that comes too
-// late fails.
+// lockState sets busy and returns the word without it. The caller holds mu, so busy is clear, and
+// a swap that comes too late fails.
 func (l *Lock) lockState() word {
 	l.locked = l.add(busy) - busy
 	return l.locked
 }
 
-// unlockState publishes what has become of the word that lockState returned, and clears busy. Shared holders may have left
-// meanwhile: the last one, or one of too many, for which waiters had to wait.
+// unlockState publishes what has become of the word that lockState returned, and clears busy.
+// Shared holders may have left meanwhile: the last one, or one of too many, for which waiters had
+// to wait.
 func (l *Lock) unlockState(w word) {
 	for {
 		now := l.add(w - l.locked - busy)
@@ -349,7 +361,8 @@ func (l *Lock) acquireLocked(
 	return l.await(ctx, me)
 }
 
-// releaseLocked releases a hold of mode m, if there is one and the word reads want under mask, and calls unlockState.
+// releaseLocked releases a hold of mode m, if there is one and the word reads want under mask,
+// and calls unlockState.
 func (l *Lock) releaseLocked(w word, m Mode, mask, want word) bool {
 	ok := w.heldAs(m) && w&mask == want
 	if ok {
@@ -390,8 +403,9 @@ func (l *Lock) await(ctx context.Context, me *waiter) (Generation, error) {
 	}
 }
 
-// retry is called by a waiter that has been woken: it acquires the lock, or sleeps again in its place, or leaves because
-// ctx has ended. Whatever it leaves behind is passed on to the next waiters.
+// retry is called by a waiter that has been woken: it acquires the lock, or sleeps again in its
+// place, or leaves because ctx has ended. Whatever it leaves behind is passed on to the next
+// waiters.
 func (l *Lock) retry(ctx context.Context, me *waiter) (g Generation, granted bool, m met, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -409,7 +423,8 @@ func (l *Lock) retry(ctx context.Context, me *waiter) (g Generation, granted boo
 		l.faces(Clock())
 		w = l.grantNext(w)
 	default:
-		// Asleep again before the word is published: the next release finds the bit woken clear and wakes it anew.
+		// Asleep again before the word is published: the next release finds the bit woken clear
+		// and wakes it anew.
 		me.awake = false
 		w &^= woken
 		now := Clock()
@@ -423,12 +438,13 @@ func (l *Lock) retry(ctx context.Context, me *waiter) (g Generation, granted boo
 	return g, granted, m, err
 }
 
-// starvation is how long a waiter may be passed. With half of that, a crowd spends twice as much of its time on handing
-// over, and its longest waits are hardly shorter.
+// starvation is how long a waiter may be passed. With half of that, a crowd spends twice as much
+// of its time on handing over, and its longest waits are hardly shorter.
 const starvation = 2 * time.Millisecond
 
-// demandHandoff marks the waiters that have been passed for too long: the first one, and those that queued soon after it,
-// each of which would have to be woken for nothing otherwise. It returns the bit handoff if there are any.
+// demandHandoff marks the waiters that have been passed for too long: the first one, and those
+// that queued soon after it, each of which would have to be woken for nothing otherwise. It
+// returns the bit handoff if there are any.
 func (l *Lock) demandHandoff(first *waiter, now time.Duration) word {
 	for q := first; q != nil && q.Since <= now-starvation; q = q.next {
 		if !q.handoff {
@@ -442,8 +458,8 @@ func (l *Lock) demandHandoff(first *waiter, now time.Duration) word {
 	return handoff
 }
 
-// grantNext admits the first waiter if the word has room for it and, among readers or with several permits, its
-// successors. It is called whenever a holder or a waiter has left.
+// grantNext admits the first waiter if the word has room for it and, among readers or with
+// several permits, its successors. It is called whenever a holder or a waiter has left.
 func (l *Lock) grantNext(w word) word {
 	first := l.queue.head
 	if first == nil || !l.room(w, first.Mode) {
@@ -501,8 +517,8 @@ func (l *Lock) withdraw(w word, q *waiter) word {
 	return w
 }
 
-// needsGrant reports whether the lock has room for an exclusive waiter, there are waiters, and no goroutine is about to
-// admit them.
+// needsGrant reports whether the lock has room for an exclusive waiter, there are waiters, and no
+// goroutine is about to admit them.
 func (l *Lock) needsGrant(w word) bool {
 	return w&(busy|waiting|woken) == waiting && l.room(w, Exclusive)
 }

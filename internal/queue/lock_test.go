@@ -11,7 +11,7 @@ func mustAcquire(t *testing.T, l *Lock, m Mode) Generation {
 	t.Helper()
 	g, ok := l.TryAcquire(m, Barging)
 	if !ok {
-		t.Fatalf("a free lock could not be had in mode %d", m)
+		t.Fatalf("a free lock was not acquired in mode %d", m)
 	}
 	return g
 }
@@ -111,8 +111,8 @@ func TestReleaseOfNothingIsRefusedAndDisturbsNobody(t *testing.T) {
 	}
 }
 
-// Those who release what they do not hold make the count of readers negative for a moment. Whoever looks in that moment
-// must neither be let in wrongly nor be forgotten.
+// A release of what is not held makes the count of readers negative for a moment. A request in that
+// moment must neither be admitted wrongly nor be forgotten.
 func TestWrongReleasesAmongMany(t *testing.T) {
 	var l Lock
 	r := room{permits: 1}
@@ -154,7 +154,8 @@ func TestWrongReleasesAmongMany(t *testing.T) {
 	l.checkIdle(t)
 }
 
-// A waiter for whom there was no room because of a reader who came in vain is let in when that one goes.
+// A waiter that a reader kept out, which was counted without being admitted, is admitted when that
+// reader leaves.
 func TestReaderInVainLetsInWhomItHasKeptOut(t *testing.T) {
 	for _, o := range []Order{Barging, Fair} {
 		synctest.Test(t, func(t *testing.T) {
@@ -310,8 +311,8 @@ func TestOneReaderTooManyWaitsForOneToLeave(t *testing.T) {
 	})
 }
 
-// TestReaderThatQueuesWhileAnotherLeavesIsServed lets one of too many readers leave between the look at the word and the
-// end of the decision to wait.
+// TestReaderThatQueuesWhileAnotherLeavesIsServed lets one of too many readers leave between the
+// look at the word and the end of the decision to wait.
 func TestReaderThatQueuesWhileAnotherLeavesIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Lock
@@ -332,8 +333,8 @@ func TestReaderThatQueuesWhileAnotherLeavesIsServed(t *testing.T) {
 	})
 }
 
-// Readers who come in vain beside the holders of some permits, and are counted for a moment, must not keep out whoever
-// finds a permit free in that moment.
+// Readers beside the holders of some permits are counted for a moment without being admitted. They
+// must not keep out a request that finds a permit free in that moment.
 func TestPermitsAreNotLostToReadersInVain(t *testing.T) {
 	l := &Lock{permits: 2}
 	mustAcquire(t, l, Exclusive)
@@ -353,7 +354,7 @@ func TestPermitsAreNotLostToReadersInVain(t *testing.T) {
 	}
 	for range 20000 {
 		if _, ok := l.TryAcquire(Exclusive, Barging); !ok {
-			t.Error("the second permit could not be had")
+			t.Error("the second permit was not acquired")
 			break
 		}
 		l.Release(Exclusive)

@@ -17,17 +17,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var background = context.Background()
 
-// collisions is a table that keeps that many bits of the hash for its identities and has that many slots: with few of
-// each, keys meet in a slot, and look alike, all the time.
+// collisions is a table that keeps that many bits of the hash for its identities and has that
+// many slots: with few of each, keys meet in a slot, and look alike, all the time.
 func collisions(slots, bits int, permits int64) *Table {
 	t := NewTable(slots, permits)
 	t.cut = ^(Hash(len(t.slots)-1)<<(generationShift+1) | (1<<bits-1)<<countShift)
 	return t
 }
 
-// A room is what a lock protects. It counts whoever is in it together with somebody that the lock should have kept out.
-// The plain number is for the race detector, which finds accesses without a happens-before relation even where they do
-// not overlap.
+// A room is what a lock protects. It counts whoever is in it together with somebody that the lock
+// should have kept out. The plain number is for the race detector, which finds accesses without a
+// happens-before relation even where they do not overlap.
 type room struct {
 	permits  int64
 	writers  atomic.Int64
@@ -71,7 +71,7 @@ func (l *Lock) checkIdle(t *testing.T) {
 		t.Errorf("the word of an idle lock is %#x", w)
 	}
 	if l.queue.head != nil || l.queue.tail != nil || l.handoff != 0 || l.named.Load() != 0 {
-		t.Errorf("an idle lock has waiters %p to %p, %d of them waiting for a hand-off, and %d permits held by name",
+		t.Errorf("an idle lock has waiters %p to %p, %d for a hand-off, and %d permits held by name",
 			l.queue.head, l.queue.tail, l.handoff, l.named.Load())
 	}
 }
@@ -90,7 +90,8 @@ func (t *Table) checkIdle(tt *testing.T) {
 	}
 }
 
-// waitFor returns when the lock has n requests of mode m queued. It is for tests whose goroutines cannot run in a bubble.
+// waitFor returns when the lock has n requests of mode m queued. It is for tests whose goroutines
+// cannot run in a bubble.
 func (l *Lock) waitFor(n int, m Mode) {
 	for l.Waiting(m) != n {
 		time.Sleep(50 * time.Microsecond)

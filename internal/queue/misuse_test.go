@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// A wrong release of one name may hit whoever holds that name, but nobody else, not even one who has got the same slot
-// meanwhile.
+// A wrong release of one name may hit whoever holds that name, but nobody else, not even one who
+// has got the same slot meanwhile.
 func TestWrongReleaseOfANameHitsNoOtherName(t *testing.T) {
 	table := collisions(1, 0, 1)
 	a, b := Key{"", "name-a"}, Key{"", "name-b"}
@@ -41,8 +41,8 @@ func TestWrongReleaseOfANameHitsNoOtherName(t *testing.T) {
 	table.checkIdle(t)
 }
 
-// The same where many want the slot: who has been robbed of it must not give back, or believe to hold, what others have
-// taken meanwhile.
+// The same where many want the slot: who has been robbed of it must not give back, or believe to
+// hold, what others have taken meanwhile.
 func TestWrongReleaseAmongManyNamesHitsNoOtherName(t *testing.T) {
 	table := collisions(1, 1, 1)
 	robbed := Key{"", "robbed"}

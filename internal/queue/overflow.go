@@ -12,8 +12,9 @@ type entry struct {
 	next *entry // in its chain; guarded by the slot's mu
 }
 
-// Entries are pooled. Their generations go on growing, so that a stale hold cannot end one of another key. It may still read
-// the number of permits, which is why that never changes where a hold may be one of an entry.
+// Entries are pooled. Their generations go on growing, so that a stale hold cannot end one of
+// another key. It may still read the number of permits, which is why that never changes where a
+// hold may be one of an entry.
 var (
 	entriesOfOne  = sync.Pool{New: newEntry}
 	entriesOfMany = sync.Pool{New: newEntry}
@@ -34,7 +35,8 @@ func (e *entry) release(g Generation) bool {
 	return true
 }
 
-// overflow is a hash table of entries. Unlike a map it costs little to enter and leave, and returns its memory.
+// overflow is a hash table of entries. Unlike a map it costs little to enter and leave, and
+// returns its memory.
 type overflow struct {
 	chains  []*entry // a power of two of them
 	entries int

@@ -1,12 +1,14 @@
-// Package queue is the in-process engine: locks with a queue of waiters, and a table that gives every name such a lock
-// while it is held or waited for.
+// Package queue is the in-process engine: locks with a queue of waiters, and a table that gives
+// every name such a lock while it is held or waited for.
 //
-// A [Lock] decides who may hold it together, who comes next, and how to wait without losing a wake-up. A [Table] finds
-// the lock of a name and forgets it with its last user. Neither knows options, logs or files.
+// A [Lock] decides who may hold it together, who comes next, and how to wait without losing a
+// wake-up. A [Table] finds the lock of a name and forgets it with its last user. Neither knows
+// options, logs or files.
 //
-// An uncontended acquisition is one compare-and-swap of the lock's state word, and so is its release. docs/queue.md
-// explains the algorithm: the state word of sync.Mutex with its rule against starvation, widened by a count of sharing
-// holders and by a generation that tells stale holds.
+// An uncontended acquisition is one compare-and-swap of the lock's state word, and so is its
+// release. docs/queue.md explains the algorithm: the state word of sync.Mutex with its rule
+// against starvation, widened by a count of sharing holders and by a generation that tells stale
+// holds.
 package queue
 
 // A Mode says which other holders a holder excludes.
@@ -23,14 +25,14 @@ const (
 type Order uint8
 
 const (
-	// Barging lets an exclusive request take a lock that is free although others wait for it, because waking the
-	// first waiter takes time in which the lock would idle. A waiter that has been passed for two milliseconds is
-	// handed the lock.
+	// Barging lets an exclusive request take a lock that is free although others wait for it,
+	// because waking the first waiter takes time in which the lock would idle. A waiter that has
+	// been passed for two milliseconds is handed the lock.
 	Barging Order = iota
 	// Fair serves requests strictly in order of arrival. No request passes a waiting Fair request.
 	Fair
-	// Reentrant is for a shared request on behalf of a shared holder. It passes all waiters: they wait for the share
-	// that is held already, and it would wait for them.
+	// Reentrant is for a shared request on behalf of a shared holder. It passes all waiters: they
+	// wait for the share that is held already, and it would wait for them.
 	Reentrant
 )
 
@@ -45,7 +47,8 @@ var hashes = newHasher()
 // Hash returns the hash of the key.
 func (k Key) Hash() Hash { return NewScopeHash(k.Scope).Of(k.Name) }
 
-// A ScopeHash is the hash of a scope, with which those of its keys begin. The zero ScopeHash is that of the empty scope.
+// A ScopeHash is the hash of a scope, with which those of its keys begin. The zero ScopeHash is
+// that of the empty scope.
 type ScopeHash uint64
 
 // NewScopeHash returns the hash of a scope.

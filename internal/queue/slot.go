@@ -5,34 +5,39 @@ import (
 	"sync/atomic"
 )
 
-// A slot is the part of a table where keys with equal hash bits meet. Its own lock serves one key. Others that are in use
-// at the same time have an entry in overflow. A key in use is in one of the two places, never in both:
+// A slot is the part of a table where keys with equal hash bits meet. Its own lock serves one
+// key. Others that are in use at the same time have an entry in overflow. A key in use is in one
+// of the two places, never in both:
 //
 //   - the slot takes a new name only while its lock is not in use, and only a key without an entry;
-//   - a key gets an entry only while the slot's lock is in use under another name, or if its text is too long for a slot.
+//   - a key gets an entry only while the slot's lock is in use under another name, or if its text
+//     is too long for a slot.
 //
-// An unused slot keeps its last name, so that a name that is used again and again costs no writing. It keeps a copy of
-// the text, since a string could pin a larger one that it was cut from.
+// An unused slot keeps its last name, so that a name that is used again and again costs no
+// writing. It keeps a copy of the text, since a string could pin a larger one that it was cut
+// from.
 type slot struct {
-	// The name that the lock serves: the last bytes of text, of the scope first. It is written by a new exclusive holder
-	// that has found the lock unused, or with busy set while the lock is not in use. So a holder may read it, and the
-	// goroutine that has called lockName. It stands before the word, and a short name shares its cache line: a processor
-	// that claims the slot from another one waits for one line only.
+	// The name that the lock serves: the last bytes of text, of the scope first. It is written by
+	// a new exclusive holder that has found the lock unused, or with busy set while the lock is
+	// not in use. So a holder may read it, and the goroutine that has called lockName. It stands
+	// before the word, and a short name shares its cache line: a processor that claims the slot
+	// from another one waits for one line only.
 	text  [78]byte
 	scope uint8 // its length
 	size  uint8 // the length of both
 
-	// The name in brief, which anybody may load: in the bits of the generation, that of the holder that has written the
-	// name, and bits of the name's hash in all others. It is stored after the text. While the word is fresh and has
-	// another generation, its holder is still writing.
+	// The name in brief, which anybody may load: in the bits of the generation, that of the
+	// holder that has written the name, and bits of the name's hash in all others. It is stored
+	// after the text. While the word is fresh and has another generation, its holder is still
+	// writing.
 	identity atomic.Uint64
 	Lock
 
 	overflow // guarded by mu; the bit overflowed is set if it has entries
 }
 
-// acquireFast acquires the slot's lock for the key, by one atomic operation, if the name is the key's and the word admits
-// the request: one that is shared, or for one of several permits.
+// acquireFast acquires the slot's lock for the key, by one atomic operation, if the name is the
+// key's and the word admits the request: one that is shared, or for one of several permits.
 func (s *slot) acquireFast(k Key, h Hash, m Mode, o Order) bool {
 	if !s.identifies(h) {
 		return false
@@ -56,21 +61,23 @@ func (s *slot) reject(m Mode) bool {
 	return false
 }
 
-// take acquires a lock with one permit exclusively, by a swap of the word w, if that admits the request.
+// take acquires a lock with one permit exclusively, by a swap of the word w, if that admits the
+// request.
 func (s *slot) take(w word, o Order) bool {
 	return w&(busy|held|handoff|countMask) == 0 && (w&waiting == 0 || o == Barging) && s.swap(w, w.next())
 }
 
-// share acquires a lock with one permit shared, by a swap of the word w, if that admits the request and no other shared
-// holder has the generation.
+// share acquires a lock with one permit shared, by a swap of the word w, if that admits the
+// request and no other shared holder has the generation.
 func (s *slot) share(w word) bool {
 	return w&(barred|sharing) == 0 && s.swap(w, w.nextSharing())
 }
 
-// confirm reports whether a hold that was acquired by the name in brief is of the key's lock. It releases it if not.
+// confirm reports whether a hold that was acquired by the name in brief is of the key's lock. It
+// releases it if not.
 func (s *slot) confirm(k Key, taken word) bool {
-	// A holder can tell whether the name is the key's, and it nearly always is. The holder of another name may have lost
-	// its hold to a mistaken release by name, and the slot to others.
+	// A holder can tell whether the name is the key's, and it nearly always is. The holder of
+	// another name may have lost its hold to a mistaken release by name, and the slot to others.
 	if s.serves(k) && s.load().generation() == taken.generation() {
 		return true
 	}
@@ -78,8 +85,8 @@ func (s *slot) confirm(k Key, taken word) bool {
 	return false
 }
 
-// claim acquires the unused lock exclusively for a key that it has not served last. The word is fresh until the holder has
-// written the name.
+// claim acquires the unused lock exclusively for a key that it has not served last. The word is
+// fresh until the holder has written the name.
 func (s *slot) claim(w word, k Key, h Hash) (word, bool) {
 	taken := w.next() | fresh
 	if w&^generationMask != 0 || !k.fits() || !s.swap(w, taken) {
@@ -89,7 +96,8 @@ func (s *slot) claim(w word, k Key, h Hash) (word, bool) {
 	return taken, true
 }
 
-// lockName is lockState for those who want to know the name: it waits for a holder that is still writing it.
+// lockName is lockState for those who want to know the name: it waits for a holder that is still
+// writing it.
 func (s *slot) lockName() word {
 	w := s.lockState()
 	for !s.complete(w) {
@@ -98,18 +106,21 @@ func (s *slot) lockName() word {
 	return w
 }
 
-// complete reports whether the holder, if there is one, has written the name that it may have brought.
+// complete reports whether the holder, if there is one, has written the name that it may have
+// brought.
 func (s *slot) complete(w word) bool {
 	return w&fresh == 0 || word(s.identity.Load()).generation() == w.generation()
 }
 
-// locate finds or makes the lock of a key for the slow path. It is either an entry, with a reference for the caller, or
-// (nil) the slot's own lock, with mu held, busy set, and the word returned.
+// locate finds or makes the lock of a key for the slow path. It is either an entry, with a
+// reference for the caller, or (nil) the slot's own lock, with mu held, busy set, and the word
+// returned.
 func (s *slot) locate(k Key, h Hash) (*entry, word) {
 	s.mu.Lock()
 	w := s.load()
 	if w&overflowed != 0 && w.inUse() && !s.identifies(h) {
-		// The name cannot change, as long as mu is held and the slot has overflowed, and it is not the key's.
+		// The name cannot change, as long as mu is held and the slot has overflowed, and it is
+		// not the key's.
 		e := s.entry(k, h)
 		s.mu.Unlock()
 		return e, 0
@@ -131,10 +142,11 @@ func (s *slot) locate(k Key, h Hash) (*entry, word) {
 	return e, 0
 }
 
-// releaseFast releases a hold of the slot's lock if that is the key's. If the caller holds the key's lock and the slot has
-// not overflowed, that is the slot's, and so the caller may read the name. If it does not hold it, the generation keeps
-// it from ending the exclusive hold of another key that has come meanwhile. Shared holds have no generation: such a
-// mistake can end one of those.
+// releaseFast releases a hold of the slot's lock if that is the key's. If the caller holds the
+// key's lock and the slot has not overflowed, that is the slot's, and so the caller may read the
+// name. If it does not hold it, the generation keeps it from ending the exclusive hold of another
+// key that has come meanwhile. Shared holds have no generation: such a mistake can end one of
+// those.
 func (s *slot) releaseFast(k Key, h Hash, m Mode) bool {
 	w := s.load()
 	if w&overflowed != 0 || !w.heldAs(m) || !s.identifies(h) || !s.complete(w) || !s.serves(k) {
@@ -171,7 +183,8 @@ func (s *slot) release(k Key, h Hash, m Mode) bool {
 	return true
 }
 
-// visit calls f with the key's lock and its state, with busy set, unless the key is not in use. f returns the new state.
+// visit calls f with the key's lock and its state, with busy set, unless the key is not in use. f
+// returns the new state.
 func (s *slot) visit(k Key, h Hash, f func(*Lock, word) word) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,8 +240,9 @@ func (s *slot) identifies(h Hash) bool {
 	return (word(s.identity.Load())^word(h))&^generationMask == 0
 }
 
-// serves reports whether the lock's name is the key's. A caller that does not hold the lock, and releases it by mistake,
-// may read a name that is being written: the generation protects its holder, whatever comes of that.
+// serves reports whether the lock's name is the key's. A caller that does not hold the lock, and
+// releases it by mistake, may read a name that is being written: the generation protects its
+// holder, whatever comes of that.
 func (s *slot) serves(k Key) bool {
 	n := int(s.size)
 	if n != len(k.Scope)+len(k.Name) || n > len(s.text) || int(s.scope) != len(k.Scope) {

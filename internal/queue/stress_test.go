@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// TestStress has goroutines do everything that can be done with a lock, at random, to few and to many keys, in tables where
-// collisions are rare, frequent and the rule. It goes in short rounds, since a waiter that nobody wakes shows at the end
-// of a round: while others come and go they would wake it by the way.
+// TestStress has goroutines do everything that can be done with a lock, at random, to few and to
+// many keys, in tables where collisions are rare, frequent and the rule. It goes in short rounds,
+// since a waiter that nobody wakes shows at the end of a round: while others come and go they
+// would wake it by the way.
 func TestStress(t *testing.T) {
 	var cases []*stressed
 	for _, permits := range []int64{1, 3} {
@@ -60,7 +61,8 @@ type stressed struct {
 
 func newStressed(table *Table, keys int) *stressed {
 	s := &stressed{
-		name:  fmt.Sprintf("%d keys in %d slots without hash bits %#x, %d permits", keys, len(table.slots), table.cut, table.permits),
+		name: fmt.Sprintf("%d keys in %d slots without hash bits %#x, %d permits", keys, len(table.slots),
+			table.cut, table.permits),
 		table: table,
 		rooms: make([]room, keys),
 		ended: make(chan Hold, 64),

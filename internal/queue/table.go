@@ -2,25 +2,27 @@ package queue
 
 import "context"
 
-// A Table gives each key a [Lock] while it is held or waited for. Nothing of a key is kept beyond that: a table takes the
-// same memory after a million one-off keys as before them. All methods may be called concurrently.
+// A Table gives each key a [Lock] while it is held or waited for. Nothing of a key is kept beyond
+// that: a table takes the same memory after a million one-off keys as before them. All methods
+// may be called concurrently.
 //
-// It is an array of slots. A slot has room for one key. While that is in use, other keys of the slot have entries in a hash
-// table beside it. So a key costs two atomic operations while there are more slots than keys in use, and a few more
-// beyond.
+// It is an array of slots. A slot has room for one key. While that is in use, other keys of the
+// slot have entries in a hash table beside it. So a key costs two atomic operations while there
+// are more slots than keys in use, and a few more beyond.
 type Table struct {
 	slots   []slot // a power of two of them
 	permits int64  // 0 means 1
 	cut     Hash   // bits of hashes to be left out, so that collisions are the rule; only tests set it
 }
 
-// Default is the table of the process, with one permit for each key. It takes no memory before it is used, since static
-// memory that is all zeros is not there until it is written to.
+// Default is the table of the process, with one permit for each key. It takes no memory before it
+// is used, since static memory that is all zeros is not there until it is written to.
 var Default = &Table{slots: defaultSlots[:]}
 
 var defaultSlots [1024]slot
 
-// NewTable returns a table with that many slots, rounded up to a power of two, each of whose locks has that many permits.
+// NewTable returns a table with that many slots, rounded up to a power of two, each of whose
+// locks has that many permits.
 func NewTable(slots int, permits int64) *Table {
 	n := 1
 	for n < slots {
@@ -36,9 +38,9 @@ func NewTable(slots int, permits int64) *Table {
 // Permits returns how many exclusive holders a key may have at once.
 func (t *Table) Permits() int64 { return max(t.permits, 1) }
 
-// AcquireFast acquires the key's lock exclusively if that takes a single step, in a table with one permit for each key: if
-// the name of its slot is the key's and the word admits the request, or if the slot is not in use. It is what the other
-// methods try first. h is the hash of the key.
+// AcquireFast acquires the key's lock exclusively if that takes a single step, in a table with
+// one permit for each key: if the name of its slot is the key's and the word admits the request,
+// or if the slot is not in use. It is what the other methods try first. h is the hash of the key.
 func (t *Table) AcquireFast(k Key, h Hash, o Order) (Hold, bool) {
 	s, h := t.slot(h)
 	w := s.load()
@@ -53,7 +55,8 @@ func (t *Table) AcquireFast(k Key, h Hash, o Order) (Hold, bool) {
 	return Hold{&s.Lock, w}, s.confirm(k, w)
 }
 
-// ShareFast is AcquireFast for a shared hold, in a table whose shared holds are not released by name.
+// ShareFast is AcquireFast for a shared hold, in a table whose shared holds are not released by
+// name.
 func (t *Table) ShareFast(k Key, h Hash) (Hold, bool) {
 	s, h := t.slot(h)
 	if w := s.load(); s.identifies(h) && s.share(w) {
@@ -80,7 +83,8 @@ func (t *Table) AcquireNamedFast(k Key, h Hash, m Mode, o Order) bool {
 	return true
 }
 
-// acquireFast is AcquireFast for any request. The word is that of a hold that AcquireFast has acquired.
+// acquireFast is AcquireFast for any request. The word is that of a hold that AcquireFast has
+// acquired.
 func (t *Table) acquireFast(k Key, h Hash, m Mode, o Order) (word, bool) {
 	if m == Exclusive && t.permits <= 1 {
 		hold, ok := t.AcquireFast(k, h, o)
@@ -99,8 +103,8 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 	return p.hold(m), true
 }
 
-// Acquire acquires the key's lock, waiting for it if necessary. If ctx ends first it returns ctx.Err(), and it is as if
-// the lock had not been requested.
+// Acquire acquires the key's lock, waiting for it if necessary. If ctx ends first it returns
+// ctx.Err(), and it is as if the lock had not been requested.
 func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
 	return t.AcquireFrom(ctx, k, m, o, Origin{})
 }
@@ -132,8 +136,8 @@ func (t *Table) AcquireNamed(ctx context.Context, k Key, h Hash, m Mode, o Order
 	return err
 }
 
-// Release releases a hold of mode m of the key's lock, whoever holds it, and reports whether there was one. With several
-// permits there must be one that has been acquired by name.
+// Release releases a hold of mode m of the key's lock, whoever holds it, and reports whether
+// there was one. With several permits there must be one that has been acquired by name.
 func (t *Table) Release(k Key, h Hash, m Mode) bool {
 	s, h := t.slot(h)
 	return s.releaseFast(k, h, m) || s.release(k, h, m)

@@ -13,7 +13,7 @@ func mustHold(t *testing.T, table *Table, k Key, m Mode) Hold {
 	t.Helper()
 	h, ok := table.TryAcquire(k, m, Barging)
 	if !ok {
-		t.Fatalf("the lock of %v could not be had in mode %d", k, m)
+		t.Fatalf("the lock of %v was not acquired in mode %d", k, m)
 	}
 	return h
 }
@@ -21,7 +21,7 @@ func mustHold(t *testing.T, table *Table, k Key, m Mode) Hold {
 func mustHoldNamed(t *testing.T, table *Table, k Key, m Mode) {
 	t.Helper()
 	if !table.TryAcquireNamed(k, k.Hash(), m, Barging) {
-		t.Fatalf("the lock of %v could not be had in mode %d", k, m)
+		t.Fatalf("the lock of %v was not acquired in mode %d", k, m)
 	}
 }
 
@@ -35,7 +35,9 @@ func mustRelease(t *testing.T, h Hold) {
 var longName = strings.Repeat("a name too long for a slot, ", 10)
 
 func TestEqualKeysMeanOneLock(t *testing.T) {
-	for _, k := range []Key{Key{"", ""}, Key{"", "name"}, Key{"scope", "name"}, Key{"scope", ""}, Key{"", longName}, Key{longName, "name"}} {
+	for _, k := range []Key{
+		{"", ""}, {"", "name"}, {"scope", "name"}, {"scope", ""}, {"", longName}, {longName, "name"},
+	} {
 		table := NewTable(8, 1)
 		h := mustHold(t, table, k, Exclusive)
 		equal := Key{strings.Clone(k.Scope), strings.Clone(k.Name)}
@@ -49,11 +51,16 @@ func TestEqualKeysMeanOneLock(t *testing.T) {
 }
 
 func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
-	keys := []Key{Key{"", "ab"}, Key{"a", "b"}, Key{"ab", ""}, Key{"b", "a"}, Key{"", "ba"}, Key{"", ""}, Key{"", "a\x00b"}, Key{"", longName}, Key{longName, ""}}
+	keys := []Key{
+		{"", "ab"}, {"a", "b"}, {"ab", ""}, {"b", "a"}, {"", "ba"}, {"", ""}, {"", "a\x00b"},
+		{"", longName}, {longName, ""},
+	}
 	for i := range 200 {
 		keys = append(keys, Key{"", fmt.Sprint(i)})
 	}
-	for _, table := range []*Table{NewTable(1024, 1), collisions(1, 8, 1), collisions(1, 1, 1), collisions(1, 0, 1)} {
+	for _, table := range []*Table{
+		NewTable(1024, 1), collisions(1, 8, 1), collisions(1, 1, 1), collisions(1, 0, 1),
+	} {
 		var holds []Hold
 		for i, k := range keys {
 			holds = append(holds, mustHold(t, table, k, Mode(i%2)))
@@ -73,7 +80,8 @@ func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
 	}
 }
 
-// A holder that has taken a slot for a new name, and has not come to write it, stops those who want to know which name it is.
+// A holder that has taken a slot for a new name, and has not come to write it, stops those who
+// want to know which name it is.
 func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
 	table := NewTable(1, 1)
 	s, k := &table.slots[0], Key{"", "name"}
@@ -115,7 +123,8 @@ func TestHolderThatBringsANameIsFreshUntilItsRelease(t *testing.T) {
 	}
 	// The state in which the holder has not come to store the identity of what it has written.
 	identity := s.identity.Load()
-	s.identity.Store(uint64(word(old.Hash()&^table.cut)&^generationMask) | uint64(s.load().generation()-Generation(oneGeneration)))
+	bits := uint64(word(old.Hash()&^table.cut) &^ generationMask)
+	s.identity.Store(bits | uint64(s.load().generation()-Generation(oneGeneration)))
 	if s.complete(s.load()) {
 		t.Error("a name that is being written counts as complete")
 	}
@@ -130,8 +139,9 @@ func TestHolderThatBringsANameIsFreshUntilItsRelease(t *testing.T) {
 	table.checkIdle(t)
 }
 
-// A request has taken a slot by the bits of another name's hash. Before it reads the text, a mistaken release by name ends
-// its hold, and the slot comes to serve the request's own key, for another holder.
+// A request has taken a slot by the bits of another name's hash. Before it reads the text, a
+// mistaken release by name ends its hold, and the slot comes to serve the request's own key, for
+// another holder.
 func TestHoldThatWasReleasedByMistakeIsNotConfirmed(t *testing.T) {
 	for _, take := range []func(s *slot) word{
 		func(s *slot) word {
@@ -185,7 +195,8 @@ func TestHoldThatWasReleasedByMistakeIsNotConfirmed(t *testing.T) {
 	}
 }
 
-// One shared holder at a time has the generation. The others have records, and they come and go in any order.
+// One shared holder at a time has the generation. The others have records, and they come and go
+// in any order.
 func TestSharedHoldsHaveIdentities(t *testing.T) {
 	table := NewTable(1, 1)
 	s, k := &table.slots[0], Key{"", "name"}
@@ -236,7 +247,8 @@ func TestSharedHoldsHaveIdentities(t *testing.T) {
 	table.checkIdle(t)
 }
 
-// The last shared holder admits those that wait, whatever its identity, also while another goroutine decides.
+// The last shared holder admits those that wait, whatever its identity, also while another
+// goroutine decides.
 func TestSharedHolderWithGenerationAdmitsWaiters(t *testing.T) {
 	for _, deciding := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -313,7 +325,8 @@ func TestZeroHoldHoldsNothing(t *testing.T) {
 	}
 }
 
-// Wherever a lock lives, and whatever has become of that place since, only the first release of a hold counts.
+// Wherever a lock lives, and whatever has become of that place since, only the first release of a
+// hold counts.
 func TestStaleHoldReleasesNothing(t *testing.T) {
 	for _, permits := range []int64{1, 3} {
 		for _, m := range []Mode{Exclusive, Shared} {
@@ -410,7 +423,8 @@ func TestReleaseByName(t *testing.T) {
 					if table.Release(k, k.Hash(), 1-m) {
 						t.Error("a key was released in another mode")
 					}
-					if table.Release(Key{"", "nobody's"}, Key{"", "nobody's"}.Hash(), m) || table.Release(Key{"", longName + "!"}, Key{"", longName + "!"}.Hash(), m) {
+					free, long := Key{"", "nobody's"}, Key{"", longName + "!"}
+					if table.Release(free, free.Hash(), m) || table.Release(long, long.Hash(), m) {
 						t.Error("a key that nobody holds was released")
 					}
 					if !table.Release(k, k.Hash(), m) || table.Release(k, k.Hash(), m) {
@@ -466,7 +480,8 @@ func TestWaitersOfCollidingKeysAreServedByTheirOwn(t *testing.T) {
 	})
 }
 
-// Waiters are pooled. Those that have been used outside of a bubble, or in another one, must work in this one.
+// Waiters are pooled. Those that have been used outside of a bubble, or in another one, must work
+// in this one.
 func TestWaitersMoveBetweenBubbles(t *testing.T) {
 	queueAndServe := func(t *testing.T) {
 		table := NewTable(1, 1)
@@ -505,7 +520,8 @@ func TestAKeyTellsItsStateWhereverItsLockIs(t *testing.T) {
 				if gotMode, got := table.Holder(k, k.Hash()); got != held || held && gotMode != m {
 					t.Errorf("%v: held %v in mode %v, want %v, %v", k, got, gotMode, held, m)
 				}
-				if w, r := table.Waiting(k, k.Hash(), Exclusive), table.Waiting(k, k.Hash(), Shared); w != writers || r != readers {
+				w, r := table.Waiting(k, k.Hash(), Exclusive), table.Waiting(k, k.Hash(), Shared)
+				if w != writers || r != readers {
 					t.Errorf("%v: %d writers and %d readers wait, want %d and %d", k, w, r, writers, readers)
 				}
 			}

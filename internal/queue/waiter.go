@@ -37,8 +37,8 @@ type met struct {
 	d    time.Duration
 }
 
-// Waiters are pooled. They park on a sync.Cond and not on a channel, since a channel belongs to the synctest bubble that
-// it was made in and could not be pooled across bubbles.
+// Waiters are pooled. They park on a sync.Cond and not on a channel, since a channel belongs to
+// the synctest bubble that it was made in and could not be pooled across bubbles.
 var waiters = sync.Pool{New: func() any {
 	w := new(waiter)
 	w.arrival.L = &w.mu
@@ -126,8 +126,8 @@ func (w *waiter) ended(ctx context.Context) error {
 	return nil
 }
 
-// wakeWhenDone makes the end of ctx wake the waiter, until stop is called. Where stop returns false that wake-up may
-// still come, so that the waiter must not be used again.
+// wakeWhenDone makes the end of ctx wake the waiter, until stop is called. Where stop returns
+// false that wake-up may still come, so that the waiter must not be used again.
 func (w *waiter) wakeWhenDone(ctx context.Context) (stop func() bool) {
 	if ctx.Done() == nil {
 		return func() bool { return true }

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// An Observer is told of each request that has to wait and has a Subject. Its methods are called by the
-// goroutine that waits, with no lock of this package held. A request that is granted at once costs
-// nothing.
+// An Observer is told of each request that has to wait and has a Subject. Its methods are called
+// by the goroutine that waits, with no lock of this package held. A request that is granted at
+// once costs nothing.
 type Observer interface {
 	// Begin is called when the request is in the queue.
 	Begin(w *Wait)
-	// Met is called once for each hold that the request had to wait for as the first of the queue. It
-	// tells how the lock was held, and for how long the request, or another one before it, waited for
-	// the end of the hold.
+	// Met is called once for each hold that the request had to wait for as the first of the
+	// queue. It tells how the lock was held, and for how long the request, or another one before
+	// it, waited for the end of the hold.
 	Met(w *Wait, held Mode, d time.Duration)
 	// End is called when the wait is over. The observer must not use w any more.
 	End(w *Wait, err error)
@@ -28,8 +28,8 @@ var observer Observer
 // Observe sets the observer. It must be called before the first request.
 func Observe(o Observer) { observer = o }
 
-// A Subject says what is waited for, in the terms of an Observer. Requests with the zero Subject are not
-// observed.
+// A Subject says what is waited for, in the terms of an Observer. Requests with the zero Subject
+// are not observed.
 type Subject struct {
 	In   any // what the key belongs to, as a *Table
 	Key  Key
@@ -52,8 +52,8 @@ type Wait struct {
 	Fair    bool
 	Since   time.Duration // a reading of Clock
 
-	// Note is for the observer, which writes and reads it in Begin, Met and End. It stays there when the
-	// Wait is used for another request, so that the observer need not allocate it anew.
+	// Note is for the observer, which writes and reads it in Begin, Met and End. It stays there
+	// when the Wait is used for another request, so that the observer need not allocate it anew.
 	Note any
 
 	lock   *Lock
@@ -78,8 +78,8 @@ func (w *Wait) Abort(err error) {
 	me.mu.Unlock()
 }
 
-// Granted reports whether the lock has been granted, although the goroutine may not have noticed yet. It must be
-// called before End.
+// Granted reports whether the lock has been granted, although the goroutine may not have noticed
+// yet. It must be called before End.
 func (w *Wait) Granted() bool {
 	me := w.waiter
 	if me == nil {
@@ -93,8 +93,8 @@ func (w *Wait) Granted() bool {
 // An abortion is the cause of the end of a context that Abort has ended.
 type abortion struct{ error }
 
-// Outside tells the observer of a wait that is not for a [Lock]. The wait has to end with the context
-// returned. Then the caller has to call [Wait.Over].
+// Outside tells the observer of a wait that is not for a [Lock]. The wait has to end with the
+// context returned. Then the caller has to call [Wait.Over].
 func Outside(ctx context.Context, m Mode, fair bool, about Subject) (context.Context, *Wait) {
 	if observer == nil || about.In == nil {
 		return ctx, nil
@@ -145,8 +145,8 @@ func (w *Wait) Trace() {
 	me.mu.Unlock()
 }
 
-// Stack returns the callers of the request, the innermost first, or nil if [Wait.Trace] was not called or
-// has not had its effect yet.
+// Stack returns the callers of the request, the innermost first, or nil if [Wait.Trace] was not
+// called or has not had its effect yet.
 func (w *Wait) Stack() []uintptr {
 	me := w.waiter
 	if me == nil {
@@ -172,7 +172,8 @@ func (w *waiter) trace() {
 	w.depth, w.tracing = runtime.Callers(2, w.stack[:]), false
 }
 
-// Lock returns the lock that is waited for, which stays the same until End, or nil outside of locks.
+// Lock returns the lock that is waited for, which stays the same until End, or nil outside of
+// locks.
 func (w *Wait) Lock() *Lock { return w.lock }
 
 // State returns what the lock looks like now.
@@ -233,8 +234,8 @@ func (l *Lock) View() View {
 	return l.view(w)
 }
 
-// Visit calls f with each lock of the table that is in use, as it is at one instant, and its key. f must
-// not use the table.
+// Visit calls f with each lock of the table that is in use, as it is at one instant, and its key.
+// f must not use the table.
 func (t *Table) Visit(f func(k Key, l *Lock, v View)) {
 	for i := range t.slots {
 		if s := &t.slots[i]; s.load().inUse() || s.load()&overflowed != 0 {
@@ -284,9 +285,9 @@ func (l *Lock) look(w word) State {
 	return s
 }
 
-// Clock returns a monotonic reading of the clock, for differences. Readings are below zero in a bubble of
-// testing/synctest, since its clock starts in the past. Only goroutines of one bubble may wake each
-// other, so observers have to tell.
+// Clock returns a monotonic reading of the clock, for differences. Readings are below zero in a
+// bubble of testing/synctest, since its clock starts in the past. Only goroutines of one bubble
+// may wake each other, so observers have to tell.
 func Clock() time.Duration { return time.Since(epoch) }
 
 // At returns the time of a reading.
@@ -304,8 +305,9 @@ func (t *Table) Serving(k Key) (serving *Lock) {
 	return serving
 }
 
-// Trace makes the goroutines that wait for locks of the table keep their stacks, as [Wait.Trace] does, but
-// for those in bubbles of testing/synctest. It reports whether there are any that have not kept them yet.
+// Trace makes the goroutines that wait for locks of the table keep their stacks, as [Wait.Trace]
+// does, but for those in bubbles of testing/synctest. It reports whether there are any that have
+// not kept them yet.
 func (t *Table) Trace() (traced bool) {
 	t.Visit(func(_ Key, _ *Lock, v View) {
 		for _, q := range v.Waits {

@@ -3,7 +3,7 @@ package queue
 // A word is the whole state of a lock that nobody waits for.
 //
 //	bits   name        meaning
-//	0      busy        one goroutine is deciding: it alone changes the other flags and the fields that they guard
+//	0      busy        one goroutine decides: it alone changes the other flags and what they guard
 //	1      held        there is an exclusive holder, or there are several where the lock has several permits
 //	2      waiting     the queue is not empty
 //	3      woken       the first waiter is awake and about to try again: a release need not wake it
@@ -14,12 +14,14 @@ package queue
 //	8-37   generation  grows with every hold that has one, so that no two of a billion are equal
 //	38-63  count       sharing holders, and requests that are about to find that they may not share
 //
-// The sharing holders are the shared ones or, where the lock has several permits, its exclusive ones.
+// The sharing holders are the shared ones or, where the lock has several permits, its exclusive
+// ones.
 //
-// Shared holders come and go by atomic addition, even while another goroutine has set busy. Their count has the upper
-// end of the word, where it disturbs nothing else if it passes its limits. Its two topmost bits are margins: 01 means
-// that the lock is full, and further requests are about to leave; 11 means that the count is below zero, because a
-// caller has released what it did not hold, and is about to notice.
+// Shared holders come and go by atomic addition, even while another goroutine has set busy. Their
+// count has the upper end of the word, where it disturbs nothing else if it passes its limits.
+// Its two topmost bits are margins: 01 means that the lock is full, and further requests are
+// about to leave; 11 means that the count is below zero, because a caller has released what it
+// did not hold, and is about to notice.
 type word uint64
 
 const (
@@ -44,7 +46,8 @@ const (
 	lastHolder      = countMask &^ margins // the greatest count that leaves room for one more
 	maxHolders      = int64(1) << (62 - countShift)
 
-	// barred keeps shared requests out. They never barge: readers that did could keep a waiting writer out for ever.
+	// barred keeps shared requests out. They never barge: readers that did could keep a waiting
+	// writer out for ever.
 	barred = busy | held | waiting | margins
 )
 
