@@ -18,7 +18,7 @@ const (
 	statusFailure     = 1
 	statusUsage       = 64 // the command line is wrong
 	statusUnavailable = 69 // a lock service or a lock file cannot be used
-	statusConflict    = 75 // the lock could not be had in time
+	statusConflict    = 75 // the lock could not be acquired in time
 	statusLost        = 76 // the lock was lost while the command ran
 	statusConfig      = 78 // no lock path is known
 )

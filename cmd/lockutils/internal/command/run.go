@@ -41,12 +41,14 @@ type runOptions struct {
 func newRun(s streams) *cobra.Command {
 	o := runOptions{wait: -1}
 	cmd := &cobra.Command{
-		Use:   "run [options] NAME... -- command [argument...]\n  lockutils run [options] NAME command [argument...]\n  lockutils run [options] NAME -c 'shell line'",
+		Use: "run [options] NAME... -- command [argument...]\n" +
+			"  lockutils run [options] NAME command [argument...]\n" +
+			"  lockutils run [options] NAME -c 'shell line'",
 		Short: "Run a command while holding a lock",
 		Long: "Run acquires the lock, or all the locks if there are several names, runs the command, and exits\n" +
 			"with its status. A NAME with a slash is the path of the very file to lock.\n\n" +
 			"Exit status: the command's own; 128+n if signal n has killed it; 64 if the command line is\n" +
-			"wrong; 69 if a lock service or lock file cannot be used; 75 if the lock could not be had in\n" +
+			"wrong; 69 if a lock service or lock file cannot be used; 75 if the lock was not acquired in\n" +
 			"time; 76 if it was lost; 78 if no lock path is known; 126 if the command cannot be run; 127 if\n" +
 			"it is not found.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,12 +71,15 @@ func newRun(s streams) *cobra.Command {
 	f.BoolVar(&o.fcntl, "fcntl", false, "exclude programs that lock with fcntl too, oslo.concurrency among them")
 	f.VarP(&setter{o.setWait}, "wait", "w", "wait no longer than `DURATION`, such as 30s or 2.5 (seconds)")
 	f.BoolVarP(&o.noWait, "no-wait", "n", false, "do not wait")
-	f.IntVarP(&o.conflict, "conflict-exit-code", "E", statusConflict, "exit `STATUS` if the lock cannot be had in time")
-	f.DurationVar(&o.grace, "grace", 10*time.Second, "with --on: `TIME` between SIGTERM and SIGKILL when the lock is lost")
+	f.IntVarP(&o.conflict, "conflict-exit-code", "E", statusConflict,
+		"exit `STATUS` if the lock cannot be acquired in time")
+	f.DurationVar(&o.grace, "grace", 10*time.Second,
+		"with --on: `TIME` between SIGTERM and SIGKILL when the lock is lost")
 	f.BoolVar(&o.inherit, "inherit", false, "let what the command leaves running keep the lock")
 	f.StringVarP(&o.shell, "command", "c", "", "run `LINE` with the shell")
 	f.BoolVar(&o.verbose, "verbose", false, "say how long it took to get the lock")
-	f.BoolVarP(&o.noFork, "no-fork", "F", false, "become the command, which then keeps the lock as with --inherit")
+	f.BoolVarP(&o.noFork, "no-fork", "F", false,
+		"become the command, which then keeps the lock as with --inherit")
 	f.BoolP("close", "o", false, "the default; for compatibility with flock(1)")
 	for _, hidden := range []string{"exclusive-lock", "close"} {
 		f.Lookup(hidden).Hidden = true
@@ -114,8 +119,8 @@ func (o *runOptions) setWait(value string) error {
 	return nil
 }
 
-// splitRun tells the names from the command. With a double hyphen it stands between the two; without
-// one there is one name, as in flock(1).
+// splitRun tells the names from the command. With a double hyphen it stands between the two;
+// without one there is one name, as in flock(1).
 func splitRun(cmd *cobra.Command, args []string, o *runOptions) (names, command []string, err error) {
 	o.useShell = cmd.Flags().Changed("command")
 	if i := cmd.ArgsLenAtDash(); i >= 0 {
@@ -214,13 +219,21 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 		if o.conflictIsSilent() {
 			return nil, &statusError{status: o.conflict}
 		}
-		return nil, &statusError{o.conflict, err}
+		return nil, &statusError{o.conflict, o.notInTime(err)}
 	case errors.Is(err, lockutils.ErrLockPath):
 		return nil, errNoLockPath
 	case errors.Is(err, lockutils.ErrOptions), errors.Is(err, lockutils.ErrName):
 		return nil, &statusError{statusUsage, err}
 	}
 	return nil, &statusError{statusUnavailable, err}
+}
+
+// notInTime says which lock was not acquired in the time given.
+func (o *runOptions) notInTime(err error) error {
+	if e, ok := errors.AsType[*lockutils.AcquireError](err); ok {
+		return fmt.Errorf("lock %q was not acquired within %v", e.Name, o.wait)
+	}
+	return err
 }
 
 // conflictIsSilent reports whether a try that fails says nothing, as that of flock(1).

@@ -162,7 +162,8 @@ func TestALostLockEndsTheCommand(t *testing.T) {
 
 func TestAServiceThatIsNotThereIsReportedWithinTheWait(t *testing.T) {
 	for _, url := range []string{
-		"etcd://127.0.0.1:1", "postgres://u@127.0.0.1:1/d", "redis://127.0.0.1:1", "redis://user:secret@127.0.0.1:1",
+		"etcd://127.0.0.1:1", "postgres://u@127.0.0.1:1/d", "redis://127.0.0.1:1",
+		"redis://user:secret@127.0.0.1:1",
 	} {
 		began := time.Now()
 		got := finish(t, program("run", "--on", url, "-w", "0.3", "x", "--", "true"))
@@ -180,7 +181,8 @@ func TestAServiceThatIsNotThereIsReportedWithinTheWait(t *testing.T) {
 
 func TestADatabaseWithoutTheSequenceIsToldWhatItNeeds(t *testing.T) {
 	s := startPostgres(t)
-	got := finish(t, program("run", "--on", "postgres://postgres@"+s.Addr()+"/postgres?sslmode=disable", "x", "--", "true"))
+	got := finish(t, program("run", "--on", "postgres://postgres@"+s.Addr()+"/postgres?sslmode=disable",
+		"x", "--", "true"))
 	if got.status != statusUnavailable || !strings.Contains(got.stderr, pglock.SetupSQL) {
 		t.Errorf("%+v", got)
 	}
@@ -188,7 +190,8 @@ func TestADatabaseWithoutTheSequenceIsToldWhatItNeeds(t *testing.T) {
 
 func TestLocksAtEtcdAreShown(t *testing.T) {
 	s := servers["etcd"](t)
-	holder, _ := launch(t, "run", "--on", s.url, "--prefix", "p", "x", "--", "sh", "-c", "echo held; exec sleep 60")
+	holder, _ := launch(t, "run", "--on", s.url, "--prefix", "p", "x", "--", "sh", "-c",
+		"echo held; exec sleep 60")
 	pid := strconv.Itoa(holder.Process.Pid)
 	waiter := program("run", "--on", s.url, "--prefix", "p", "x", "--", "true")
 	var said strings.Builder
@@ -207,7 +210,8 @@ func TestLocksAtEtcdAreShown(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	for _, args := range [][]string{
-		{"who", "p-x"}, {"who", "--prefix", "p", "x", "-o", "json"}, {"ls"}, {"ls", "--prefix", "p"}, {"ls", "-o", "json"},
+		{"who", "p-x"}, {"who", "--prefix", "p", "x", "-o", "json"}, {"ls"},
+		{"ls", "--prefix", "p"}, {"ls", "-o", "json"},
 		{"graph"}, {"graph", "-o", "dot"}, {"graph", "-o", "json"},
 	} {
 		if got := show(args...); !strings.Contains(got, pid) {
@@ -239,7 +243,8 @@ func TestNoUpdateIsLostUnderALockAtAService(t *testing.T) {
 		for range 4 {
 			all.Go(func() {
 				for range 5 {
-					got := finish(t, program("run", "--on", s.url, "sum", "--", "sh", "-c", "read n <$0; echo $((n+1)) >$0", file))
+					got := finish(t, program("run", "--on", s.url, "sum", "--", "sh", "-c",
+						"read n <$0; echo $((n+1)) >$0", file))
 					if got.status != 0 || ctx.Err() != nil {
 						t.Errorf("%+v", got)
 					}

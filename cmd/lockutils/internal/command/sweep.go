@@ -33,13 +33,15 @@ func newSweep(s streams) *cobra.Command {
 			}
 			switch {
 			case !cmd.Flags().Changed("older"):
-				return usageError("--older is missing: say for how long a file must not have been used, as in --older 24h")
+				return usageError("--older is missing: say how long a file must be unused, as in --older 24h")
 			case older < 0:
 				return usageError("--older: an age is not negative")
 			case o.on != "":
 				return usageError("--on: a lock service removes unused locks by itself")
 			}
-			opts := []lockutils.Option{lockutils.WithPrefix(o.prefix), lockutils.WithLockPath(o.path), lockutils.WithLogging(false)}
+			opts := []lockutils.Option{
+				lockutils.WithPrefix(o.prefix), lockutils.WithLockPath(o.path), lockutils.WithLogging(false),
+			}
 			if dryRun {
 				opts = append(opts, lockutils.DryRun())
 			}
@@ -68,7 +70,8 @@ func newSweep(s streams) *cobra.Command {
 	f := cmd.Flags()
 	o.register(f)
 	f.Lookup("on").Hidden = true
-	f.DurationVar(&older, "older", 0, "remove what has not been used for `AGE`, such as 24h; 0s: what is not used now")
+	f.DurationVar(&older, "older", 0,
+		"remove what has not been used for `AGE`, such as 24h; 0s: what is not used now")
 	f.BoolVar(&dryRun, "dry-run", false, "remove nothing, and show what would go")
 	f.StringVar(&matching, "matching", "", "keep to names that match the shell `PATTERN`")
 	out.register(f, "text", "json")
@@ -86,7 +89,8 @@ type sweepReport struct {
 func printSweep(s streams, format string, r lockutils.SweepResult, dryRun bool) error {
 	if format == "json" {
 		return writeJSON(s.out, sweepReport{
-			dryRun, append([]string{}, r.Removed...), append([]string{}, r.InUse...), append([]string{}, r.NotEmpty...),
+			DryRun: dryRun, Removed: append([]string{}, r.Removed...),
+			InUse: append([]string{}, r.InUse...), NotEmpty: append([]string{}, r.NotEmpty...),
 		})
 	}
 	verb := "removed"

@@ -9,7 +9,8 @@ import (
 
 func TestSweepLeavesWhatIsUsed(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"nova-a": "", "nova-b": "", "cinder-a": "", "nova-database": "data"} {
+	texts := map[string]string{"nova-a": "", "nova-b": "", "cinder-a": "", "nova-database": "data"}
+	for name, text := range texts {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +31,8 @@ func TestSweepLeavesWhatIsUsed(t *testing.T) {
 	}
 	all := left()
 	got := sweep("--older", "0s", "--dry-run")
-	if got.status != 0 || !strings.Contains(got.out, "would remove") || !strings.Contains(got.out, "nova-a") || left() != all {
+	if got.status != 0 || !strings.Contains(got.out, "would remove") ||
+		!strings.Contains(got.out, "nova-a") || left() != all {
 		t.Errorf("--dry-run: %+v; left are %s", got, left())
 	}
 	if got := sweep("--older", "24h"); got.status != 0 || left() != all {
@@ -43,7 +45,9 @@ func TestSweepLeavesWhatIsUsed(t *testing.T) {
 	if got := sweep("--older", "0s", "--matching", "x*"); left() != "cinder-a nova-b nova-database" {
 		t.Errorf("--matching: %+v; left are %s", got, left())
 	}
-	for _, args := range [][]string{{}, {"--older", "-1s"}, {"--older", "soon"}, {"--older", "1s", "--matching", "["}} {
+	for _, args := range [][]string{
+		{}, {"--older", "-1s"}, {"--older", "soon"}, {"--older", "1s", "--matching", "["},
+	} {
 		if got := sweep(args...); got.status != statusUsage {
 			t.Errorf("%q: %+v", args, got)
 		}

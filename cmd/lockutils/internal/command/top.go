@@ -24,8 +24,9 @@ func newTop(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [options]",
 		Short: "Show the locks live, on a page of the terminal",
-		Long: "Top shows what ls shows, and refreshes it. Keys: q quits, s changes the order, / filters by name,\n" +
-			"r refreshes at once, the arrows scroll. With -o json it prints a line for each refresh.",
+		Long: "Top shows what ls shows, and refreshes it. Keys: q quits, s changes the order, / filters\n" +
+			"by name, r refreshes at once, the arrows scroll. With -o json it prints a line for each\n" +
+			"refresh.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if interval < 100*time.Millisecond {
@@ -212,7 +213,8 @@ func (m *monitor) summary(shown int, now time.Time) string {
 			held++
 		}
 	}
-	text := fmt.Sprintf("%s  %d locks, %d held, by %s", now.Format(time.TimeOnly), len(m.locks), held, orders[m.order].name)
+	text := fmt.Sprintf("%s  %d locks, %d held, by %s", now.Format(time.TimeOnly), len(m.locks), held,
+		orders[m.order].name)
 	if shown < len(m.locks) {
 		text += fmt.Sprintf(", %d match", shown)
 	}
