@@ -167,7 +167,10 @@ func (c detachedContext) Value(key any) any {
 //
 // The largest set of waits that satisfies this is found by taking away those that do not, until all
 // that remain do. No wait passes another in a queue. So whoever waits behind others waits for the holders
-// that those wait for.
+// that any of those will have to wait for.
+//
+// A deadlock begins with a wait: what else changes, the end of a hold or of a wait, lets others go on. So
+// it suffices to look once some time after the beginning of each wait.
 //
 // Each thing is looked at in its own instant. But a wait and a hold that are the same ones in two
 // examinations have been there all the time between, all together. So a cycle that is found twice was
@@ -177,12 +180,12 @@ func (c detachedContext) Value(key any) any {
 type resource struct {
 	waits   []int // of those that are examined, the ones for it
 	held    []heldBy
-	permits int // exclusive holds that must all be stuck for a request of their kind; 0 if one suffices
+	permits int // how many exclusive holds there may be; 0 stands for 1
 
 	// Counts of the holds whose waits are stuck:
-	shares int                     // shared ones, by wait
-	alone  int                     // exclusive ones, by wait
-	taken  map[*holdingContext]int // exclusive ones and their waits, where there are several permits
+	shared    int                     // by wait
+	exclusive int                     // by wait
+	taken     map[*holdingContext]int // exclusive ones and their waits, where there are several permits
 }
 
 type heldBy struct {
@@ -297,18 +300,22 @@ type stuckWait struct {
 	path  string
 	mode  queue.Mode
 	lock  *queue.Lock // nil outside of locks
+	place uint64      // in the queue of the lock, see queue.Wait.Position
 	chain *holdingContext
 }
+
+// A demand says which modes a wait and those before it in the queue ask for.
+type demand struct{ exclusive, shared bool }
 
 // A waitGraph is what an examination works on.
 type waitGraph struct {
 	waits []stuckWait
 
 	// By index of waits:
-	wants []*resource
-	as    []queue.Mode // exclusive also for those behind an exclusive request
-	holds []int        // where those of each begin in held, and the end of the last
-	stuck []bool
+	wants   []*resource
+	demands []demand
+	holds   []int // where those of each begin in held, and the end of the last
+	stuck   []bool
 
 	held []hold
 
@@ -332,7 +339,7 @@ type inode struct {
 
 func (g *waitGraph) build() {
 	n := len(g.waits)
-	g.wants, g.as = make([]*resource, n), make([]queue.Mode, n)
+	g.wants, g.demands = make([]*resource, n), make([]demand, n)
 	g.holds, g.stuck = make([]int, n+1), make([]bool, n)
 	g.locks = make(map[*queue.Lock]*resource)
 	g.files = make(map[string]*resource)
@@ -347,9 +354,9 @@ func (g *waitGraph) build() {
 				s = w.lock.State()
 				states[w.lock] = s
 			}
-			g.as[i] = r.modeBehind(w, s)
+			g.demands[i] = r.demandBehind(w, s)
 		} else {
-			g.as[i] = w.mode
+			g.demands[i] = demand{w.mode == queue.Exclusive, w.mode == queue.Shared}
 		}
 		r.waits = append(r.waits, i)
 		g.wants[i], g.stuck[i] = r, true
@@ -369,18 +376,18 @@ func (g *waitGraph) build() {
 	g.reduce()
 }
 
-// modeBehind returns what the wait excludes, or what one of those before it does. A request that waits
-// for the turn at a file also waits for the one whose turn it is.
-func (r *resource) modeBehind(w *stuckWait, s queue.State) queue.Mode {
-	if s.Permits > 1 && s.Mode == queue.Exclusive && s.First == queue.Exclusive {
+// demandBehind returns what the wait and those before it ask for. A request that waits for the turn at a
+// file also waits for the one whose turn it is.
+func (r *resource) demandBehind(w *stuckWait, s queue.State) demand {
+	if s.Permits > 1 && r.permits == 0 {
 		r.permits = int(s.Permits)
 		r.taken = make(map[*holdingContext]int)
 	}
 	atFile := w.in == fileLayer{} && s.Held && s.Mode == queue.Exclusive
-	if s.First == queue.Exclusive || atFile {
-		return queue.Exclusive
+	return demand{
+		exclusive: atFile || s.FirstExclusive != 0 && s.FirstExclusive <= w.place,
+		shared:    s.FirstShared != 0 && s.FirstShared <= w.place,
 	}
-	return w.mode
 }
 
 // wanted returns the resource that is waited for.
@@ -444,34 +451,35 @@ func (g *waitGraph) addHold(i int, r *resource, c *holdingContext) {
 
 // count notes that one more or less of the waits with that hold is stuck.
 func (r *resource) count(c *holdingContext, d int) {
-	switch {
-	case c.mode == queue.Shared:
-		r.shares += d
-	case r.permits == 0:
-		r.alone += d
-	default:
+	if c.mode == queue.Shared {
+		r.shared += d
+		return
+	}
+	r.exclusive += d
+	if r.permits > 1 {
 		if r.taken[c] += d; r.taken[c] == 0 {
 			delete(r.taken, c)
 		}
 	}
 }
 
-// blocks reports whether the stuck holders keep out a request of that mode.
-func (r *resource) blocks(m queue.Mode) bool {
-	if r.shares > 0 && m == queue.Exclusive {
-		return true
+// blocks returns which modes the stuck holders keep out.
+func (r *resource) blocks() demand {
+	full := r.exclusive > 0
+	if r.permits > 1 {
+		full = len(r.taken) >= r.permits
 	}
-	if r.permits > 0 {
-		return len(r.taken) >= r.permits
-	}
-	return r.alone > 0
+	return demand{exclusive: full || r.shared > 0, shared: r.exclusive > 0}
 }
+
+// meets reports whether the two have a mode in common.
+func (d demand) meets(o demand) bool { return d.exclusive && o.exclusive || d.shared && o.shared }
 
 // reduce takes away the waits that are not stuck.
 func (g *waitGraph) reduce() {
 	var free []int
 	for i := range g.waits {
-		if !g.wants[i].blocks(g.as[i]) {
+		if !g.demands[i].meets(g.wants[i].blocks()) {
 			free = append(free, i)
 		}
 	}
@@ -489,13 +497,14 @@ func (g *waitGraph) release(free []int) {
 		g.stuck[i] = false
 		for _, h := range g.held[g.holds[i]:g.holds[i+1]] {
 			r := h.of
-			exclusive, shared := r.blocks(queue.Exclusive), r.blocks(queue.Shared)
+			before := r.blocks()
 			r.count(h.link, -1)
-			if exclusive == r.blocks(queue.Exclusive) && shared == r.blocks(queue.Shared) {
+			now := r.blocks()
+			if now == before {
 				continue
 			}
 			for _, j := range r.waits {
-				if g.stuck[j] && !r.blocks(g.as[j]) {
+				if g.stuck[j] && !g.demands[j].meets(now) {
 					free = append(free, j)
 				}
 			}

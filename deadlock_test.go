@@ -225,6 +225,23 @@ func TestCycleOverAllPermitsTogether(t *testing.T) {
 	})
 }
 
+// A reader needs all permits, and so waits for each of their holders, even behind a request that one
+// permit will do for.
+func TestCycleOverOnePermitBehindAnotherRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := lockutils.WithSemaphores(lockutils.NewSemaphores(2))
+		other := mustLock(t, "s", in)
+		time.AfterFunc(time.Second, func() { _ = other.Unlock() })
+		holder := step{doStep("s", "", in).hold, doStep("", "a").wait}
+		first := step{
+			func(ctx context.Context, then func(context.Context) error) error { return then(ctx) },
+			doStep("", "s", in).wait,
+		}
+		reader := step{doStep("a", "").hold, doStep("", "s", in, lockutils.Shared()).wait}
+		wantOneDeadlock(t, runCycle(t, holder, first, reader), 2)
+	})
+}
+
 func TestCycleOverSeveralPrefixesAndContainers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := lockutils.WithSemaphores(lockutils.NewSemaphores(1))

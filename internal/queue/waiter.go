@@ -13,6 +13,7 @@ type waiter struct {
 
 	// Guarded by the lock's busy bit while the waiter is queued.
 	next, prev *waiter
+	position   uint64        // grows along the queue; written before it is queued
 	handoff    bool          // nobody may pass: it asked for Fair, or has starved
 	awake      bool          // it has been woken to retry
 	front      time.Duration // when it began to wait for the present hold, as the first of the queue
@@ -139,11 +140,12 @@ func (w *waiter) wakeWhenDone(ctx context.Context) (stop func() bool) {
 type waitlist struct{ head, tail *waiter }
 
 func (q *waitlist) push(w *waiter) {
-	w.prev, w.next = q.tail, nil
+	w.prev, w.next, w.position = q.tail, nil, 1
 	if q.tail == nil {
 		q.head = w
 	} else {
 		q.tail.next = w
+		w.position += q.tail.position
 	}
 	q.tail = w
 }

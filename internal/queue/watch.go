@@ -172,6 +172,14 @@ func (w *waiter) trace() {
 	w.depth, w.tracing = runtime.Callers(2, w.stack[:]), false
 }
 
+// Position returns a number above 0 that grows along the queue of the lock, or 0 outside of locks.
+func (w *Wait) Position() uint64 {
+	if w.waiter == nil {
+		return 0
+	}
+	return w.waiter.position
+}
+
 // Lock returns the lock that is waited for, which stays the same until End, or nil outside of
 // locks.
 func (w *Wait) Lock() *Lock { return w.lock }
@@ -191,7 +199,9 @@ type State struct {
 	Mode    Mode  // of the holders
 	Holders int   // how many there are
 	Permits int64 // how many exclusive ones there may be
-	First   Mode  // of the first request in the queue
+
+	// Where the first requests of each mode are in the queue, see Wait.Position; 0 if there is none.
+	FirstExclusive, FirstShared uint64
 }
 
 // A View is a State with the waits in the queue, the first in front. What they point to may change.
@@ -279,8 +289,13 @@ func (l *Lock) look(w word) State {
 	case w.heldAs(Shared):
 		s.Held, s.Mode, s.Holders = true, Shared, int(w.count())
 	}
-	if first := l.queue.head; first != nil {
-		s.First = first.Mode
+	for q := l.queue.head; q != nil && (s.FirstExclusive == 0 || s.FirstShared == 0); q = q.next {
+		switch {
+		case q.Mode == Exclusive && s.FirstExclusive == 0:
+			s.FirstExclusive = q.position
+		case q.Mode == Shared && s.FirstShared == 0:
+			s.FirstShared = q.position
+		}
 	}
 	return s
 }
