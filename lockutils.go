@@ -38,13 +38,14 @@
 // m'th acquisition of it, for any n < m, inside one process. This holds for all locks of this
 // package, lock files and lock services included, and for Do, Synchronized and the handles of
 // containers. With shared holds, it holds between a release and an acquisition of which at least
-// one is exclusive. With n permits, the k'th release “synchronizes before” the k+n'th acquisition.
-// A call that fails to acquire a lock establishes no “synchronizes before” relation.
+// one is exclusive. A downgrade is a release of the exclusive hold. With n permits, the k'th
+// release “synchronizes before” the k+n'th acquisition. A call that fails to acquire a lock
+// establishes no “synchronizes before” relation.
 //
 // # Errors and panics
 //
-// A call whose lock can be refused or whose wait can end returns an error. A call that can fail
-// only because the program is wrong panics, as the sync package does.
+// A call that can fail in a correct program returns an error, or false if it only tries. A call
+// that can fail only because the program is wrong panics, as the sync package does.
 //
 //	Lock, LockContext, TryLock, InternalLock, InternalFairLock,   *AcquireError
 //	ExternalLock, LockAll, and their forms with a prefix
@@ -61,7 +62,8 @@
 //	handles: Lock, RLock, TryLock, TryRLock, TryAcquire           none; false
 //	handles: Unlock, RUnlock, Downgrade, Release                  panic if the lock is not held so
 //	RemoveExternalLockFile, Holders and others about lock files   error
-//	NewSemaphores, Synchronized and the setters of settings       panic if an argument makes no sense
+//	NewSemaphores, Synchronized, Guard.Context, ReadStats and     panic if an argument makes no sense
+//	the setters of settings
 //
 // The text of each error and panic begins with “lockutils: ”, once: the reason inside an
 // AcquireError does not repeat it. Errors of fn are passed on as they are.

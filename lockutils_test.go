@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/drivers/drivertest"
 )
 
 // kinds are the ways to take a lock named "x" alone, all of which exclude each other.
@@ -116,6 +118,94 @@ func TestHoldersNeverOverlap(t *testing.T) {
 		if overlaps.Load() > 0 || count != 8*rounds.n {
 			t.Errorf("%d overlaps, %d of %d counted", overlaps.Load(), count, 8*rounds.n)
 		}
+	}
+}
+
+// The race detector checks it, by a plain number that writers change and readers read.
+func TestReleaseSynchronizesBeforeAcquisition(t *testing.T) {
+	setLockPath(t)
+	service := drivertest.NewMemory().Open()
+	defer service.Close()
+	var unnamed lockutils.ReaderWriterLock
+	named := new(lockutils.ReaderWriterLocks).Get("x")
+	fair := new(lockutils.FairLocks).Get("x")
+	permit := lockutils.NewSemaphores(1).Get("x")
+	file := lockutils.NewInterProcessLock(filepath.Join(t.TempDir(), "x"))
+
+	type way func(f func()) error
+	lock := func(opts ...lockutils.Option) way {
+		return func(f func()) error {
+			g, err := lockutils.Lock("x", opts...)
+			if err != nil {
+				return err
+			}
+			f()
+			return g.Unlock()
+		}
+	}
+	locker := func(l sync.Locker) way {
+		return func(f func()) error { l.Lock(); f(); l.Unlock(); return nil }
+	}
+	do := func(f func()) error {
+		return lockutils.Do(t.Context(), "x", func(context.Context) error { f(); return nil })
+	}
+	synchronized := func(f func()) error { lockutils.Synchronized("x", f)(); return nil }
+	semaphore := func(f func()) error {
+		if err := permit.Acquire(t.Context()); err != nil {
+			return err
+		}
+		f()
+		permit.Release()
+		return nil
+	}
+	fileWriter := func(f func()) error {
+		if err := file.Lock(); err != nil {
+			return err
+		}
+		f()
+		return file.Unlock()
+	}
+	fileReader := func(f func()) error {
+		if err := file.RLock(); err != nil {
+			return err
+		}
+		f()
+		return file.RUnlock()
+	}
+	external, on := lockutils.External(), lockutils.On(service)
+	for name, w := range map[string]struct{ write, read way }{
+		"no option":    {lock(), lock(lockutils.Shared())},
+		"Fair":         {lock(lockutils.Fair()), lock(lockutils.Shared(), lockutils.Fair())},
+		"External":     {lock(external), lock(external, lockutils.Shared())},
+		"On":           {lock(on), lock(on, lockutils.Shared())},
+		"Do":           {do, do},
+		"Synchronized": {synchronized, synchronized},
+		"FairLock":     {locker(fair), locker(fair.RLocker())},
+		"named":        {locker(named), locker(named.RLocker())},
+		"unnamed":      {locker(&unnamed), locker(unnamed.RLocker())},
+		"Semaphore":    {semaphore, semaphore},
+		"InterProcess": {fileWriter, fileReader},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, seen := 0, make([]int, 2)
+			var all sync.WaitGroup
+			for i := range seen {
+				all.Go(func() {
+					for range 50 {
+						if err := w.write(func() { n++ }); err != nil {
+							t.Error(err)
+						}
+						if err := w.read(func() { seen[i] = n }); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			all.Wait()
+			if want := 50 * len(seen); n != want || slices.Max(seen) != want {
+				t.Errorf("%d written, %v read", n, seen)
+			}
+		})
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 )
 
 // TestFlaws breaks the Services that open returns, in the ways in which drivers get it wrong, and
-// fails if the suite does not catch that. It takes what TestService takes. Flaws that need a Link
-// or a TTL are left out for Services without.
+// fails if the suite does not catch that. It takes what TestService takes, and open has to return
+// a [Process]. Flaws that need a Link or a TTL are left out for Services without.
 func TestFlaws(t *testing.T, open func(t *testing.T) driver.Service) {
 	for _, f := range flaws {
 		t.Run(f.name, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestFlaws(t *testing.T, open func(t *testing.T) driver.Service) {
 			}
 			err := c.run(s)
 			if err == nil {
-				t.Errorf("%s was not caught by the check that %s", f.name, c.promise)
+				t.Fatalf("%s was not caught by the check that %s", f.name, c.promise)
 			}
 			t.Logf("caught: %v", err)
 		})
