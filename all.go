@@ -321,29 +321,25 @@ func (set *lockSet) holding(ctx context.Context) (context.Context, context.Cance
 
 // holdingSoFar returns ctx with the knowledge of what is held.
 func (set *lockSet) holdingSoFar(ctx context.Context) context.Context {
-	links := make([]holdingContext, 0, len(set.members))
+	var last *holdingContext
 	outer := innermost(ctx)
 	for _, m := range set.members {
 		if !m.hold.Held() {
 			continue
 		}
-		path := ""
+		c := newHolding(ctx, outer, m.name, m.hold, set.settings)
 		if m.hasOuter {
-			path = m.path
-		}
-		links = append(links, holdingContext{})
-		c := &links[len(links)-1]
-		c.set(ctx, outer, m.name, path, m.hold, set.settings)
-		if !m.hasOuter {
+			c.path = m.path
+		} else {
 			c.service, c.serviceName = nil, ""
 		}
 		c.lock, c.tracked = m.lock, m.tracked
-		outer = &links[len(links)-1]
+		last, outer = c, c
 	}
-	if len(links) == 0 {
+	if last == nil {
 		return ctx
 	}
-	return outer
+	return last
 }
 
 // failed returns the error of a member, and logs it.

@@ -363,7 +363,8 @@ func (g *waitGraph) build() {
 	}
 	for i := range g.waits {
 		for c := g.waits[i].chain; c != nil; c = c.outer {
-			g.addHold(i, g.locks[c.lock], c)
+			lock, _ := c.of()
+			g.addHold(i, g.locks[lock], c)
 			if c.path != "" && c.hold.Held() {
 				g.addHold(i, g.fileAt(c.path), c)
 			}
@@ -451,7 +452,7 @@ func (g *waitGraph) addHold(i int, r *resource, c *holdingContext) {
 
 // count notes that one more or less of the waits with that hold is stuck.
 func (r *resource) count(c *holdingContext, d int) {
-	if c.mode == queue.Shared {
+	if _, mode := c.of(); mode == queue.Shared {
 		r.shared += d
 		return
 	}

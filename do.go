@@ -36,10 +36,7 @@ func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) err
 	}
 	if h, ok := s.acquireFast(ctx, name); ok {
 		defer release(h)
-		c := new(holdingContext)
-		c.set(ctx, innermost(ctx), name, "", h, s)
-		c.lock, _ = h.Of()
-		return fn(c)
+		return fn(holdingFree(ctx, name, h, s))
 	}
 	g, err := acquireSlow(ctx, name, by, s)
 	if err != nil {
@@ -70,30 +67,48 @@ func release(h queue.Hold) {
 // of [Do], [DoAll] and [Synchronized] that ctx comes from, and of [Guard.Context]. A nil ctx holds none.
 func HeldLocks(ctx context.Context) []string { return heldBelow(innermost(ctx)) }
 
-// A holdingContext is the context that Do passes on: one link of the chain of locks held.
+// A holdingContext is the context that Do passes on: one link of the chain of locks held. It is
+// small, since nothing else of a free lock costs as much.
 type holdingContext struct {
 	context.Context
-	outer *holdingContext // the next one out, or nil
-	name  string
-	path  string       // of the lock file; "" without one
-	hold  queue.Hold   // tells whether the lock is still held
-	lock  *queue.Lock  // inside the process; nil if there is none
-	table *queue.Table // nil if only lock is known
-	scope string       // of the key
-	mode  queue.Mode
+	outer           *holdingContext // the next one out, or nil
+	name            string
+	scope           string     // of the key
+	hold            queue.Hold // tells whether the lock is still held
+	*holdingDetails            // never nil; &noDetails if hold is an exclusive one of a lock of this process
+}
 
-	tracked bool // the hold has a record, see SetTracking
+// holdingDetails are what the hold of a holdingContext does not tell.
+type holdingDetails struct {
+	lock    *queue.Lock // inside the process; nil if there is none
+	mode    queue.Mode
+	path    string // of the lock file; "" without one
+	tracked bool   // the hold has a record, see SetTracking
+	keyless bool   // the scope is not known
 
 	service     driver.Service // nil without one
 	serviceName string
 }
 
+var noDetails holdingDetails
+
 type holdingKey struct{}
 
-func holding(ctx context.Context, g Guard, s *settings) context.Context {
+// holdingFree returns ctx with the knowledge of a hold of acquireFast.
+func holdingFree(ctx context.Context, name string, h queue.Hold, s *settings) *holdingContext {
+	if s.shared {
+		c := newHolding(ctx, innermost(ctx), name, h, s)
+		c.lock, _ = h.Of()
+		return c
+	}
+	return &holdingContext{ctx, innermost(ctx), name, s.prefixScope(), h, &noDetails}
+}
+
+// holding returns ctx with the knowledge of the hold of a guard.
+func holding(ctx context.Context, g Guard, s *settings) *holdingContext {
 	path, name := g.parts()
-	c := new(holdingContext)
-	c.set(ctx, innermost(ctx), name, path, g.hold, s)
+	c := newHolding(ctx, innermost(ctx), name, g.hold, s)
+	c.path = path
 	c.setLock(g)
 	return c
 }
@@ -101,7 +116,8 @@ func holding(ctx context.Context, g Guard, s *settings) context.Context {
 // holdingGuard is holding for a guard that is all that is known of the lock.
 func holdingGuard(ctx context.Context, g Guard) context.Context {
 	path, name := g.parts()
-	c := &holdingContext{Context: ctx, outer: innermost(ctx), name: name, path: path, hold: g.hold}
+	c := newHolding(ctx, innermost(ctx), name, g.hold, &noSettings)
+	c.path, c.keyless = path, true
 	held := g.hold.WhileHeld(func() {
 		c.mode = c.setLock(g)
 		if x := g.state(); x != nil && (x.file != nil || x.service != nil) {
@@ -112,6 +128,22 @@ func holdingGuard(ctx context.Context, g Guard) context.Context {
 		return ctx
 	}
 	return c
+}
+
+// newHolding returns a link with details of its own, as far as the settings tell them.
+func newHolding(
+	ctx context.Context, outer *holdingContext, name string, hold queue.Hold, s *settings,
+) *holdingContext {
+	x := new(struct { // one allocation
+		holdingContext
+		details holdingDetails
+	})
+	x.holdingContext = holdingContext{ctx, outer, name, s.prefixScope(), hold, &x.details}
+	x.mode = s.mode()
+	if s.onService {
+		x.service, x.serviceName = s.service, s.serviceName(name)
+	}
+	return &x.holdingContext
 }
 
 // setLock notes which lock inside the process is held, and returns how.
@@ -125,18 +157,6 @@ func (c *holdingContext) setLock(g Guard) (m queue.Mode) {
 	return m
 }
 
-// set fills a new link in place, since a copy would take longer than a free lock.
-func (c *holdingContext) set(
-	ctx context.Context, outer *holdingContext, name, path string, hold queue.Hold, s *settings,
-) {
-	c.Context, c.outer = ctx, outer
-	c.name, c.path, c.hold = name, path, hold
-	c.table, c.scope, c.mode = s.table(), s.prefixScope(), s.mode()
-	if s.onService {
-		c.service, c.serviceName = s.service, s.serviceName(name)
-	}
-}
-
 // Value answers for the chain itself, and leaves the rest to the contexts further out.
 func (c *holdingContext) Value(key any) any {
 	if key == (holdingKey{}) {
@@ -145,12 +165,12 @@ func (c *holdingContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// isOf reports whether the hold is of the lock of that name.
-func (c *holdingContext) isOf(s *settings, name string) bool {
-	if c.table == nil {
-		return c.lock != nil && c.lock == s.table().Serving(s.key(name))
+// of returns which lock inside the process is held, or nil, and how.
+func (c *holdingContext) of() (*queue.Lock, queue.Mode) {
+	if c.holdingDetails == &noDetails {
+		return c.hold.Of()
 	}
-	return c.table == s.table() && c.name == name && c.scope == s.prefixScope()
+	return c.lock, c.mode
 }
 
 func innermost(ctx context.Context) *holdingContext {
@@ -185,19 +205,28 @@ const (
 // checkHeld compares a request with what its context holds.
 func checkHeld(ctx context.Context, path, name string, s *settings) heldCheck {
 	found := holdsNone
+	innermost := innermost(ctx)
+	if innermost == nil {
+		return found
+	}
 	permits := s.table().Permits()
-	for c := innermost(ctx); c != nil; c = c.outer {
+	var requested *queue.Lock // if it is in use: a context that holds it has held it all the while
+	if !s.fileOnly {
+		requested = s.table().Serving(s.key(name))
+	}
+	for c := innermost; c != nil; c = c.outer {
 		if !c.hold.Held() {
 			continue
 		}
+		lock, mode := c.of()
 		samePath := path != "" && c.path != "" && isSameFile(path, c.path)
-		sameName := !s.fileOnly && c.isOf(s, name)
+		sameName := lock != nil && lock == requested
 		sameService := s.onService && c.service == s.service && c.serviceName == s.serviceName(name)
 		switch {
 		case !samePath && !sameName && !sameService:
-		case c.mode == queue.Shared && s.shared:
+		case mode == queue.Shared && s.shared:
 			found = holdsShare
-		case samePath || sameService || c.mode == queue.Shared || s.shared:
+		case samePath || sameService || mode == queue.Shared || s.shared:
 			return wouldDeadlock
 		default:
 			// The context must hold all permits if there are several.

@@ -386,7 +386,8 @@ func watchOrder(ctx context.Context, k queue.Key, m queue.Mode) {
 	var held []order.Lock
 	for c := innermost(ctx); c != nil; c = c.outer {
 		if c.hold.Held() {
-			held = append(held, order.Lock{Scope: c.scope, Name: c.name, Shared: c.mode == queue.Shared})
+			_, mode := c.of()
+			held = append(held, order.Lock{Scope: c.scope, Name: c.name, Shared: mode == queue.Shared})
 		}
 	}
 	if held != nil {
@@ -521,12 +522,12 @@ func (h *holders) addTracked(t *track, info HolderInfo) {
 }
 
 func (h *holders) addLink(c *holdingContext, info HolderInfo) {
-	if c.lock != nil {
-		h.locks[c.lock] = append(h.locks[c.lock], info)
+	if lock, _ := c.of(); lock != nil {
+		h.locks[lock] = append(h.locks[lock], info)
 	}
 	if c.path != "" {
 		key := queue.Key{Scope: c.scope, Name: c.name}
-		if c.table == nil {
+		if c.keyless {
 			key = queue.Key{} // its scope is not known
 		}
 		h.addToFile(c.path, key, info)
