@@ -35,7 +35,7 @@ func newStage(
 		random: rand.New(rand.NewPCG(seed, 0)),
 		run:    fmt.Sprintf("%x-%s", rand.Uint64(), t.Name()),
 	}
-	s.ctx, s.stop = context.WithTimeout(t.Context(), 10*time.Minute)
+	s.ctx, s.stop = context.WithTimeout(t.Context(), time.Duration(rounds(10))*time.Minute)
 	t.Cleanup(s.close)
 	return s
 }

@@ -54,11 +54,9 @@ type acquisition struct {
 // run tries until the lock is acquired. Between tries it waits for a wake-up, or for the time to
 // pass after which the lock may be free without one.
 func (a *acquisition) run(ctx context.Context) (*hold, error) {
-	w := waiter{wakeups: &a.wakeups, channel: a.keys[0]}
-	w.join()
-	defer w.leave()
+	wake := a.wakeups.join(a.request.id) // before the first try: a release after it is heard
+	defer a.wakeups.leave(a.request.id)
 	for {
-		listening := w.isHeard() // before the try: a release after it is heard
 		h, left, err := a.try(ctx)
 		switch {
 		case h != nil:
@@ -67,11 +65,9 @@ func (a *acquisition) run(ctx context.Context) (*hold, error) {
 			left, err = a.outlast(ctx, err)
 		case a.NoWait:
 			return nil, driver.ErrLocked
-		case !listening:
-			w.listen()
 		}
 		if err == nil {
-			err = a.wait(ctx, &w, left)
+			err = a.wait(ctx, wake, left)
 		}
 		if err != nil {
 			a.withdrawLater()
@@ -93,9 +89,11 @@ func (a *acquisition) try(ctx context.Context) (*hold, time.Duration, error) {
 		return nil, time.Duration(-t.answer) * time.Millisecond, nil
 	}
 	h := a.leases.add(a.request, t)
-	if h == nil { // the answer took too long
+	if h == nil { // the answer took too long; another one says that the lock is held already
 		a.refused = true
-		a.leases.withdraw(a.request)
+		if a.NoWait {
+			a.leases.withdraw(a.request, false)
+		}
 		return nil, time.Millisecond, nil
 	}
 	return h, 0, nil
@@ -130,8 +128,8 @@ func (a *acquisition) send(ctx context.Context, again bool) (trial, error) {
 		t := a.exchange(context.Background(), a.request, again)
 		if fate.CompareAndSwap(0, delivered) {
 			answer <- t
-		} else if t.err != nil || t.answer > 0 || a.mayWait() {
-			a.leases.withdraw(a.request)
+		} else if t.err != nil || t.answer > 0 || !a.NoWait {
+			a.leases.withdraw(a.request, isUnclear(t.err))
 		}
 	}()
 	select {
@@ -251,14 +249,14 @@ func (a *acquisition) passes(err error, lasted time.Duration) bool {
 }
 
 // wait waits for a wake-up, for at most the time given. With 0 the time is not known.
-func (a *acquisition) wait(ctx context.Context, w *waiter, left time.Duration) error {
+func (a *acquisition) wait(ctx context.Context, wake <-chan struct{}, left time.Duration) error {
 	if poll := a.ttl / 3; left == 0 || left > poll {
 		left = poll
 	}
 	timer := time.NewTimer(left)
 	defer timer.Stop()
 	select {
-	case <-w.wake:
+	case <-wake:
 		return nil
 	case <-timer.C:
 		return nil
@@ -271,11 +269,10 @@ func (a *acquisition) wait(ctx context.Context, w *waiter, left time.Duration) e
 
 // withdrawLater sees to it that nothing of the request stays at the server.
 func (a *acquisition) withdrawLater() {
-	unclear := a.last != nil && kind(a.last) == ""
-	if unclear || a.refused && a.mayWait() {
-		a.leases.withdraw(a.request)
+	if unclear := isUnclear(a.last); unclear || a.refused && !a.NoWait {
+		a.leases.withdraw(a.request, unclear)
 	}
 }
 
-// mayWait reports whether a refused request may be noted as waiting at the server.
-func (q *request) mayWait() bool { return !q.Shared && !q.NoWait }
+// isUnclear reports whether the request that ended with err may still arrive at the server.
+func isUnclear(err error) bool { return err != nil && kind(err) == "" }

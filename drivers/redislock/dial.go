@@ -106,9 +106,17 @@ func (s *Service) connect(ctx context.Context, option rueidis.ClientOption) (err
 			s.client = nil
 		}
 	}()
+	s.most = "2" // one of them may be a process that stands still
 	for addr, node := range client.Nodes() {
-		if err := checkServer(ctx, node); err != nil {
+		info, err := readInfo(ctx, node)
+		if err == nil {
+			err = checkServer(info)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", addr, err)
+		}
+		if info["cluster_enabled"] == "1" {
+			s.most = "1000000" // a node of a Cluster does not know who hears at others
 		}
 	}
 	if err := s.rehearse(ctx); err != nil {
@@ -220,18 +228,20 @@ func (d *dialer) done() {
 	}
 }
 
-// checkServer returns an error if the server is too old or may evict locks.
-func checkServer(ctx context.Context, c rueidis.Client) error {
+// readInfo returns what the server says about itself.
+func readInfo(ctx context.Context, c rueidis.Client) (map[string]string, error) {
 	text, err := c.Do(ctx, c.B().Info().Build()).ToString()
-	if err != nil {
-		return err
-	}
 	info := map[string]string{}
 	for line := range strings.Lines(text) {
 		if key, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			info[key] = value
 		}
 	}
+	return info, err
+}
+
+// checkServer returns an error if the server is too old or may evict locks.
+func checkServer(info map[string]string) error {
 	version := info["redis_version"]
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 6 {
@@ -245,18 +255,23 @@ func checkServer(ctx context.Context, c rueidis.Client) error {
 	return nil
 }
 
-// rehearse acquires, renews and releases a lock that no name leads to, in each mode.
+// rehearse acquires, renews and releases a lock that no name leads to, while another request waits
+// for it, in each mode.
 func (s *Service) rehearse(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.ttl/2)
 	defer cancel()
 	for _, shared := range []bool{false, true} {
-		q := s.requestFor(driver.Request{Shared: shared, NoWait: true}, "")
+		held := s.requestFor(driver.Request{Shared: shared, NoWait: true}, "")
+		waiting := s.requestFor(driver.Request{}, "")
 		tag := braces.Replace(s.namespace) + "{service}"
-		q.keys = []string{tag + q.id, tag + "token", tag + q.id + "shares"}
-		if t := s.exchange(ctx, q, false); t.err != nil {
+		held.keys = []string{tag + held.id, tag + "token", tag + held.id + "shares", tag + held.id + "waiters"}
+		waiting.keys = held.keys
+		if t := s.exchange(ctx, held, false); t.err != nil {
 			return t.err
 		}
-		for _, x := range []call{q.renew(), q.withdraw()} {
+		for _, x := range []call{
+			waiting.acquire(false), held.renew(), held.release(), waiting.withdraw(), held.withdraw(),
+		} {
 			if _, err := s.run(ctx, x); err != nil {
 				return err
 			}

@@ -109,7 +109,7 @@ func TestDialRefusesReplicas(t *testing.T) {
 
 // allowed is what the documentation says that a user needs.
 const allowed = "+@scripting +@connection +info +get +set +del +incr +pexpire +pttl +time " +
-	"+hset +hget +hdel +hgetall +publish +subscribe +unsubscribe"
+	"+hset +hget +hdel +hgetall +zadd +zrem +zpopmin +publish +subscribe"
 
 func TestDialShowsMissingRights(t *testing.T) {
 	server := redistest.Start(t)

@@ -134,6 +134,28 @@ func TestKeyOfAnotherTypeInThePlaceOfTheLock(t *testing.T) {
 	}
 }
 
+// The key of the waiters is needed only where somebody waits.
+func TestKeyOfAnotherTypeInThePlaceOfTheWaiters(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr))
+	for mode, shared := range modes {
+		t.Run(mode, func(t *testing.T) {
+			h := acquire(t, s, driver.Request{Name: "a"})
+			server.Do("RPUSH", "lockutils{:a}waiters", "mine")
+			fails(t, s, driver.Request{Name: "a", Shared: shared}, server.Addr, "WRONGTYPE")
+			err := h.Release(t.Context())
+			if err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+				t.Errorf("release: %v", err)
+			}
+			if held := server.Do("EXISTS", "lockutils{:a}"); held != "0" {
+				t.Error("the lock is held after the release")
+			}
+			server.Do("DEL", "lockutils{:a}waiters")
+			free(t, s, "a")
+		})
+	}
+}
+
 func TestForeignHolderIsRespected(t *testing.T) {
 	server := redistest.Start(t)
 	s := dial(t, at(server.Addr))
@@ -152,12 +174,12 @@ func TestRightsTakenAwayAndGivenBack(t *testing.T) {
 	option.Username, option.Password = "locks", "secret"
 	s := dial(t, option)
 	h := acquire(t, s, driver.Request{Name: "held"})
-	server.Do("ACL", "SETUSER", "locks", "-set", "-publish")
+	server.Do("ACL", "SETUSER", "locks", "-set", "-zpopmin")
 	fails(t, s, driver.Request{Name: "a"}, server.Addr, "can't run this command")
 	if err := h.Release(t.Context()); err == nil || !strings.Contains(err.Error(), "can't run this command") {
 		t.Errorf("release: %v", err)
 	}
-	server.Do("ACL", "SETUSER", "locks", "+set", "+publish")
+	server.Do("ACL", "SETUSER", "locks", "+set", "+zpopmin")
 	free(t, s, "a")
 	release(t, h)
 }
@@ -241,8 +263,8 @@ func TestWaitOutlastsALostSubscription(t *testing.T) {
 	for range 10 {
 		h := acquire(t, other, driver.Request{Name: "a"})
 		waiter := start(t.Context(), s, driver.Request{Name: "a"})
-		server.Eventually("the waiter listens", func() bool {
-			return server.Do("PUBSUB", "NUMSUB", "lockutils{:a}") != "lockutils{:a}\n0"
+		server.Eventually("the waiter is to be woken", func() bool {
+			return server.Do("ZCARD", "lockutils{:a}waiters") == "1"
 		})
 		server.Do("CLIENT", "KILL", "TYPE", "pubsub")
 		release(t, h)

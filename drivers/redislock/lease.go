@@ -110,10 +110,12 @@ type leases struct {
 	work  chan struct{}         // wakes the goroutine; has room for one
 }
 
-// A strayed request is withdrawn until the server has found it, or cannot find it any more: a
-// command on a connection that is broken may arrive later.
+// A strayed request is withdrawn until the server has confirmed that. One that is unclear may
+// arrive later, on a connection that is broken: it is withdrawn until it is found, or the time
+// has passed in which it could be.
 type strayed struct {
 	next, until time.Duration
+	unclear     bool
 }
 
 func (l *leases) init(s *Service) {
@@ -141,10 +143,10 @@ func (l *leases) add(q *request, t trial) *hold {
 }
 
 // withdraw sees to it that nothing of the request stays at the server, in the background.
-func (l *leases) withdraw(q *request) {
+func (l *leases) withdraw(q *request, unclear bool) {
 	now := boottime.Now()
 	l.mu.Lock()
-	l.stray[q] = &strayed{next: now, until: now + l.ttl}
+	l.stray[q] = &strayed{next: now, until: now + l.ttl, unclear: unclear}
 	l.mu.Unlock()
 	select {
 	case l.work <- struct{}{}:
@@ -207,7 +209,7 @@ func (l *leases) endRelease(h *hold, answer int64, err error) (outcome error, en
 func (l *leases) expire(h *hold) {
 	l.lose(h)
 	now := boottime.Now()
-	l.stray[h.request] = &strayed{next: now, until: now + l.ttl}
+	l.stray[h.request] = &strayed{next: now, until: now + l.ttl, unclear: true}
 }
 
 // A task is something to do at the server: renew a hold, or withdraw a request (with hold nil).
@@ -339,7 +341,7 @@ func (l *leases) withdrawn(q *request, answer int64, err error) {
 	if x == nil {
 		return
 	}
-	if err == nil && answer > 0 || boottime.Now() >= x.until {
+	if err == nil && (answer > 0 || !x.unclear) || boottime.Now() >= x.until {
 		delete(l.stray, q)
 	} else if err != nil {
 		x.next = boottime.Now() + l.ttl/12

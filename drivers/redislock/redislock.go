@@ -19,9 +19,10 @@
 // least 500 ms, early. A holder that was killed keeps its lock for at most the TTL. The server
 // measures the TTL on its wall clock: if that is set forward, holds end early.
 //
-// A release wakes those who wait, in no order: whoever is first gets the lock, also the one that
-// has just released it. New shared holders are kept out while an exclusive request waits for the
-// present ones, so that it gets its turn.
+// A release wakes the two exclusive requests that have waited longest, and the shared ones before
+// them; in a Cluster all that wait. The lock goes to the first that comes, and that may be the
+// process that has just released it, so there is no order. New shared holders are kept out while
+// an exclusive request waits for the present ones, so that it gets its turn.
 //
 // # Tokens
 //
@@ -36,10 +37,10 @@
 // user needs
 //
 //	+@scripting +@connection +info +get +set +del +incr +pexpire +pttl +time +hset +hget +hdel
-//	+hgetall +publish +subscribe +unsubscribe, for replicas +wait, ~lockutils{* &lockutils{*
+//	+hgetall +zadd +zrem +zpopmin +publish +subscribe, for replicas +wait,
+//	~lockutils{* &lockutils{*
 //
-// Locks have no meaning beyond one namespace of one server; databases of a server (SELECT) have the
-// same wake-ups but different locks.
+// Locks have no meaning beyond one namespace of one database of one server.
 package redislock
 
 import (
@@ -109,8 +110,9 @@ type Service struct {
 	where  string // the addresses, for messages
 	client rueidis.Client
 
-	id   string // random; the ids of all requests begin with it
+	id   string // 16 random characters; the ids of all requests begin with it
 	last atomic.Uint64
+	most string // how many exclusive requests a release wakes
 
 	leases  leases
 	wakeups wakeups
@@ -200,8 +202,9 @@ func (s *Service) failure(err error) error {
 type request struct {
 	driver.Request
 	id   string
-	keys []string // lock, counter, shares
+	keys []string // lock, counter, shares, waiters
 	px   string   // the TTL in ms
+	most string   // see Service
 }
 
 // braces keep a namespace from being taken for a hash tag.
@@ -217,18 +220,20 @@ func (s *Service) requestFor(r driver.Request, lock string) *request {
 	return &request{
 		Request: r,
 		id:      s.id + strconv.FormatUint(s.last.Add(1), 36),
-		keys:    []string{lock, lock + "token", lock + "shares"},
+		keys:    []string{lock, lock + "token", lock + "shares", lock + "waiters"},
 		px:      strconv.FormatInt(int64((s.ttl+time.Millisecond-1)/time.Millisecond), 10),
+		most:    s.most,
 	}
 }
 
 // The calls that a request makes.
 
 func (q *request) acquire(again bool) call {
+	x := acquireExclusive
 	if q.Shared {
-		return call{acquireShared, q.keys, []string{q.id, q.px}}
+		x = acquireShared
 	}
-	return call{acquireExclusive, q.keys, []string{q.id, q.px, flag(!q.NoWait), flag(again)}}
+	return call{x, q.keys, []string{q.id, q.px, flag(!q.NoWait), flag(again)}}
 }
 
 func (q *request) renew() call {
@@ -239,18 +244,20 @@ func (q *request) renew() call {
 }
 
 func (q *request) release() call {
+	x := releaseExclusive
 	if q.Shared {
-		return call{releaseShared, q.keys, []string{q.id}}
+		x = releaseShared
 	}
-	return call{releaseExclusive, q.keys[:1], []string{q.id}}
+	return call{x, q.keys, []string{q.id, q.most}}
 }
 
 // withdraw releases the lock if it is held, and takes back the wait for it.
 func (q *request) withdraw() call {
+	x := withdrawExclusive
 	if q.Shared {
-		return q.release()
+		x = withdrawShared
 	}
-	return call{withdrawExclusive, q.keys, []string{q.id}}
+	return call{x, q.keys, []string{q.id, q.most}}
 }
 
 func flag(b bool) string {

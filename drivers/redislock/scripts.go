@@ -10,19 +10,23 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// The state of a lock is in three keys, which share a hash slot:
+// The state of a lock is in four keys, which share a hash slot:
 //
 //	lock     string: the id of its exclusive holder, or "shared"; expires with the hold
 //	counter  string: the latest fencing token; expires after a day
 //	shares   hash: "r" and id of each shared holder, "w" and id of each exclusive request that
 //	         waits for shared holders; the value is when the entry ends, in ms of the server's clock
+//	waiters  sorted set: "r" or "w" and id of each request to be woken, in order of arrival
+//
+// A refused request that waits enters waiters, with each refusal. A release takes the first ones
+// out and wakes them: one that is woken and refused enters again, at the end.
 //
 // While there are shared holders, lock exists until the last of their entries ends. An exclusive
 // request therefore needs to look at no other key to see that a lock is free. Entries that have
 // ended count for nothing.
 //
-// A script that fails has no effect that lasts: what can fail comes first or is undone. A script
-// may run twice with the same id.
+// A script that fails leaves nothing held: what can fail comes first or is undone. A script may
+// run twice with the same id.
 const (
 	// token returns a number larger than all that it has returned for the key, also if the key was
 	// lost meanwhile: it begins at the time in µs, and nobody acquires a lock once per µs for long.
@@ -56,18 +60,61 @@ local function extend(key, ttl)
 	redis.call('PEXPIRE', key, math.max(ttl, redis.call('PTTL', key)))
 end
 `
+	// enter has a request be woken. The entry of a process that dies stays until a release finds
+	// that nobody hears it.
+	luaEnter = `
+local function enter(waiters, entry)
+	redis.call('ZADD', waiters, 'NX', now(), entry)
+	redis.call('PEXPIRE', waiters, 86400000)
+end
+`
+	// wake wakes those who have waited longest, until so many exclusive requests have heard it. The
+	// channel of a request is that of its Service, whose id begins the request's.
+	luaWake = `
+local function wake(lock, waiters, most)
+	local space = lock:match('^[^{]*')
+	while most > 0 do
+		local entry = redis.call('ZPOPMIN', waiters)[1]
+		if not entry then return end
+		local id = entry:sub(2)
+		local heard = redis.call('PUBLISH', space .. '{service}' .. id:sub(1, 16), id)
+		if heard > 0 and entry:sub(1, 1) == 'w' then most = most - 1 end
+	end
+end
+`
+	// leave ends a shared hold, and returns how many there were: 1 or 0.
+	luaLeave = `
+local function leave(lock, shares, waiters, id, most)
+	if redis.call('HDEL', shares, 'r' .. id) == 0 then return 0 end
+	local time, last, entries = now(), 0, redis.call('HGETALL', shares)
+	for i = 1, #entries, 2 do
+		if entries[i]:sub(1, 1) == 'r' then last = math.max(last, tonumber(entries[i + 1])) end
+	end
+	if redis.call('GET', lock) ~= 'shared' then return 1 end
+	if last > time then
+		redis.call('PEXPIRE', lock, last - time)
+	else
+		redis.call('DEL', lock)
+		wake(lock, waiters, most)
+	end
+	return 1
+end
+`
 )
 
 var (
 	// acquireExclusive returns the token, or what refused returns. A request that has been refused
 	// because of shared holders, and waits, keeps new ones out (ARGV[3]).
-	acquireExclusive = newScript(luaToken+luaNow+luaRefused+luaExtend, `
-local lock, counter, shares = KEYS[1], KEYS[2], KEYS[3]
+	acquireExclusive = newScript(luaToken+luaNow+luaRefused+luaExtend+luaEnter, `
+local lock, counter, shares, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, ttl, wait, again = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 if redis.call('SET', lock, id, 'NX', 'PX', ttl) then
 	local n = token(counter)
 	if type(n) ~= 'number' then redis.call('DEL', lock) end
-	if again == '1' then redis.pcall('HDEL', shares, 'w' .. id) end
+	if again == '1' then
+		redis.pcall('HDEL', shares, 'w' .. id)
+		redis.pcall('ZREM', waiters, 'w' .. id)
+	end
 	return n
 end
 local holder = redis.call('GET', lock)
@@ -75,19 +122,25 @@ if holder == id then
 	redis.call('PEXPIRE', lock, ttl)
 	return tonumber(redis.call('GET', counter)) or token(counter)
 end
-if holder == 'shared' and wait == '1' then
-	redis.call('HSET', shares, 'w' .. id, now() + ttl)
-	extend(shares, ttl)
+if wait == '1' then
+	enter(waiters, 'w' .. id)
+	if holder == 'shared' then
+		redis.call('HSET', shares, 'w' .. id, now() + ttl)
+		extend(shares, ttl)
+	end
 end
 return refused(redis.call('PTTL', lock))
 `)
 
 	// acquireShared returns the token, or what refused returns.
-	acquireShared = newScript(luaToken+luaNow+luaRefused+luaExtend, `
-local lock, counter, shares = KEYS[1], KEYS[2], KEYS[3]
-local id, ttl = ARGV[1], tonumber(ARGV[2])
+	acquireShared = newScript(luaToken+luaNow+luaRefused+luaExtend+luaEnter, `
+local lock, counter, shares, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local id, ttl, wait, again = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local holder = redis.call('GET', lock)
-if holder and holder ~= 'shared' then return refused(redis.call('PTTL', lock)) end
+if holder and holder ~= 'shared' then
+	if wait == '1' then enter(waiters, 'r' .. id) end
+	return refused(redis.call('PTTL', lock))
+end
 local time, entries, wanted, mine = now(), redis.call('HGETALL', shares), 0, false
 for i = 1, #entries, 2 do
 	local entry, ends = entries[i], tonumber(entries[i + 1])
@@ -99,12 +152,16 @@ for i = 1, #entries, 2 do
 		wanted = math.max(wanted, ends)
 	end
 end
-if wanted > 0 and not mine then return refused(wanted - time) end
+if wanted > 0 and not mine then
+	if wait == '1' then enter(waiters, 'r' .. id) end
+	return refused(wanted - time)
+end
 local n = token(counter)
 if type(n) ~= 'number' then return n end
 redis.call('HSET', shares, 'r' .. id, time + ttl)
 extend(shares, ttl)
 if holder then extend(lock, ttl) else redis.call('SET', lock, 'shared', 'PX', ttl) end
+if again == '1' then redis.pcall('ZREM', waiters, 'r' .. id) end
 return n
 `)
 
@@ -128,38 +185,38 @@ return 1
 `)
 
 	// releaseExclusive returns 1, or 0 if there was nothing to release.
-	releaseExclusive = newScript("", `
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('PUBLISH', KEYS[1], '')
+	releaseExclusive = newScript(luaWake, `
+local lock, waiters, id, most = KEYS[1], KEYS[4], ARGV[1], tonumber(ARGV[2])
+if redis.call('GET', lock) ~= id then return 0 end
+redis.call('DEL', lock)
+wake(lock, waiters, most)
 return 1
-`)
-
-	// withdrawExclusive is releaseExclusive for a request that may wait for shared holders.
-	withdrawExclusive = newScript("", `
-local lock, shares, id = KEYS[1], KEYS[3], ARGV[1]
-local found = redis.call('HDEL', shares, 'w' .. id)
-if redis.call('GET', lock) == id then found = found + redis.call('DEL', lock) end
-if found > 0 then redis.call('PUBLISH', lock, '') end
-return found
 `)
 
 	// releaseShared returns 1, or 0 if there was nothing to release.
-	releaseShared = newScript(luaNow, `
-local lock, shares = KEYS[1], KEYS[3]
-if redis.call('HDEL', shares, 'r' .. ARGV[1]) == 0 then return 0 end
-local time, last, entries = now(), 0, redis.call('HGETALL', shares)
-for i = 1, #entries, 2 do
-	if entries[i]:sub(1, 1) == 'r' then last = math.max(last, tonumber(entries[i + 1])) end
-end
-if redis.call('GET', lock) ~= 'shared' then return 1 end
-if last > time then
-	redis.call('PEXPIRE', lock, last - time)
-else
-	redis.call('DEL', lock)
-	redis.call('PUBLISH', lock, '')
-end
-return 1
+	releaseShared = newScript(luaNow+luaWake+luaLeave, `
+return leave(KEYS[1], KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[2]))
+`)
+
+	// withdrawExclusive releases the lock if the request holds it, and takes back its wait: if it
+	// was woken, others are in its place. It returns 1 if there was something to release, or 0.
+	withdrawExclusive = newScript(luaWake, `
+local lock, shares, waiters, id, most = KEYS[1], KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[2])
+local holder = redis.call('GET', lock)
+if holder == id then redis.call('DEL', lock) end
+local wanted = redis.call('HDEL', shares, 'w' .. id)
+redis.call('ZREM', waiters, 'w' .. id)
+if not holder or holder == id or wanted > 0 then wake(lock, waiters, most) end
+return holder == id and 1 or 0
+`)
+
+	// withdrawShared is withdrawExclusive for a shared request.
+	withdrawShared = newScript(luaNow+luaWake+luaLeave, `
+local lock, shares, waiters, id, most = KEYS[1], KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[2])
+local left = leave(lock, shares, waiters, id, most)
+redis.call('ZREM', waiters, 'r' .. id)
+if not redis.call('GET', lock) then wake(lock, waiters, most) end
+return left
 `)
 )
 

@@ -12,7 +12,7 @@ import (
 
 const suiteTTL = 4 * time.Second
 
-func TestServicePassesTheSuite(t *testing.T) {
+func TestSuite(t *testing.T) {
 	drivertest.TestService(t, opener(redistest.Start(t)))
 }
 
