@@ -113,4 +113,6 @@ bench-quick: ## the same in two minutes, printed only
 	cd bench && $(GO) run . -quick
 
 prove: ## look for violations for TIME (default 2m), and write docs/reliability.md
-	cd internal/prove && $(GO) test -count=1 -timeout=0 -prove.time=$(TIME) -prove.report=$(CURDIR)/docs/reliability.md
+	@for server in $(DRIVERS); do scripts/servers.sh $$server; done
+	cd internal/prove && GO="$(GO)" $(GO) test -count=1 -timeout=0 -prove.time=$(TIME) -prove.services \
+		-prove.report=$(CURDIR)/docs/reliability.md

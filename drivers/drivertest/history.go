@@ -116,13 +116,14 @@ func (r *recorder) String() string {
 // histories has clients of four processes acquire, abandon and release one lock at random, again
 // and again, and checks each history.
 func histories(s *stage) error {
-	for i := range rounds(10) {
+	done, operations := 0, 0
+	for ; s.again(done, 10); done++ {
 		r := &recorder{begun: time.Now()}
 		errs := make(chan error)
 		const clients = 12
 		for c := range clients {
 			p, random := s.process(c%4), rand.New(rand.NewPCG(s.random.Uint64(), 0))
-			go func() { errs <- s.client(c, p, s.name(i), random, r) }()
+			go func() { errs <- s.client(c, p, s.name(done), random, r) }()
 		}
 		var all error
 		for range clients {
@@ -131,7 +132,9 @@ func histories(s *stage) error {
 		if err := errors.Join(all, r.check()); err != nil {
 			return err
 		}
+		operations += len(r.events)
 	}
+	s.t.Logf("%d histories, %d operations", done, operations)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lockutils/lockutils/driver"
@@ -103,14 +104,16 @@ func ledgers(s *stage) error {
 		l.notice = s.process(0).TTL / 6
 	}
 	errs := make(chan error)
+	var disturbances atomic.Int64
 	name := s.name()
 	for i := range processes {
 		p := s.process(i)
 		keep, disturb := rand.New(rand.NewPCG(s.random.Uint64(), 0)), rand.New(rand.NewPCG(s.random.Uint64(), 0))
 		done := make(chan struct{})
 		go func() {
-			for range rounds(3) {
+			for i := 0; s.again(i, 3); i++ {
 				trouble(p, disturb)
+				disturbances.Add(1)
 			}
 			close(done)
 		}()
@@ -128,7 +131,7 @@ func ledgers(s *stage) error {
 	if l.fenced && l.lost > 0 {
 		all = errors.Join(all, fmt.Errorf("%d updates were undone by later writes that the fence let pass", l.lost))
 	}
-	s.t.Logf("%d writes accepted, %d refused by the fence", l.accepted, l.refused)
+	s.t.Logf("%d disturbances, %d updates, %d late updates refused", disturbances.Load(), l.accepted, l.refused)
 	return all
 }
 

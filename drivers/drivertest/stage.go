@@ -18,6 +18,7 @@ type stage struct {
 	open      func(t *testing.T) driver.Service
 	random    *rand.Rand
 	run       string // part of every name, so that runs do not meet
+	begun     time.Time
 	ctx       context.Context
 	stop      context.CancelFunc
 	processes []Process
@@ -31,11 +32,12 @@ func newStage(
 	t *testing.T, seed uint64, open func(t *testing.T) driver.Service, patience time.Duration,
 ) *stage {
 	s := &stage{
-		t: t, open: open, patience: patience,
+		t: t, open: open, patience: patience, begun: time.Now(),
 		random: rand.New(rand.NewPCG(seed, 0)),
 		run:    fmt.Sprintf("%x-%s", rand.Uint64(), t.Name()),
 	}
-	s.ctx, s.stop = context.WithTimeout(t.Context(), time.Duration(rounds(10))*time.Minute)
+	limit := time.Duration(rounds(10))*time.Minute + *timeFlag
+	s.ctx, s.stop = context.WithTimeout(t.Context(), limit)
 	t.Cleanup(s.close)
 	return s
 }
@@ -94,6 +96,14 @@ func (s *stage) name(parts ...any) string {
 
 // rounds returns how often a random test repeats what it does n times by default.
 func rounds(n int) int { return n * *roundsFlag }
+
+// again reports whether a random test that has done some rounds, n by default, goes on.
+func (s *stage) again(done, n int) bool {
+	if *timeFlag > 0 {
+		return time.Since(s.begun) < *timeFlag
+	}
+	return done < rounds(n)
+}
 
 // acquire acquires a lock that must become free.
 func (s *stage) acquire(p Process, r driver.Request) (driver.Hold, error) {

@@ -18,6 +18,7 @@ import (
 var (
 	seedFlag   = flag.Uint64("drivertest.seed", 0, "repeat the run of TestService with this seed")
 	roundsFlag = flag.Int("drivertest.rounds", 1, "multiply the rounds of TestService's random tests")
+	timeFlag   = flag.Duration("drivertest.time", 0, "repeat the checks History and Ledger for that long")
 )
 
 // A Process is a Service as one process has it, with what the suite may do to it. It is a
@@ -52,6 +53,7 @@ type Process struct {
 // extend a run:
 //
 //	go test -run TestMyService -drivertest.seed=12345 -drivertest.rounds=100
+//	go test -run 'TestMyService/(History|Ledger)' -drivertest.time=10m -v
 func TestService(t *testing.T, open func(t *testing.T) driver.Service) {
 	seed := cmp.Or(*seedFlag, rand.Uint64())
 	for _, c := range checks {

@@ -71,7 +71,7 @@ func keys(t *testing.T, client *clientv3.Client, namespace, name string) int {
 	return int(got.Count)
 }
 
-func TestServicePassesTheSuite(t *testing.T) {
+func TestSuite(t *testing.T) {
 	drivertest.TestService(t, opener(server(t)))
 }
 

@@ -9,8 +9,11 @@
 //     disk space exhausted, beside other programs that lock the same files. A ledger shows each
 //     overlap of two holders.
 //
+// Lock services have trials of their own in the modules of their drivers, which run with the flag
+// -prove.services.
+//
 // The flag -prove.time sets the total time, which is a few seconds by default. With -prove.report
 // the run shows its progress and writes its table into the given document:
 //
-//	cd internal/prove && go test -count=1 -timeout=0 -prove.time=2m -prove.report=../../docs/reliability.md
+//	cd internal/prove && go test -count=1 -timeout=0 -prove.time=2m -prove.services -prove.report=../../docs/reliability.md
 package prove

@@ -29,6 +29,7 @@ type trial struct {
 type family struct {
 	title  string // in the table
 	trials []trial
+	only   *bool // the flag without which they do not run; nil: there is none
 }
 
 // families lists all trials.
@@ -36,14 +37,20 @@ var families []*family
 
 // trials registers a family, so that each trial gets its share of the time.
 func trials(title string, list ...trial) *family {
-	f := &family{title, list}
+	f := &family{title: title, trials: list}
 	families = append(families, f)
 	return f
 }
 
-// totalShares returns the sum of the shares of all trials.
+// runs reports whether the flags want the family to run.
+func (f *family) runs() bool { return f.only == nil || *f.only }
+
+// totalShares returns the sum of the shares of all trials that run.
 func totalShares() (sum int) {
 	for _, f := range families {
+		if !f.runs() {
+			continue
+		}
 		for _, tr := range f.trials {
 			sum += tr.share
 		}
@@ -72,6 +79,8 @@ const (
 	removals   = "removals"
 	refusals   = "refusals by the system"
 	deadlocks  = "deadlocks ended"
+	cuts       = "disturbances"
+	refused    = "late updates refused"
 )
 
 // Names of what was found.
@@ -153,7 +162,9 @@ func (st *stats) String() string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	var done []string
-	for _, what := range []string{histories, operations, updates, kills, stops, removals, refusals, deadlocks} {
+	for _, what := range []string{
+		histories, operations, updates, kills, stops, cuts, refused, removals, refusals, deadlocks,
+	} {
 		if n := st.counts[what]; n > 0 {
 			done = append(done, fmt.Sprintf("%s %s", thousands(n), what))
 		}
