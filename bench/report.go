@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lockutils/lockutils/bench/internal/chart"
 )
 
 // A report is the content of docs/benchmarks.md.
@@ -30,12 +32,13 @@ func writeReport(dir string, r report) error {
 		return err
 	}
 	for _, result := range r.results {
-		if err := writeChart(filepath.Join(charts, result.key+".svg"), []panel{newPanel(result, nil)}); err != nil {
+		file := filepath.Join(charts, result.key+".svg")
+		if err := chart.Write(file, []chart.Panel{newPanel(result, nil)}); err != nil {
 			return err
 		}
 	}
 	if panels := overview(r.results); len(panels) > 0 {
-		if err := writeChart(filepath.Join(charts, overviewName+".svg"), panels); err != nil {
+		if err := chart.Write(filepath.Join(charts, overviewName+".svg"), panels); err != nil {
 			return err
 		}
 	}
