@@ -10,6 +10,7 @@ have oslo_concurrency || missing="$missing python3-oslo.concurrency"
 have fasteners || missing="$missing python3-fasteners"
 have filelock || missing="$missing python3-filelock"
 command -v flock >/dev/null || missing="$missing util-linux"
+command -v tmux >/dev/null || missing="$missing tmux"
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v cc >/dev/null || command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
 [ -n "$missing" ] || exit 0

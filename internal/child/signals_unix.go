@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +44,19 @@ func inForeground() bool {
 	defer func() { _ = unix.Close(terminal) }()
 	group, err := unix.IoctlGetInt(terminal, unix.TIOCGPGRP)
 	return err == nil && group == unix.Getpgrp()
+}
+
+// EndInterrupted ends the program by SIGINT if Ctrl-C has ended the command, and returns otherwise.
+// A shell ends a script if SIGINT ends a command of it. It goes on if the command exits, even with
+// status 130.
+func EndInterrupted(command *os.ProcessState) {
+	status, ok := command.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() || status.Signal() != syscall.SIGINT || !inForeground() {
+		return
+	}
+	signal.Reset(syscall.SIGINT)
+	_ = unix.Kill(unix.Getpid(), unix.SIGINT)
+	time.Sleep(time.Second) // another thread may take the signal
 }
 
 func terminate(p *os.Process) { _ = p.Signal(syscall.SIGTERM) }

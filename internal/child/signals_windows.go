@@ -17,6 +17,9 @@ func terminalSends(os.Signal) bool {
 	return true
 }
 
+// EndInterrupted does nothing: Ctrl-C ends scripts on Windows whatever the statuses of their programs are.
+func EndInterrupted(*os.ProcessState) {}
+
 // terminate ends the process, which Windows cannot ask to end.
 func terminate(p *os.Process) { _ = p.Kill() }
 

@@ -178,16 +178,19 @@ func run(s streams, names, command []string, o *runOptions) error {
 	if o.noFork {
 		return become(command, held)
 	}
-	status, err := runHolding(s, command, held, o)
-	if o.inherit {
-		// The descriptor that the command has inherited keeps the lock. An unlock would end it.
-		return exit(status, err)
-	}
-	if e := held.unlock(); e != nil && err == nil {
-		if errors.Is(e, lockutils.ErrLost) {
-			return &statusError{statusLost, fmt.Errorf("the lock was lost while the command ran: %w", e)}
+	cmd := exec.Command(command[0], command[1:]...)
+	status, err := runHolding(s, cmd, held, o)
+	// With --inherit the descriptor that the command has inherited keeps the lock. An unlock would end it.
+	if !o.inherit {
+		if e := held.unlock(); e != nil && err == nil {
+			if errors.Is(e, lockutils.ErrLost) {
+				return &statusError{statusLost, fmt.Errorf("the lock was lost while the command ran: %w", e)}
+			}
+			fmt.Fprintln(s.err, "lockutils:", e)
 		}
-		fmt.Fprintln(s.err, "lockutils:", e)
+	}
+	if err == nil {
+		child.EndInterrupted(cmd.ProcessState)
 	}
 	return exit(status, err)
 }
@@ -247,9 +250,8 @@ func explain(s streams, names []string, o *runOptions, at service) {
 }
 
 // runHolding runs the command, and ends it if the lock is lost.
-func runHolding(s streams, command []string, held *heldLocks, o *runOptions) (status int, err error) {
+func runHolding(s streams, cmd *exec.Cmd, held *heldLocks, o *runOptions) (status int, err error) {
 	signals := child.CatchSignals()
-	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.in, s.out, s.err
 	if tokens := held.tokens(); tokens != nil {
 		cmd.Env = append(os.Environ(), tokenVariable+"="+strings.Join(tokens, " "))
