@@ -568,7 +568,10 @@ func deadline(s *stage) error {
 	const holders = 8
 	errs := make(chan error, holders)
 	for i := range holders {
-		p, phase := s.process(i), time.Duration(s.random.Int64N(int64(s.process(i).TTL/3)))
+		p := s.process(i)
+		// The phases are spread, so that for some a renewal is on its way when the link is cut.
+		part := p.TTL / 3 / holders
+		phase := time.Duration(i)*part + time.Duration(s.random.Int64N(int64(part)))
 		go func() { errs <- s.deadlineOf(p, s.name(i), phase) }()
 	}
 	var all error

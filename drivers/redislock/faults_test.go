@@ -39,7 +39,7 @@ func fails(t *testing.T, s *redislock.Service, r driver.Request, words ...string
 
 func TestServerOutOfMemory(t *testing.T) {
 	server := redistest.Start(t)
-	s := dial(t, at(server.Addr), redislock.WithTTL(time.Second))
+	s := dial(t, at(server.Addr), redislock.WithTTL(4*time.Second))
 	old := acquire(t, s, driver.Request{Name: "old"})
 	oldShared := acquire(t, s, driver.Request{Name: "shared", Shared: true})
 	leaving := acquire(t, s, driver.Request{Name: "leaving"})
@@ -91,7 +91,7 @@ func TestWaitOutlastsReadOnly(t *testing.T) {
 
 func TestScriptsAreLoadedAgain(t *testing.T) {
 	server := redistest.Start(t)
-	s := dial(t, at(server.Addr), redislock.WithTTL(time.Second))
+	s := dial(t, at(server.Addr), redislock.WithTTL(4*time.Second))
 	flush := func() { server.Do("SCRIPT", "FLUSH") }
 	for mode, shared := range modes {
 		t.Run(mode, func(t *testing.T) {
