@@ -106,8 +106,8 @@ matrix: ## the tests again: portable engine, one processor, 32 bits; and those o
 bench: ## compare with peers, and write docs/benchmarks.md
 	cd bench && $(GO) run . -out ../docs
 
-bench-hosts: ## locks across hosts beside others on the same servers, printed only (ENGINE=redis)
-	cd bench/hosts && $(GO) run . $(if $(filter-out file,$(origin ENGINE)),-engine $(ENGINE))
+bench-hosts: peers ## locks across hosts beside others on the same servers, and draw their charts (ENGINE=redis)
+	cd bench/hosts && $(GO) run . -out ../../docs $(if $(filter-out file,$(origin ENGINE)),-engine $(ENGINE))
 
 bench-quick: ## the same in two minutes, printed only
 	cd bench && $(GO) run . -quick

@@ -9,6 +9,8 @@ have() { /usr/bin/python3 -c "import $1" 2>/dev/null; }
 have oslo_concurrency || missing="$missing python3-oslo.concurrency"
 have fasteners || missing="$missing python3-fasteners"
 have filelock || missing="$missing python3-filelock"
+have tooz || missing="$missing python3-tooz"
+have psycopg2 || missing="$missing python3-psycopg2"
 command -v flock >/dev/null || missing="$missing util-linux"
 command -v tmux >/dev/null || missing="$missing tmux"
 command -v chromium >/dev/null || missing="$missing chromium"

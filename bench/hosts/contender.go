@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
+	"time"
 
 	"github.com/lockutils/lockutils/driver"
 )
@@ -28,6 +31,20 @@ type contender struct {
 	name    string
 	open    func(ctx context.Context, address string) (client, error)
 	service func(ctx context.Context, address string) (closer, error)
+	fair    bool         // with service: its requests are
+	missing func() error // says why it cannot be measured here; nil: it always can
+}
+
+// isMissing reports whether a contender cannot be measured here, and says so.
+func (c contender) isMissing() bool {
+	if c.missing == nil {
+		return false
+	}
+	err := c.missing()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "without %s: %v\n", c.name, err)
+	}
+	return err != nil
 }
 
 // A closer is a driver.Service that can be closed.
@@ -54,13 +71,16 @@ func (c contender) client(ctx context.Context, address string) (client, error) {
 		return c.open(ctx, address)
 	}
 	s, err := c.service(ctx, address)
-	return serviceClient{s}, err
+	return serviceClient{s, c.fair}, err
 }
 
-type serviceClient struct{ closer }
+type serviceClient struct {
+	closer
+	fair bool
+}
 
 func (c serviceClient) acquire(ctx context.Context, name string) (hold, error) {
-	h, err := c.Acquire(ctx, driver.Request{Name: name})
+	h, err := c.Acquire(ctx, driver.Request{Name: name, Fair: c.fair})
 	if err != nil {
 		return hold{}, err
 	}
@@ -68,6 +88,9 @@ func (c serviceClient) acquire(ctx context.Context, name string) (hold, error) {
 }
 
 func (c serviceClient) close() { c.Close() }
+
+// short is the TTL of those that are also measured with one that is not the default.
+const short = 5 * time.Second
 
 // engines are those that are measured on this system.
 var engines = []engine{etcd, redis}

@@ -35,7 +35,12 @@ func forEach(t *testing.T, test func(context.Context, *testing.T, target)) {
 			}
 			defer s.stop()
 			for _, c := range e.contenders {
-				t.Run(c.name, func(t *testing.T) { test(ctx, t, target{s, e, c}) })
+				t.Run(c.name, func(t *testing.T) {
+					if c.isMissing() {
+						t.Skip("not installed")
+					}
+					test(ctx, t, target{s, e, c})
+				})
 			}
 		})
 	}

@@ -19,8 +19,11 @@ var etcd = engine{
 	name:  "etcd",
 	start: startEtcd,
 	contenders: []contender{
-		{name: "etcdlock", service: openEtcdlock},
-		{name: "concurrency.Mutex", open: openConcurrency},
+		{name: "etcdlock", service: openEtcdlock()},
+		{name: "etcdlock, 5 s", service: openEtcdlock(etcdlock.WithTTL(short))},
+		{name: "concurrency.Mutex", open: openConcurrency()},
+		{name: "concurrency.Mutex, 5 s", open: openConcurrency(concurrency.WithTTL(int(short / time.Second)))},
+		// Not tooz: neither of its drivers for etcd can wait with the packages of Debian 12.
 	},
 }
 
@@ -65,17 +68,19 @@ type etcdService struct {
 	client *clientv3.Client
 }
 
-func openEtcdlock(ctx context.Context, address string) (closer, error) {
-	c, err := etcdtest.NewClient(address)
-	if err != nil {
-		return nil, err
+func openEtcdlock(opts ...etcdlock.Option) func(context.Context, string) (closer, error) {
+	return func(ctx context.Context, address string) (closer, error) {
+		c, err := etcdtest.NewClient(address)
+		if err != nil {
+			return nil, err
+		}
+		s, err := etcdlock.Dial(ctx, c, opts...)
+		if err != nil {
+			c.Close()
+			return nil, err
+		}
+		return etcdService{s, c}, nil
 	}
-	s, err := etcdlock.Dial(ctx, c)
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	return etcdService{s, c}, nil
 }
 
 func (s etcdService) Close() error {
@@ -89,17 +94,21 @@ type concurrencyClient struct {
 	session *concurrency.Session
 }
 
-func openConcurrency(ctx context.Context, address string) (client, error) {
-	c, err := etcdtest.NewClient(address)
-	if err != nil {
-		return nil, err
+func openConcurrency(
+	opts ...concurrency.SessionOption,
+) func(context.Context, string) (client, error) {
+	return func(_ context.Context, address string) (client, error) {
+		c, err := etcdtest.NewClient(address)
+		if err != nil {
+			return nil, err
+		}
+		s, err := concurrency.NewSession(c, opts...)
+		if err != nil {
+			c.Close()
+			return nil, err
+		}
+		return concurrencyClient{c, s}, nil
 	}
-	s, err := concurrency.NewSession(c)
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	return concurrencyClient{c, s}, nil
 }
 
 func (c concurrencyClient) acquire(ctx context.Context, name string) (hold, error) {

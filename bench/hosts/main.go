@@ -1,11 +1,12 @@
 // Command hosts measures locks across hosts: those of lockutils beside what else is used on etcd,
-// PostgreSQL and Redis, each at its defaults. It starts the servers itself, on loopback and with
+// PostgreSQL and Redis, each at its defaults and with what makes it faster. It starts the servers itself, on loopback and with
 // data in memory, so that its figures are those of the programs and not of a network or a disk:
 // compare the figures of one run with each other only.
 //
 //	go run .                       all engines and scenarios
 //	go run . -engine redis         one engine
 //	go run . -only 'free|handover' only the scenarios whose key matches
+//	go run . -out ../../docs       draw charts too
 //
 // It prints one table for each engine. A round measures each contender once, in turns, and the
 // table shows the median of the rounds.
@@ -18,9 +19,12 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"syscall"
+
+	"github.com/lockutils/lockutils/bench/internal/chart"
 )
 
 func main() {
@@ -31,6 +35,7 @@ func main() {
 	engine := flag.String("engine", "", "measure this engine only: etcd, postgres, redis")
 	only := flag.String("only", "", "measure only the scenarios whose key matches this `regexp`")
 	rounds := flag.Int("rounds", 5, "how many rounds to take the median of")
+	out := flag.String("out", "", "draw charts into charts/ of this `directory`")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
 	fail(err)
@@ -38,7 +43,7 @@ func main() {
 	defer stop()
 	for _, e := range engines {
 		if *engine == "" || *engine == e.name {
-			if err := run(ctx, e, match, *rounds); err != nil {
+			if err := run(ctx, e, match, *rounds, *out); err != nil {
 				stop()
 				fail(fmt.Errorf("%s: %w", e.name, err))
 			}
@@ -53,13 +58,14 @@ func fail(err error) {
 	}
 }
 
-// run measures one engine and prints its table.
-func run(ctx context.Context, e engine, match *regexp.Regexp, rounds int) (err error) {
+// run measures one engine, prints its table, and draws its chart if there is a directory for it.
+func run(ctx context.Context, e engine, match *regexp.Regexp, rounds int, out string) error {
 	s, err := e.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
+	e.contenders = slices.DeleteFunc(slices.Clone(e.contenders), contender.isMissing)
 	chosen := slices.Clone(scenarios)
 	chosen = slices.DeleteFunc(chosen, func(x scenario) bool { return !match.MatchString(x.key) })
 	fmt.Printf("### %s\n\n| |", e.name)
@@ -71,17 +77,23 @@ func run(ctx context.Context, e engine, match *regexp.Regexp, rounds int) (err e
 		fmt.Print(" ---: |")
 	}
 	fmt.Println()
+	var panels []chart.Panel
 	for _, x := range chosen {
-		if err := row(ctx, e, s, x, rounds); err != nil {
+		drawn, err := row(ctx, e, s, x, rounds)
+		if err != nil {
 			return fmt.Errorf("%s: %w", x.key, err)
 		}
+		panels = append(panels, drawn...)
 	}
 	fmt.Println()
-	return nil
+	if out == "" {
+		return nil
+	}
+	return chart.Write(filepath.Join(out, "charts", "hosts-"+e.name+".svg"), panels)
 }
 
-// row measures one scenario and prints a line for each of its figures.
-func row(ctx context.Context, e engine, s server, x scenario, rounds int) error {
+// row measures one scenario, prints a line for each of its figures, and draws some of them.
+func row(ctx context.Context, e engine, s server, x scenario, rounds int) ([]chart.Panel, error) {
 	figures := make([][][]float64, len(x.figures)) // by figure, contender and round
 	for i := range figures {
 		figures[i] = make([][]float64, len(e.contenders))
@@ -90,29 +102,42 @@ func row(ctx context.Context, e engine, s server, x scenario, rounds int) error 
 		for j, c := range e.contenders {
 			values, err := x.measure(ctx, target{s, e, c})
 			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
+				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
 			for i, v := range values {
 				figures[i][j] = append(figures[i][j], v)
 			}
 		}
 	}
-	for i, name := range x.figures {
-		fmt.Printf("| %s |", name)
-		for _, values := range figures[i] {
-			fmt.Printf(" %s |", median(values))
+	var panels []chart.Panel
+	for i, f := range x.figures {
+		fmt.Printf("| %s |", f.name)
+		p := chart.Panel{Title: f.name, Caption: f.caption, Format: format}
+		for j, values := range figures[i] {
+			v := median(values)
+			fmt.Printf(" %s |", format(v))
+			if !math.IsNaN(v) {
+				p.Bars = append(p.Bars, chart.Bar{
+					Name: e.contenders[j].name, Value: v, Least: slices.Min(values), Most: slices.Max(values),
+					Ours: e.contenders[j].service != nil,
+				})
+			}
 		}
 		fmt.Println()
+		if f.caption != "" && len(p.Bars) > 0 {
+			panels = append(panels, p)
+		}
 	}
-	return nil
+	return panels, nil
 }
 
-func median(values []float64) string {
-	if len(values) == 0 {
-		return "-"
-	}
+// median returns that of the values, which are not empty.
+func median(values []float64) float64 {
 	slices.Sort(values)
-	v := values[len(values)/2]
+	return values[len(values)/2]
+}
+
+func format(v float64) string {
 	switch {
 	case math.IsNaN(v):
 		return "-"

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,15 +18,19 @@ var postgres = engine{
 	name:  "postgres",
 	start: startPostgres,
 	contenders: []contender{
-		{name: "pglock", service: func(ctx context.Context, address string) (closer, error) {
-			config, err := pgx.ParseConfig(address)
-			if err != nil {
-				return nil, err
-			}
-			return pglock.Dial(ctx, config)
-		}},
+		{name: "pglock", service: openPglock},
+		{name: "pglock, fair", service: openPglock, fair: true},
 		{name: "pg_advisory_lock", open: openAdvisory},
+		toozAt(func(address string) string { return strings.Replace(address, "postgres:", "postgresql:", 1) }),
 	},
+}
+
+func openPglock(ctx context.Context, address string) (closer, error) {
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		return nil, err
+	}
+	return pglock.Dial(ctx, config)
 }
 
 type postgresServer struct{ *pgtest.Server }

@@ -23,13 +23,22 @@ var redis = engine{
 	name:  "redis",
 	start: startRedis,
 	contenders: []contender{
-		{name: "redislock", service: func(ctx context.Context, address string) (closer, error) {
-			return redislock.Dial(ctx, rueidis.ClientOption{InitAddress: []string{address}})
-		}},
-		{name: "bsm/redislock", open: openBSM},
-		{name: "rueidislock", open: openRueidis},
-		{name: "redsync", open: openRedsync},
+		{name: "redislock", service: openRedislock()},
+		{name: "redislock, 5 s", service: openRedislock(redislock.WithTTL(short))},
+		{name: "bsm/redislock", open: openBSM(100 * time.Millisecond)},
+		{name: "bsm/redislock, 1 ms", open: openBSM(time.Millisecond)},
+		{name: "rueidislock", open: openRueidis(false)},
+		{name: "rueidislock, NoLoopTracking", open: openRueidis(true)},
+		{name: "redsync", open: openRedsync()},
+		{name: "redsync, 1 ms", open: openRedsync(redsync.WithRetryDelay(time.Millisecond))},
+		toozAt(func(address string) string { return "redis://" + address }),
 	},
+}
+
+func openRedislock(opts ...redislock.Option) func(context.Context, string) (closer, error) {
+	return func(ctx context.Context, address string) (closer, error) {
+		return redislock.Dial(ctx, rueidis.ClientOption{InitAddress: []string{address}}, opts...)
+	}
 }
 
 // A redisServer is also what redistest needs in place of a test.
@@ -76,11 +85,14 @@ const ttl = 15 * time.Second // that of lockutils, for those that have no defaul
 type bsmClient struct {
 	conn  *goredis.Client
 	locks *bsm.Client
+	every time.Duration // how often it tries
 }
 
-func openBSM(_ context.Context, address string) (client, error) {
-	conn := goredis.NewClient(&goredis.Options{Addr: address})
-	return bsmClient{conn, bsm.New(conn)}, nil
+func openBSM(every time.Duration) func(context.Context, string) (client, error) {
+	return func(_ context.Context, address string) (client, error) {
+		conn := goredis.NewClient(&goredis.Options{Addr: address})
+		return bsmClient{conn, bsm.New(conn), every}, nil
+	}
 }
 
 // acquire polls as the documentation of bsm/redislock shows it: it does not wait by itself.
@@ -88,7 +100,7 @@ func (c bsmClient) acquire(ctx context.Context, name string) (hold, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	l, err := c.locks.Obtain(ctx, name, ttl, &bsm.Options{
-		RetryStrategy: bsm.LinearBackoff(100 * time.Millisecond),
+		RetryStrategy: bsm.LinearBackoff(c.every),
 	})
 	if err != nil {
 		return hold{}, err
@@ -101,16 +113,19 @@ func (c bsmClient) close() { c.conn.Close() }
 type redsyncClient struct {
 	conn *goredis.Client
 	sync *redsync.Redsync
+	opts []redsync.Option
 }
 
-func openRedsync(_ context.Context, address string) (client, error) {
-	conn := goredis.NewClient(&goredis.Options{Addr: address})
-	return redsyncClient{conn, redsync.New(redsyncredis.NewPool(conn))}, nil
+func openRedsync(opts ...redsync.Option) func(context.Context, string) (client, error) {
+	return func(_ context.Context, address string) (client, error) {
+		conn := goredis.NewClient(&goredis.Options{Addr: address})
+		return redsyncClient{conn, redsync.New(redsyncredis.NewPool(conn)), opts}, nil
+	}
 }
 
 // acquire goes on after the number of tries that is the default.
 func (c redsyncClient) acquire(ctx context.Context, name string) (hold, error) {
-	m := c.sync.NewMutex(name)
+	m := c.sync.NewMutex(name, c.opts...)
 	err := m.LockContext(ctx)
 	for err != nil && ctx.Err() == nil && errors.As(err, new(*redsync.ErrTaken)) {
 		err = m.LockContext(ctx)
@@ -129,12 +144,16 @@ func (c redsyncClient) close() { c.conn.Close() }
 
 type rueidisClient struct{ locker rueidislock.Locker }
 
-func openRueidis(_ context.Context, address string) (client, error) {
-	l, err := rueidislock.NewLocker(rueidislock.LockerOption{
-		ClientOption: rueidis.ClientOption{InitAddress: []string{address}},
-		KeyMajority:  1, // of one server; the default is for two of three keys
-	})
-	return rueidisClient{l}, err
+// openRueidis lets a server of Redis 7.0.5 or later track without a loop if that is wanted.
+func openRueidis(noLoop bool) func(context.Context, string) (client, error) {
+	return func(_ context.Context, address string) (client, error) {
+		l, err := rueidislock.NewLocker(rueidislock.LockerOption{
+			ClientOption:   rueidis.ClientOption{InitAddress: []string{address}},
+			KeyMajority:    1, // of one server; the default is for two of three keys
+			NoLoopTracking: noLoop,
+		})
+		return rueidisClient{l}, err
+	}
 }
 
 func (c rueidisClient) acquire(ctx context.Context, name string) (hold, error) {

@@ -29,22 +29,34 @@ type target struct {
 // A scenario asks one question of all contenders. It returns one value for each of its figures.
 type scenario struct {
 	key       string
-	figures   []string
+	figures   []figure
 	maxRounds int // since some take long
 	measure   func(ctx context.Context, t target) ([]float64, error)
 }
 
-var scenarios = []scenario{
-	{"free", []string{"acquire a free lock, µs", "release it, µs"}, 99, free},
-	{"handover", []string{"hand-over to a waiting client, p50 ms", "p99 ms"}, 3, handover},
-	{"throughput-4", []string{"4 processes on one name, holds/s", fewest}, 3, throughput(4)},
-	{"throughput-16", []string{"16 processes on one name, holds/s", fewest}, 3, throughput(16)},
-	{"cost", []string{"requests at the server for each hold", "connections of a client"}, 1, cost},
-	{"takeover", []string{"take-over after SIGKILL, s"}, 1, takeover},
-	{"cut", []string{"from a cut to the news of the loss, s", "from then to the next grant, s"}, 1, cut},
-}
+// A figure is what a value means. One with a caption is drawn.
+type figure struct{ name, caption string }
 
-const fewest = "the process with the fewest, of a fair share"
+const (
+	less = "less is better"
+	more = "more is better"
+)
+
+var fewest = figure{"the process with the fewest, of a fair share", ""}
+
+var scenarios = []scenario{
+	{"free", []figure{{"acquire a free lock, µs", less}, {"release it, µs", less}}, 99, free},
+	{"handover", []figure{{"hand-over to a waiting client, p50 ms", less}, {"p99 ms", ""}}, 3, handover},
+	{"throughput-4", []figure{{"4 processes on one name, holds/s", more}, fewest}, 3, throughput(4)},
+	{"throughput-16", []figure{{"16 processes on one name, holds/s", more}, fewest}, 3, throughput(16)},
+	{"cost", []figure{
+		{"requests at the server for each hold", less}, {"connections of a client", ""},
+	}, 1, cost},
+	{"takeover", []figure{{"take-over after SIGKILL, s", less}}, 1, takeover},
+	{"cut", []figure{
+		{"from a cut to the news of the loss, s", less}, {"from then to the next grant, s", ""},
+	}, 1, cut},
+}
 
 // free measures the median of holds that nobody else wants.
 func free(ctx context.Context, t target) ([]float64, error) {

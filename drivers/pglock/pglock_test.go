@@ -336,10 +336,10 @@ func TestSessionPoolerServes(t *testing.T) {
 func TestRoleSettingsDoNotEndHolds(t *testing.T) {
 	s := own(t)
 	runSQL(t, s, `create role hasty login;
-		alter role hasty set statement_timeout = '50ms';
-		alter role hasty set lock_timeout = '50ms';
-		alter role hasty set idle_session_timeout = '50ms';
-		alter role hasty set idle_in_transaction_session_timeout = '50ms';
+		alter role hasty set statement_timeout = '1s';
+		alter role hasty set lock_timeout = '1s';
+		alter role hasty set idle_session_timeout = '1s';
+		alter role hasty set idle_in_transaction_session_timeout = '1s';
 		grant usage on schema lockutils to hasty; grant usage on sequence lockutils.token to hasty`)
 	config := parse(s.URL())
 	config.User = "hasty"
@@ -360,7 +360,7 @@ func TestRoleSettingsDoNotEndHolds(t *testing.T) {
 			t.Errorf("fair %v: the wait ended: %v", fair, err)
 		case <-h.Lost():
 			t.Errorf("fair %v: the hold was lost", fair)
-		case <-time.After(300 * time.Millisecond): // several times the timeouts
+		case <-time.After(2500 * time.Millisecond): // more than twice the timeouts
 			release(t, h)
 			if err := <-granted; err != nil {
 				t.Error(err)

@@ -366,7 +366,7 @@ func TestExclusiveRequestIsNotStarvedByShared(t *testing.T) {
 
 func TestManyHoldsAreRenewedWithoutGoroutinesOfTheirOwn(t *testing.T) {
 	server := redistest.Start(t)
-	s := dial(t, at(server.Addr), redislock.WithTTL(2*time.Second))
+	s := dial(t, at(server.Addr), redislock.WithTTL(6*time.Second))
 	before := runtime.NumGoroutine()
 	var holds []driver.Hold
 	for i := range 1500 {

@@ -15,7 +15,7 @@ import (
 )
 
 // TestMain checks that no goroutine is left. The client of a Cluster closes its connections in the
-// background, and may still have a look at the nodes before it that it has put off for a second.
+// background, those to nodes that have gone after five seconds.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	for begun := time.Now(); code == 0; {

@@ -17,7 +17,7 @@ import (
 func TestReplicasConfirm(t *testing.T) {
 	server := redistest.Start(t)
 	replica := server.StartReplica()
-	s := dial(t, at(server.Addr), redislock.WithReplicas(1), redislock.WithTTL(2*time.Second))
+	s := dial(t, at(server.Addr), redislock.WithReplicas(1), redislock.WithTTL(10*time.Second))
 	for mode, shared := range modes {
 		t.Run(mode, func(t *testing.T) {
 			h := acquire(t, s, driver.Request{Name: "a", Shared: shared})
