@@ -100,8 +100,23 @@ func New(in io.Reader, out, stderr io.Writer) *cobra.Command {
 	root.AddCommand(commands(s)...)
 	for _, cmd := range root.Commands() {
 		cmd.DisableFlagsInUseLine = true
+		cmd.RunE = withStatus(cmd.RunE)
 	}
 	return root
+}
+
+// withStatus tells the errors of a subcommand, such as a full disk, from those that cobra finds in the
+// command line.
+func withStatus(
+	run func(*cobra.Command, []string) error,
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := run(cmd, args)
+		if _, known := errors.AsType[*statusError](err); err != nil && !known {
+			return &statusError{statusFailure, err}
+		}
+		return err
+	}
 }
 
 // version returns the version of the module that the program was built from.

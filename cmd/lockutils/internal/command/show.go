@@ -52,7 +52,7 @@ const bold, plain = "\x1b[1m", "\x1b[0m"
 
 func (t *table) print(w io.Writer) error {
 	width, terminal := terminalWidth(w)
-	colours := terminal && os.Getenv("NO_COLOR") == ""
+	colours := terminal && !noColour()
 	columns := t.columns(width)
 	for i, row := range t.rows {
 		line := format(row, columns)
@@ -102,14 +102,20 @@ func format(row []string, columns []int) string {
 	return strings.TrimRight(line.String(), " ")
 }
 
-// terminalWidth returns the number of columns of a terminal, or 0 for all else.
+// noColour reports whether the user wants no colours, as https://no-color.org has it.
+func noColour() bool { return os.Getenv("NO_COLOR") != "" }
+
+// terminalWidth returns the number of columns of a terminal, or 0 for all else. As with ps(1), the
+// environment variable COLUMNS goes before both.
 func terminalWidth(w io.Writer) (width int, terminal bool) {
-	f, ok := w.(*os.File)
-	if !ok {
-		return 0, false
+	if f, ok := w.(*os.File); ok {
+		n, _, err := term.GetSize(int(f.Fd()))
+		width, terminal = n, err == nil
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	return width, err == nil
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		width = n
+	}
+	return width, terminal
 }
 
 func isTerminal(w io.Writer) bool {

@@ -269,3 +269,21 @@ func TestTheTerminalIsThatOfTheScriptAgainAfterAShellUnderALock(t *testing.T) {
 	x.enter("echo status=$?")
 	x.awaitLine("status=0")
 }
+
+func TestListsFitTheTerminalAndHaveABoldHeadingUnlessTheUserWantsNone(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, strings.Repeat("long", 30)), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for variable, want := range map[string]bool{"NO_COLOR=": true, "NO_COLOR=1": false} {
+		x := openTerminal(t, 60, 24, variable)
+		x.enter("clear; lockutils ls --path " + dir + "; echo do''ne")
+		screen := x.awaitLine("done")
+		if !strings.HasPrefix(screen[0], "LOCK") || screen[2] != "done" {
+			t.Errorf("the list does not fit:\n%s", strings.Join(screen, "\n"))
+		}
+		if got := strings.Contains(x.tmux("capture-pane", "-p", "-e"), "\x1b[1mLOCK"); got != want {
+			t.Errorf("with %s: a bold heading: %t, want %t", variable, got, want)
+		}
+	}
+}

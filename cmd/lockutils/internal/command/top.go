@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gdamore/tcell/v2"
@@ -93,7 +95,7 @@ type monitor struct {
 	table  *tview.Table
 	status *tview.TextView
 	filter *tview.InputField
-	pages  *tview.Flex
+	page   *tview.Flex
 
 	locks []Lock
 	err   error
@@ -102,36 +104,55 @@ type monitor struct {
 }
 
 func newMonitor(look func() ([]Lock, error), interval time.Duration) *monitor {
+	tview.Styles = tview.Theme{} // the terminal's own colours
 	m := &monitor{
 		look: look, interval: interval, app: tview.NewApplication(),
-		table:  tview.NewTable().SetFixed(1, 0).SetSelectable(true, false),
-		status: tview.NewTextView(),
+		table:  tview.NewTable().SetFixed(1, 0),
+		status: tview.NewTextView().SetWrap(false),
 		filter: tview.NewInputField().SetLabel("filter: "),
 		now:    make(chan struct{}, 1),
 	}
-	m.filter.SetChangedFunc(func(string) { m.draw() })
+	m.filter.SetChangedFunc(func(string) { m.drawFromTop() })
 	m.filter.SetDoneFunc(func(key tcell.Key) {
 		if key == tcell.KeyEscape {
 			m.filter.SetText("")
 		}
-		m.pages.ResizeItem(m.filter, 0, 0)
+		m.page.ResizeItem(m.filter, 0, 0)
 		m.app.SetFocus(m.table)
 	})
 	m.table.SetInputCapture(m.key)
-	m.pages = tview.NewFlex().SetDirection(tview.FlexRow).
+	keys := tview.NewTextView().SetWrap(false).SetText("q quit  s sort  / filter  r refresh")
+	m.page = tview.NewFlex().SetDirection(tview.FlexRow).
 		AddItem(m.status, 1, 0, false).
 		AddItem(m.filter, 0, 0, false).
-		AddItem(m.table, 0, 1, true)
-	m.app.SetRoot(m.pages, true)
+		AddItem(m.table, 0, 1, true).
+		AddItem(keys, 1, 0, false)
+	m.app.SetRoot(m.page, true)
 	return m
 }
 
-// run shows the page until the user quits.
+// run shows the page until the user quits or a signal ends it. It leaves the terminal as it was.
 func (m *monitor) run() error {
 	quit := make(chan struct{})
 	defer close(quit)
 	go m.refresh(quit)
-	return m.app.Run()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	status := 0
+	go func() {
+		s := <-signals
+		m.app.QueueUpdate(func() {
+			if n, ok := s.(syscall.Signal); ok {
+				status = 128 + int(n)
+			}
+			m.app.Stop()
+		})
+	}()
+	if err := m.app.Run(); err != nil {
+		return usageError("top cannot use this terminal: set TERM (now %q), or use ls: %w",
+			os.Getenv("TERM"), err)
+	}
+	return exit(status, nil)
 }
 
 // refresh looks at the locks again and again.
@@ -159,9 +180,9 @@ func (m *monitor) key(event *tcell.EventKey) *tcell.EventKey {
 		m.app.Stop()
 	case 's':
 		m.order = (m.order + 1) % len(orders)
-		m.draw()
+		m.drawFromTop()
 	case '/':
-		m.pages.ResizeItem(m.filter, 1, 0)
+		m.page.ResizeItem(m.filter, 1, 0)
 		m.app.SetFocus(m.filter)
 	case 'r':
 		select {
@@ -174,6 +195,12 @@ func (m *monitor) key(event *tcell.EventKey) *tcell.EventKey {
 	return nil
 }
 
+// drawFromTop is draw for another choice or order of locks.
+func (m *monitor) drawFromTop() {
+	m.table.ScrollToBeginning()
+	m.draw()
+}
+
 // draw shows what was found last.
 func (m *monitor) draw() {
 	shown := slices.DeleteFunc(slices.Clone(m.locks), func(l Lock) bool {
@@ -182,7 +209,7 @@ func (m *monitor) draw() {
 	slices.SortStableFunc(shown, orders[m.order].compare)
 	m.table.Clear()
 	for i, heading := range []string{"LOCK", "MODE", "WAITERS", "LAST USED", "HOLDERS"} {
-		m.table.SetCell(0, i, tview.NewTableCell(heading).SetSelectable(false).SetAttributes(tcell.AttrBold))
+		m.table.SetCell(0, i, tview.NewTableCell(heading).SetAttributes(tcell.AttrBold))
 	}
 	now := time.Now()
 	for i, l := range shown {
@@ -194,12 +221,14 @@ func (m *monitor) draw() {
 			if j == len(cells)-1 {
 				cell.SetExpansion(1).SetMaxWidth(0)
 			}
-			if len(l.Waiters) > 0 && os.Getenv("NO_COLOR") == "" {
+			if len(l.Waiters) > 0 && !noColour() {
 				cell.SetTextColor(tcell.ColorYellow)
 			}
 			m.table.SetCell(i+1, j, cell)
 		}
 	}
+	// A table that has once been shorter than the page would show its end from then on.
+	m.table.SetOffset(m.table.GetOffset())
 	m.status.SetText(m.summary(len(shown), now))
 }
 
@@ -216,7 +245,7 @@ func (m *monitor) summary(shown int, now time.Time) string {
 	text := fmt.Sprintf("%s  %d locks, %d held, by %s", now.Format(time.TimeOnly), len(m.locks), held,
 		orders[m.order].name)
 	if shown < len(m.locks) {
-		text += fmt.Sprintf(", %d match", shown)
+		text += fmt.Sprintf(", %d match %q", shown, m.filter.GetText())
 	}
-	return text + "   (q quit, s sort, / filter, r refresh)"
+	return text
 }

@@ -1,0 +1,65 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mattn/go-runewidth"
+)
+
+func TestColumnsFitTheWidth(t *testing.T) {
+	rows := [][]string{
+		{"short", "writer", "1 " + strings.Repeat("argument ", 20)},
+		{strings.Repeat("long", 20), "none", ""},
+		{"名前の長いロック", "reader", "2 echo 日本語"},
+	}
+	for width := 30; width < 300; width += 7 {
+		var text strings.Builder
+		table := newTable("LOCK", "MODE", "HOLDERS")
+		for _, r := range rows {
+			table.row(r...)
+		}
+		columns := table.columns(width)
+		for _, r := range table.rows {
+			text.WriteString(format(r, columns) + "\n")
+		}
+		for line := range strings.Lines(text.String()) {
+			if got := runewidth.StringWidth(strings.TrimSuffix(line, "\n")); got > width {
+				t.Errorf("a line has %d columns, want at most %d: %s", got, width, line)
+			}
+		}
+		if !strings.Contains(text.String(), "short") || !strings.Contains(text.String(), "writer") {
+			t.Errorf("with %d columns short cells are cut:\n%s", width, text.String())
+		}
+	}
+}
+
+func TestListsAreAsWideAsColumnsSays(t *testing.T) {
+	dir := t.TempDir()
+	long := strings.Repeat("x", 200)
+	if err := os.WriteFile(filepath.Join(dir, long), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for columns, want := range map[string]bool{"": true, "60": false, "-1": true, "many": true} {
+		cmd := program("ls", "--path", dir)
+		cmd.Env = append(cmd.Env, "COLUMNS="+columns)
+		got := finish(t, cmd)
+		if strings.Contains(got.out, long) != want {
+			t.Errorf("COLUMNS=%s: the whole name: %t, want %t:\n%s", columns, !want, want, got.out)
+		}
+	}
+}
+
+func TestAListThatIsNoTerminalHasNoColours(t *testing.T) {
+	dir := t.TempDir()
+	for _, args := range [][]string{
+		{"ls", "--path", dir}, {"who", "--path", dir, "x"}, {"graph", "--path", dir},
+		{"sweep", "--path", dir, "--older", "0s"}, {"--help"},
+	} {
+		if got := finish(t, program(args...)); got.status != 0 || strings.Contains(got.out+got.stderr, "\x1b") {
+			t.Errorf("%q: %+v", args, got)
+		}
+	}
+}
