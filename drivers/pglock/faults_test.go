@@ -261,7 +261,7 @@ func TestTokensGrowAcrossAPromotion(t *testing.T) {
 func holderProcess() {
 	ctx := context.Background()
 	s, err := Dial(ctx, parse(os.Getenv("PGLOCK_HOLDER")), WithNamespace(os.Getenv("PGLOCK_NAMESPACE")),
-		WithTTL(time.Second))
+		WithTTL(3*time.Second))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -356,7 +356,7 @@ func TestStoppedProcessKeepsItsLock(t *testing.T) {
 	p := startHolder(t, s)
 	service := dial(t, parse(s.URL()))
 	p.cmd.Process.Signal(syscall.SIGSTOP)
-	for begun := time.Now(); time.Since(begun) < 2500*time.Millisecond; time.Sleep(50 * time.Millisecond) {
+	for begun := time.Now(); time.Since(begun) < 5*time.Second; time.Sleep(50 * time.Millisecond) {
 		if h, err := service.Acquire(within(t), driver.Request{Name: "x", NoWait: true}); err == nil {
 			release(t, h)
 			t.Fatal("the lock of a stopped process was granted")

@@ -17,7 +17,7 @@ import (
 
 func TestFlawsAreCaught(t *testing.T) {
 	server(t)
-	drivertest.TestFlaws(t, newPeers(t, 2*time.Second).open)
+	drivertest.TestFlaws(t, newPeers(t, suiteTTL).open)
 }
 
 // change replaces a part of a statement until the test ends.

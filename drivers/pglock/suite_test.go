@@ -14,9 +14,12 @@ import (
 	"github.com/lockutils/lockutils/drivers/drivertest"
 )
 
+// suiteTTL is long enough for a busy machine.
+const suiteTTL = 4 * time.Second
+
 func TestSuite(t *testing.T) {
 	server(t)
-	drivertest.TestService(t, newPeers(t, 2*time.Second).open)
+	drivertest.TestService(t, newPeers(t, suiteTTL).open)
 }
 
 // peers are Services of one namespace, each with a Link of its own.

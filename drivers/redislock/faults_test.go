@@ -200,7 +200,7 @@ func TestHoldIsLostWhenTheServerForgets(t *testing.T) {
 	for mode, shared := range modes {
 		t.Run(mode, func(t *testing.T) {
 			server := redistest.Start(t)
-			s := dial(t, at(server.Addr), redislock.WithTTL(2*time.Second))
+			s := dial(t, at(server.Addr), redislock.WithTTL(4*time.Second))
 			r := driver.Request{Name: "a", Shared: shared}
 			h := acquire(t, s, r)
 			server.Kill()
@@ -366,7 +366,7 @@ func TestExclusiveRequestIsNotStarvedByShared(t *testing.T) {
 
 func TestManyHoldsAreRenewedWithoutGoroutinesOfTheirOwn(t *testing.T) {
 	server := redistest.Start(t)
-	s := dial(t, at(server.Addr), redislock.WithTTL(6*time.Second))
+	s := dial(t, at(server.Addr), redislock.WithTTL(12*time.Second))
 	before := runtime.NumGoroutine()
 	var holds []driver.Hold
 	for i := range 1500 {
