@@ -93,7 +93,7 @@ func TestFairKeepsItsPlaceAcrossCancelledWaits(t *testing.T) {
 		_, err := Lock(ctx, r)
 		failed <- err
 	}()
-	awaitBlocked(t, queueFileOf(r.Path))
+	awaitBlocked(t, r.Path)
 	cancel()
 	if err := <-failed; err != context.Canceled {
 		t.Error(err)

@@ -318,8 +318,8 @@ func isInTable(l tableLock) bool {
 }
 
 // addQueue adds the processes in the queue of a fair lock to those that wait, in their order.
-// Each of them has a record lock on a byte of the queue file. A writer keeps its byte while it
-// holds the lock.
+// Each of them has a record lock on a byte of the queue file. A writer that came through the queue
+// keeps its byte while it holds the lock.
 func (s *survey) addQueue(u *Users, queue string) {
 	if queue == "" || len(s.locks[queue]) == 0 {
 		return

@@ -37,6 +37,22 @@ type queueFile struct {
 	noYieldUntil time.Time // until then yield does not offer the processor
 }
 
+// isEmpty tells if nobody stands in the line, nor is removing the queue file.
+func (q *queueFile) isEmpty() (bool, error) {
+	if err := q.open(); err != nil {
+		return false, err
+	}
+	first, err := q.firstLock(1, 0)
+	if first != nil || err != nil {
+		return false, err
+	}
+	current, _, err := leadsTo(q.path, q.id)
+	if !current {
+		q.close()
+	}
+	return current, err
+}
+
 // isFirst enters the line, unless q is in it, and tells if nobody is before it.
 func (q *queueFile) isFirst() (bool, error) {
 	if q.number == 0 {
@@ -162,15 +178,24 @@ func (q *queueFile) leave() error {
 // On a busy host it may be some milliseconds until this process runs again. After such an offer
 // it makes none for a while.
 func (q *queueFile) yield() {
-	const lately, quick, pause = 100 * time.Millisecond, 2 * time.Millisecond, 100 * time.Millisecond
+	const quick, pause = 2 * time.Millisecond, 100 * time.Millisecond
+	if !q.wasContended() {
+		return
+	}
 	now := time.Now()
-	if now.Sub(q.contended) > lately || now.Before(q.noYieldUntil) {
+	if now.Before(q.noYieldUntil) {
 		return
 	}
 	_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	if time.Since(now) > quick {
 		q.noYieldUntil = now.Add(pause)
 	}
+}
+
+// wasContended tells if this process has met others in the line lately.
+func (q *queueFile) wasContended() bool {
+	const lately = 100 * time.Millisecond
+	return !q.contended.IsZero() && time.Since(q.contended) <= lately
 }
 
 func (q *queueFile) open() (err error) {

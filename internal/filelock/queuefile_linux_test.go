@@ -49,7 +49,7 @@ func TestQueueFileLostWhileWaiting(t *testing.T) {
 	other := newPeer(t)
 	other.must("lock", r)
 	failed := waitForErrors(t, r, 2)
-	awaitBlocked(t, queuePath)
+	awaitBlocked(t, r.Path)
 	if err := errors.Join(os.Remove(r.Path), os.Remove(queuePath), os.Mkdir(queuePath, 0o755)); err != nil {
 		t.Fatal(err)
 	}
