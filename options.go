@@ -61,8 +61,10 @@ const (
 // lock path from others. The lock ends with the process, however that ends.
 //
 // A program that polls for the lock, such as one with gofrs/flock or Python's filelock, finds it
-// free only by chance while a process holds it again and again with hardly a pause. It may starve
-// for seconds then. Where such programs share the lock, leave a pause between holds, or use
+// free only by chance while a process holds it again and again with hardly a pause. On Linux a
+// process that does so notices the tries of such a program and leaves the file to it now and then.
+// Several processes that keep the file busy together do not, nor does one of shared holders. Where
+// a program that polls shares the lock with those, leave a pause between holds, or use
 // [WithFcntl], which leaves one of the length of the hold.
 func External() Option { return Option{kind: optExternal} }
 
@@ -83,7 +85,7 @@ func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: di
 // Fair serves the request strictly in order of arrival: no other request passes it, and it passes
 // none. With [External] the order extends to all processes that use Fair for the lock. After a
 // wait that was cancelled, its place is kept for the next request of the same process. Programs
-// that poll are not in the order, and may starve as beside [External].
+// that poll are not in the order, and get their turn as described at [External].
 func Fair() Option { return Option{kind: optFair} }
 
 // Shared acquires the lock together with other Shared holders. Exclusive holders, those without

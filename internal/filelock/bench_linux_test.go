@@ -365,6 +365,20 @@ func BenchmarkTakeOver(b *testing.B) {
 	}
 }
 
+// BenchmarkBusy counts the acquisitions a second of a process that does nothing but hold the lock
+// for 100 µs at a time, with nobody beside it.
+func BenchmarkBusy(b *testing.B) {
+	for _, way := range []string{"blocking", "ours", "fair"} {
+		b.Run(way, func(b *testing.B) {
+			for range b.N {
+				c := contest{Way: way, Hold: 100 * time.Microsecond, For: time.Second}
+				b.ReportMetric(float64(c.hold(b, 1)[0].Acquired)/c.For.Seconds(), "acq/s")
+				b.ReportMetric(0, "ns/op")
+			}
+		})
+	}
+}
+
 // BenchmarkPollerTurns measures how long a program that polls needs for five turns beside a
 // process that does nothing but hold the lock for 100 µs at a time. It gives up after ten
 // seconds.

@@ -39,6 +39,8 @@ type lockFile interface {
 	current() (bool, time.Time, error)
 	// touch marks the file as used now. A caller who may not do that leaves the file as it is.
 	touch()
+	// holdEnds is told of each exclusive hold before unlock ends it.
+	holdEnds(taken, now time.Time)
 	// unlock gives back what try and wait have taken, a place in a queue included.
 	unlock() error
 	// unused returns ErrLocked if others use a file locked exclusively all the same: by a record

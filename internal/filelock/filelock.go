@@ -106,7 +106,10 @@ func acquire(r Request, how func(*pathState, Request) (*Hold, error)) (*Hold, er
 		}
 		return nil, err
 	}
-	h.markUsed()
+	now := h.markUsed()
+	if r.Mode == Exclusive {
+		h.taken = now
+	}
 	return h, nil
 }
 

@@ -67,10 +67,15 @@ type flockFile struct {
 	// maxBackoff.
 	taken        time.Time // zero if not held
 	backoffUntil time.Time
+
+	pollers pollers // without fcntl
 }
 
 func openFlock(r Request) (*flockFile, error) {
-	f := &flockFile{path: r.Path, fcntl: r.Fcntl, writable: needsWriting(r)}
+	f := &flockFile{
+		path: r.Path, fcntl: r.Fcntl, writable: needsWriting(r),
+		pollers: pollers{path: r.Path},
+	}
 	access := unix.O_RDONLY
 	if f.writable {
 		access = unix.O_RDWR
@@ -93,6 +98,8 @@ func (f *flockFile) serves(r Request) bool {
 
 func (f *flockFile) spins() int {
 	switch {
+	case f.pollers.rests:
+		return 0
 	case f.fcntl && time.Now().Before(f.backoffUntil):
 		return 0
 	case f.fcntl:
@@ -137,6 +144,9 @@ func (f *flockFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) erro
 		}
 		return poll(pollerGap, delay, stop, try)
 	}
+	if !f.pollers.rest(stop) {
+		return errStopped
+	}
 	return block(delay, stop, try, func() error { return f.flock(flockHow(m)) })
 }
 
@@ -178,6 +188,12 @@ func (f *flockFile) current() (bool, time.Time, error) {
 func (f *flockFile) touch() {
 	now := unix.Timespec{Nsec: unix.UTIME_NOW}
 	_ = unix.UtimesNanoAt(unix.AT_FDCWD, f.path, []unix.Timespec{now, now}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func (f *flockFile) holdEnds(taken, now time.Time) {
+	if !f.fcntl {
+		f.pollers.holdEnds(taken, now)
+	}
 }
 
 func (f *flockFile) unlock() error {
@@ -235,7 +251,10 @@ func (f *flockFile) refuseRecordHolders() error {
 	return pathError("fcntl", f.path, err)
 }
 
-func (f *flockFile) close() { _ = unix.Close(f.fd) }
+func (f *flockFile) close() {
+	f.pollers.close()
+	_ = unix.Close(f.fd)
+}
 
 func (f *flockFile) flock(how int) error {
 	return pathError("flock", f.path, retry(func() error { return unix.Flock(f.fd, how) }))

@@ -126,6 +126,8 @@ func (f *portableFile) touch() {
 	_ = os.Chtimes(f.path, now, now)
 }
 
+func (f *portableFile) holdEnds(time.Time, time.Time) {}
+
 func (f *portableFile) unlock() error {
 	return f.explain("flock", f.lock.Unlock())
 }

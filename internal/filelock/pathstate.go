@@ -41,6 +41,8 @@ type Hold struct {
 	req  Request      // of those who hold it now
 	used atomic.Int64 // when the file was last marked as used, in nanoseconds of Unix time
 
+	taken time.Time // when an exclusive hold began
+
 	// readers counts the shared holders; guarded by path.mu.
 	readers int
 }
@@ -49,7 +51,10 @@ type Hold struct {
 // that the file could not be unlocked properly; the lock is released all the same.
 func (h *Hold) Unlock() error {
 	p, mode := h.path, h.req.Mode
-	h.markUsed()
+	now := h.markUsed()
+	if mode == Exclusive {
+		h.file.holdEnds(h.taken, now)
+	}
 	err := h.release()
 	p.turn.Release(mode)
 	paths.leave(p)
@@ -357,15 +362,15 @@ func (h *Hold) current() (bool, error) {
 const usedGranularity = time.Second
 
 // markUsed records in the file's times that somebody uses it now, unless they say about that
-// already.
-func (h *Hold) markUsed() {
-	now := time.Now().UnixNano()
-	age := time.Duration(now - h.used.Load())
-	if age.Abs() < usedGranularity {
-		return
+// already. It returns the time.
+func (h *Hold) markUsed() (now time.Time) {
+	now = time.Now()
+	age := time.Duration(now.UnixNano() - h.used.Load())
+	if age.Abs() >= usedGranularity {
+		h.used.Store(now.UnixNano())
+		h.file.touch()
 	}
-	h.used.Store(now)
-	h.file.touch()
+	return now
 }
 
 // recordIndex is the index in pathState.shared.
