@@ -3,6 +3,7 @@ package drivertest
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/lockutils/lockutils/driver"
@@ -188,9 +189,11 @@ func (h *memoryHold) Release(ctx context.Context) error {
 	if err, done := h.outcome(); done {
 		return err
 	}
-	found := false
+	var found atomic.Bool // by one of the messages, which may arrive late
 	_, err := h.service.call(ctx, l, func() error {
-		found = m.remove(h.key) || found
+		if m.remove(h.key) {
+			found.Store(true)
+		}
 		return nil
 	})
 	if err, done := h.outcome(); done {
@@ -203,7 +206,7 @@ func (h *memoryHold) Release(ctx context.Context) error {
 	defer m.mu.Unlock()
 	delete(l.holds, h)
 	h.released = true
-	if !found && l.gone {
+	if !found.Load() && l.gone {
 		close(h.lost)
 		return driver.ErrLost
 	}

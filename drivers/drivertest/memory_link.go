@@ -24,16 +24,45 @@ type memoryLink struct {
 	mu      sync.Mutex
 	state   linkState
 	changed chan struct{} // closed, and replaced, by set
+	frozen  []func()      // requests on their way whose senders have stopped waiting
 }
 
 func (l *memoryLink) init() { l.changed = make(chan struct{}) }
 
 func (l *memoryLink) set(change func(*linkState)) {
+	for _, arrive := range l.change(change) {
+		arrive()
+	}
+}
+
+// change changes the state and returns the frozen requests that arrive now.
+func (l *memoryLink) change(change func(*linkState)) (arriving []func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change(&l.state)
 	close(l.changed)
 	l.changed = make(chan struct{})
+	switch {
+	case l.state.cut:
+		l.frozen = nil
+	case !l.state.frozen:
+		arriving, l.frozen = l.frozen, nil
+	}
+	return arriving
+}
+
+// leave has a request arrive that is still on its way when its sender stops waiting, unless the link
+// swallows it.
+func (l *memoryLink) leave(arrive func(), at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.state.cut || l.state.dropRequests:
+	case l.state.frozen:
+		l.frozen = append(l.frozen, arrive)
+	default:
+		time.AfterFunc(time.Until(at), arrive)
+	}
 }
 
 func (l *memoryLink) get() (linkState, <-chan struct{}) {
@@ -76,7 +105,7 @@ func (s *MemoryService) call(ctx context.Context, l *lease, do func() error) (ti
 }
 
 // try sends one message and waits for the answer. It returns errUnreachable if that does not
-// arrive.
+// arrive. The message may then still reach the server later.
 func (s *MemoryService) try(ctx context.Context, l *lease, do func() error) error {
 	begun := time.Now()
 	left := func() time.Duration { return s.server.patience() - time.Since(begun) }
@@ -99,8 +128,14 @@ func (s *MemoryService) try(ctx context.Context, l *lease, do func() error) erro
 			}
 		}
 	}
+	if err := s.pass(ctx, l, 0, nil); err != nil {
+		return err // it is not sent
+	}
 	state, _ := s.link.get()
 	if err := deliver(state.delayRequests, state.dropRequests); err != nil {
+		if !state.dropRequests {
+			s.link.leave(func() { do() }, begun.Add(state.delayRequests))
+		}
 		return err
 	}
 	if state.failure != nil {

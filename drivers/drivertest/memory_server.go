@@ -16,6 +16,7 @@ type key struct {
 	granted chan struct{} // closed when the key holds the lock
 	held    bool
 	removed bool // it has left the queue, and does not come back
+	refused bool // it was not to wait
 	token   uint64
 }
 
@@ -27,6 +28,9 @@ func (m *Memory) enqueue(k *key, noWait bool) error {
 	if k.lease.gone {
 		return driver.ErrLost
 	}
+	if k.refused {
+		return driver.ErrLocked
+	}
 	if k.removed || slices.Contains(m.queues[k.name], k) {
 		return nil
 	}
@@ -35,6 +39,7 @@ func (m *Memory) enqueue(k *key, noWait bool) error {
 	m.grant(k.name)
 	if noWait && !k.held {
 		m.drop(k)
+		k.refused = true
 		return driver.ErrLocked
 	}
 	return nil

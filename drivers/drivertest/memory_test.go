@@ -1,6 +1,7 @@
 package drivertest_test
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -89,6 +90,101 @@ func TestPausedServiceTellsByTheClockOnly(t *testing.T) {
 		}
 		s.Resume()
 		<-h.Lost()
+	})
+}
+
+// acquireAt returns a hold of the lock called a.
+func acquireAt(t *testing.T, s driver.Service) driver.Hold {
+	t.Helper()
+	h, err := s.Acquire(t.Context(), driver.Request{Name: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// stopsWaiting calls f with a ctx that ends soon, and wants its error.
+func stopsWaiting(t *testing.T, f func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := f(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%v, want the end of ctx", err)
+	}
+}
+
+func TestFrozenRequestsArriveWhenTheLinkIsMended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := drivertest.NewMemory()
+		s := server.Open()
+		h := acquireAt(t, s)
+		s.Freeze()
+		stopsWaiting(t, h.Release)
+		if n := server.Holding("a"); n != 1 {
+			t.Fatalf("%d hold the lock while the release is on its way", n)
+		}
+		s.Mend()
+		if n := server.Holding("a"); n != 0 {
+			t.Errorf("%d hold the lock when the release has arrived", n)
+		}
+	})
+}
+
+func TestDelayedRequestsArriveAfterTheirSendersStopWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := drivertest.NewMemory()
+		s := server.Open()
+		h := acquireAt(t, s)
+		s.Delay(time.Hour, 0)
+		stopsWaiting(t, h.Release)
+		time.Sleep(time.Hour - time.Minute)
+		if n := server.Holding("a"); n != 1 {
+			t.Fatalf("%d hold the lock while the release is on its way", n)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := server.Holding("a"); n != 0 {
+			t.Errorf("%d hold the lock when the release has arrived", n)
+		}
+	})
+}
+
+func TestRequestsThatArriveAfterTheirWithdrawalLeaveNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := drivertest.NewMemory()
+		s := server.Open()
+		if err := acquireAt(t, s).Release(t.Context()); err != nil { // it has a session now
+			t.Fatal(err)
+		}
+		s.Freeze()
+		stopsWaiting(t, func(ctx context.Context) error {
+			_, err := s.Acquire(ctx, driver.Request{Name: "b"})
+			return err
+		})
+		s.Mend()
+		if n := server.Requests(); n != 2 {
+			t.Fatalf("%d requests have reached the server, want the frozen one too", n)
+		}
+		synctest.Wait()
+		if n := server.Holding("b"); n != 0 {
+			t.Errorf("%d requests are left", n)
+		}
+	})
+}
+
+func TestRefusalWhoseReplyIsLostIsARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := drivertest.NewMemory()
+		holder, s := server.Open(), server.Open()
+		acquireAt(t, holder)
+		if _, err := s.Acquire(t.Context(), driver.Request{Name: "b"}); err != nil { // it has a session now
+			t.Fatal(err)
+		}
+		s.DropReply()
+		_, err := s.Acquire(t.Context(), driver.Request{Name: "a", NoWait: true})
+		if !errors.Is(err, driver.ErrLocked) {
+			t.Errorf("%v, want ErrLocked", err)
+		}
 	})
 }
 
