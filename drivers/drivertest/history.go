@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,26 +14,27 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/driver/boottime"
 )
 
 // An event is a grant or a release, which took place at some instant between its call and its
 // return.
 type event struct {
-	id      int // of the request
-	release bool
-	shared  bool
-	token   uint64
+	ID      int // of the request
+	Release bool
+	Shared  bool
+	Token   uint64
 }
 
 func (e event) String() string {
-	if e.release {
-		return fmt.Sprintf("release #%d", e.id)
+	if e.Release {
+		return fmt.Sprintf("release #%d", e.ID)
 	}
 	mode := "exclusive"
-	if e.shared {
+	if e.Shared {
 		mode = "shared"
 	}
-	return fmt.Sprintf("grant #%d %s, token %d", e.id, mode, e.token)
+	return fmt.Sprintf("grant #%d %s, token %d", e.ID, mode, e.Token)
 }
 
 // A state is what a lock is in, between two events. It is never changed, only replaced.
@@ -44,19 +46,19 @@ type state struct {
 
 // after reports whether the event can happen, and the state after it.
 func (s state) after(e event) (bool, state) {
-	i, holds := slices.BinarySearch(s.holders, e.id)
+	i, holds := slices.BinarySearch(s.holders, e.ID)
 	switch {
-	case e.release:
+	case e.Release:
 		if !holds {
 			return false, s
 		}
 		return true, state{slices.Delete(slices.Clone(s.holders), i, i+1), false, s.token}
-	case len(s.holders) > 0 && (s.exclusive || !e.shared):
+	case len(s.holders) > 0 && (s.exclusive || !e.Shared):
 		return false, s
-	case e.token != 0 && !e.shared && e.token <= s.token:
+	case e.Token != 0 && !e.Shared && e.Token <= s.token:
 		return false, s
 	default:
-		return true, state{slices.Insert(slices.Clone(s.holders), i, e.id), !e.shared, max(s.token, e.token)}
+		return true, state{slices.Insert(slices.Clone(s.holders), i, e.ID), !e.Shared, max(s.token, e.Token)}
 	}
 }
 
@@ -70,20 +72,25 @@ var lockModel = porcupine.Model{
 	DescribeOperation: func(in, _ any) string { return in.(event).String() },
 }
 
-// A recorder collects the history of one lock.
-type recorder struct {
-	mu     sync.Mutex
-	begun  time.Time
-	events []porcupine.Operation
-	ids    int
+// An operation is an event as one client saw it, by readings of boottime.Now.
+type operation struct {
+	event
+	Client       int
+	Call, Return time.Duration
 }
 
-func (r *recorder) now() int64 { return int64(time.Since(r.begun)) }
+// A recorder collects the history of one lock.
+type recorder struct {
+	mu         sync.Mutex
+	operations []operation
+	ids        int // the last one that was given out
+}
 
-func (r *recorder) add(client int, e event, call, end int64) {
+func (r *recorder) add(client int, e event, call time.Duration) {
+	end := boottime.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = append(r.events, porcupine.Operation{ClientId: client, Input: e, Call: call, Return: end})
+	r.operations = append(r.operations, operation{e, client, call, end})
 }
 
 func (r *recorder) newID() int {
@@ -93,49 +100,73 @@ func (r *recorder) newID() int {
 	return r.ids
 }
 
-// check returns an error if no order of the events explains them.
-func (r *recorder) check() error {
-	switch porcupine.CheckOperationsTimeout(lockModel, r.events, time.Minute) {
-	case porcupine.Illegal:
-		return fmt.Errorf("no lock has this history:\n%v", r)
-	default: // or undecided
-		return nil
+// checkHistory returns an error if no order of the events explains them.
+func checkHistory(history []operation) error {
+	events := make([]porcupine.Operation, len(history))
+	for i, o := range history {
+		events[i] = porcupine.Operation{
+			ClientId: o.Client, Input: o.event, Call: int64(o.Call), Return: int64(o.Return),
+		}
 	}
+	if porcupine.CheckOperationsTimeout(lockModel, events, time.Minute) != porcupine.Illegal {
+		return nil // or undecided
+	}
+	slices.SortFunc(history, func(a, b operation) int { return cmp.Compare(a.Call, b.Call) })
+	var b strings.Builder
+	for _, o := range history {
+		begun := history[0].Call
+		fmt.Fprintf(&b, "%12v..%-12v client %-3d %v\n", o.Call-begun, o.Return-begun, o.Client, o.event)
+	}
+	return fmt.Errorf("no lock has this history:\n%s", &b)
 }
 
-func (r *recorder) String() string {
-	slices.SortFunc(r.events, func(a, b porcupine.Operation) int { return int(a.Call - b.Call) })
-	var b strings.Builder
-	for _, e := range r.events {
-		fmt.Fprintf(&b, "%12v..%-12v client %-3d %v\n",
-			time.Duration(e.Call), time.Duration(e.Return), e.ClientId, e.Input)
+// repeat checks the histories that play returns, as often as the flags say.
+func (s *stage) repeat(play func(i int) ([]operation, error)) error {
+	done, operations := 0, 0
+	for ; s.again(done, 10); done++ {
+		history, err := play(done)
+		if err = cmp.Or(err, checkHistory(history)); err != nil {
+			return err
+		}
+		operations += len(history)
 	}
-	return b.String()
+	s.t.Logf("%d histories, %d operations", done, operations)
+	return nil
 }
+
+// Each of the four processes of a history has so many clients.
+const clients = 3
 
 // histories has clients of four processes acquire, abandon and release one lock at random, again
 // and again, and checks each history.
 func histories(s *stage) error {
-	done, operations := 0, 0
-	for ; s.again(done, 10); done++ {
-		r := &recorder{begun: time.Now()}
+	return s.repeat(func(i int) ([]operation, error) {
+		r := &recorder{}
 		errs := make(chan error)
-		const clients = 12
-		for c := range clients {
-			p, random := s.process(c%4), rand.New(rand.NewPCG(s.random.Uint64(), 0))
-			go func() { errs <- s.client(c, p, s.name(done), random, r) }()
+		for n := range 4 {
+			p, random := s.process(n), rand.New(rand.NewPCG(s.random.Uint64(), 0))
+			go func() { errs <- s.play(n, p, s.name(i), random, r) }()
 		}
 		var all error
-		for range clients {
+		for range 4 {
 			all = errors.Join(all, <-errs)
 		}
-		if err := errors.Join(all, r.check()); err != nil {
-			return err
-		}
-		operations += len(r.events)
+		return r.operations, all
+	})
+}
+
+// play has the clients of process n play their part in a history.
+func (s *stage) play(n int, p Process, name string, random *rand.Rand, r *recorder) error {
+	errs := make(chan error)
+	for c := range clients {
+		random := rand.New(rand.NewPCG(random.Uint64(), 0))
+		go func() { errs <- s.client(n*clients+c, p, name, random, r) }()
 	}
-	s.t.Logf("%d histories, %d operations", done, operations)
-	return nil
+	var all error
+	for range clients {
+		all = errors.Join(all, <-errs)
+	}
+	return all
 }
 
 // client is one client of a history.
@@ -151,9 +182,11 @@ func (s *stage) client(c int, p Process, name string, random *rand.Rand, r *reco
 			cancel()
 			ctx, cancel = context.WithTimeout(s.ctx, time.Duration(random.IntN(20))*time.Millisecond)
 		}
-		id, call := r.newID(), r.now()
+		id, call := r.newID(), boottime.Now()
 		h, err := p.Acquire(ctx, q)
-		end := r.now()
+		if err == nil {
+			r.add(c, event{ID: id, Shared: q.Shared, Token: h.Token()}, call)
+		}
 		cancel()
 		switch {
 		case errors.Is(err, driver.ErrLocked), errors.Is(err, context.DeadlineExceeded):
@@ -161,13 +194,12 @@ func (s *stage) client(c int, p Process, name string, random *rand.Rand, r *reco
 		case err != nil:
 			return err
 		}
-		r.add(c, event{id: id, shared: q.Shared, token: h.Token()}, call, end)
 		time.Sleep(time.Duration(random.IntN(2000)) * time.Microsecond)
-		call = r.now()
+		call = boottime.Now()
 		if err := s.release(h); err != nil {
 			return err
 		}
-		r.add(c, event{id: id, release: true}, call, r.now())
+		r.add(c, event{ID: id, Release: true}, call)
 	}
 	return nil
 }

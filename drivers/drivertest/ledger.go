@@ -117,7 +117,14 @@ func ledgers(s *stage) error {
 			}
 			close(done)
 		}()
-		go func() { errs <- s.keepLedger(l, p, fmt.Sprint("process ", i), name, keep, done) }()
+		begun := time.Now()
+		go func() {
+			err := s.keepLedger(l, p, fmt.Sprint("process ", i), name, keep, done)
+			if err != nil {
+				err = fmt.Errorf("after %v: %w", time.Since(begun).Round(time.Millisecond), err)
+			}
+			errs <- err
+		}()
 	}
 	var all error
 	for range processes {

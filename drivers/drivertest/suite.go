@@ -18,7 +18,7 @@ import (
 var (
 	seedFlag   = flag.Uint64("drivertest.seed", 0, "repeat the run of TestService with this seed")
 	roundsFlag = flag.Int("drivertest.rounds", 1, "multiply the rounds of TestService's random tests")
-	timeFlag   = flag.Duration("drivertest.time", 0, "repeat the checks History and Ledger for that long")
+	timeFlag   = flag.Duration("drivertest.time", 0, "repeat the checks of histories and ledgers for that long")
 )
 
 // A Process is a Service as one process has it, with what the suite may do to it. It is a
