@@ -13,7 +13,7 @@
 // # Sessions
 //
 // A Service has one lease, whatever the number of its holds. It renews the lease every third of
-// the TTL. If it cannot, or if etcd says that the lease has ended, all holds are lost: Lost is
+// the TTL, and so often for each endpoint of the client. If it cannot, or if etcd says that the lease has ended, all holds are lost: Lost is
 // closed before another process can be granted any of the locks, as long as this process runs.
 // Requests that wait go on with a new lease, at the end of the queue. The next request opens a
 // new lease too, so the Service is of use again as soon as etcd is.
@@ -44,6 +44,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -57,9 +58,7 @@ type Option func(*Service)
 
 // WithTTL sets how long a lock outlives a holder that has failed. It is 15 s by default, and at
 // least one second. etcd counts in whole seconds and has a lower bound of its own, about 1.5
-// times its election timeout; it rounds up, the Service does not. With passwords each renewal
-// authenticates anew, which takes etcd about a tenth of a second of one processor: 5 s are the
-// least then.
+// times its election timeout; it rounds up, the Service does not.
 func WithTTL(d time.Duration) Option {
 	return func(s *Service) { s.ttl = d }
 }
@@ -79,6 +78,8 @@ type Service struct {
 	ttl       time.Duration
 	namespace string
 	owner     string // the value of keys, for those who look at them
+
+	reconnected atomic.Int64 // when reconnect did, a boottime.Now
 
 	opening chan struct{} // holds a value while a session is being opened
 

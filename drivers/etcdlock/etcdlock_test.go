@@ -42,14 +42,16 @@ func opener(c *etcdtest.Cluster) func(t *testing.T) driver.Service {
 }
 
 // proxied returns a client that reaches the cluster through the proxy.
-func proxied(t *testing.T, c *etcdtest.Cluster, proxy *drivertest.Proxy) *clientv3.Client {
+func proxied(
+	t *testing.T, c *etcdtest.Cluster, proxy *drivertest.Proxy, opts ...grpc.DialOption,
+) *clientv3.Client {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: c.Endpoints(),
 		Logger:    zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithContextDialer(
+		DialOptions: append(opts, grpc.WithContextDialer(
 			func(ctx context.Context, addr string) (net.Conn, error) { return proxy.Dial(ctx, "tcp", addr) },
-		)},
+		)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +75,19 @@ func keys(t *testing.T, client *clientv3.Client, namespace, name string) int {
 
 func TestSuite(t *testing.T) {
 	drivertest.TestService(t, opener(server(t)))
+}
+
+func TestProcessesPassTheSuite(t *testing.T) {
+	drivertest.TestProcesses(t,
+		func(t *testing.T) string { return server(t).Endpoints()[0] },
+		func(t *testing.T, endpoint string) driver.Service {
+			client, err := etcdtest.NewClient(endpoint)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { client.Close() })
+			return dial(t, client, etcdlock.WithNamespace("processes"))
+		})
 }
 
 func TestFlawsAreCaught(t *testing.T) {

@@ -10,8 +10,11 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/drivers/drivertest"
 	"github.com/lockutils/lockutils/drivers/etcdlock"
 	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
 )
@@ -219,6 +222,21 @@ func TestClosedClientIsAnError(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Errorf("close once everything is lost: %v", err)
 	}
+}
+
+// The client would connect again an hour after it has failed to.
+func TestServiceIsOfUseAsSoonAsEtcdCanBeReached(t *testing.T) {
+	proxy := drivertest.NewProxy()
+	t.Cleanup(func() { proxy.Close() })
+	client := proxied(t, server(t), proxy, grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff: backoff.Config{BaseDelay: time.Hour, Multiplier: 1, MaxDelay: time.Hour},
+	}))
+	s := dial(t, client, etcdlock.WithTTL(ttl))
+	h := acquire(t, s, "cut")
+	proxy.Cut()
+	await(t, h.Lost(), "the news of the loss")
+	proxy.Mend()
+	release(t, acquire(t, s, "cut"))
 }
 
 func TestCredentialsAreChecked(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/lockutils/lockutils"
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/drivers/etcdlock"
 )
 
 var rounds = flag.Int("rounds", 20, "how often the tests that print figures repeat what they measure")
@@ -27,17 +28,47 @@ func percentiles(d []time.Duration) string {
 	return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms", at(50), at(99))
 }
 
+// A way is one way to do what a test measures.
+type way struct {
+	name string
+	once func() (time.Duration, error)
+	took []time.Duration
+}
+
+// measure does each in turn, so often, so that whatever else the machine does is the same for all.
+func measure(t *testing.T, rounds int, ways []way) {
+	t.Helper()
+	for range rounds {
+		for i := range ways {
+			took, err := ways[i].once()
+			if err != nil {
+				t.Fatalf("%s: %v", ways[i].name, err)
+			}
+			ways[i].took = append(ways[i].took, took)
+		}
+	}
+	for _, w := range ways {
+		t.Logf("%-20s %s", w.name, percentiles(w.took))
+	}
+}
+
 // TestFiguresOfHandover prints how long a release takes to reach a process that waits: with a raw
 // watch of one key, with this package, and with the client library's own mutex.
 func TestFiguresOfHandover(t *testing.T) {
 	cluster := server(t)
 	a, b := cluster.Client(t), cluster.Client(t)
+	ours := [2]*etcdlock.Service{dial(t, a), dial(t, b)}
+	mutexes := [2]*concurrency.Mutex{mutex(t, a, "handover"), mutex(t, b, "handover")}
 	for _, load := range []int{0, 1000} {
 		stop := write(t, cluster.Client(t), load)
 		t.Logf("beside %d writes a second:", load)
-		t.Logf("  raw watch            %s", percentiles(watches(t, a, b)))
-		t.Logf("  etcdlock             %s", percentiles(handovers(t, dial(t, a), dial(t, b))))
-		t.Logf("  concurrency.Mutex    %s", percentiles(mutexes(t, a, b)))
+		measure(t, *rounds, []way{
+			{name: "raw watch", once: func() (time.Duration, error) { return watched(t.Context(), a, b) }},
+			{name: "etcdlock", once: func() (time.Duration, error) { return handedOver(t, ours) }},
+			{name: "concurrency.Mutex", once: func() (time.Duration, error) {
+				return mutexHandedOver(t.Context(), mutexes)
+			}},
+		})
 		stop()
 	}
 }
@@ -61,122 +92,96 @@ func write(t *testing.T, client *clientv3.Client, perSecond int) (stop func()) {
 
 const settle = 20 * time.Millisecond // in which a waiter gets ready
 
-func watches(t *testing.T, a, b *clientv3.Client) (took []time.Duration) {
-	ctx := t.Context()
-	for range *rounds {
-		if _, err := a.Put(ctx, "raw", "x"); err != nil {
-			t.Fatal(err)
-		}
-		watching, cancel := context.WithCancel(ctx)
-		events := b.Watch(watching, "raw", clientv3.WithCreatedNotify())
-		<-events
-		time.Sleep(settle)
-		begun := time.Now()
-		if _, err := a.Delete(ctx, "raw"); err != nil {
-			t.Fatal(err)
-		}
-		<-events
-		took = append(took, time.Since(begun))
-		cancel()
+func watched(ctx context.Context, a, b *clientv3.Client) (time.Duration, error) {
+	if _, err := a.Put(ctx, "raw", "x"); err != nil {
+		return 0, err
 	}
-	return took
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := b.Watch(ctx, "raw", clientv3.WithCreatedNotify())
+	<-events
+	time.Sleep(settle)
+	begun := time.Now()
+	if _, err := a.Delete(ctx, "raw"); err != nil {
+		return 0, err
+	}
+	<-events
+	return time.Since(begun), nil
 }
 
-func handovers(t *testing.T, a, b driver.Service) (took []time.Duration) {
-	for range *rounds {
-		h := acquire(t, a, "handover")
-		granted := make(chan driver.Hold)
-		go func() { granted <- acquire(t, b, "handover") }()
-		time.Sleep(settle)
-		begun := time.Now()
-		release(t, h)
-		h = <-granted
-		took = append(took, time.Since(begun))
-		release(t, h)
-	}
-	return took
+func handedOver(t *testing.T, services [2]*etcdlock.Service) (time.Duration, error) {
+	h := acquire(t, services[0], "handover")
+	granted := make(chan driver.Hold)
+	go func() { granted <- acquire(t, services[1], "handover") }()
+	time.Sleep(settle)
+	begun := time.Now()
+	err := h.Release(t.Context())
+	h = <-granted
+	took := time.Since(begun)
+	return took, errors.Join(err, h.Release(t.Context()))
 }
 
-func mutexes(t *testing.T, a, b *clientv3.Client) (took []time.Duration) {
-	var both [2]*concurrency.Mutex
-	for i, client := range []*clientv3.Client{a, b} {
-		session, err := concurrency.NewSession(client)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer session.Close()
-		both[i] = concurrency.NewMutex(session, "mutex")
-	}
-	for range *rounds {
-		if err := both[0].Lock(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		granted := make(chan error)
-		go func() { granted <- both[1].Lock(t.Context()) }()
-		time.Sleep(settle)
-		begun := time.Now()
-		err := both[0].Unlock(t.Context())
-		err = errors.Join(err, <-granted)
-		took = append(took, time.Since(begun))
-		if err = errors.Join(err, both[1].Unlock(t.Context())); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return took
-}
-
-// TestFiguresOfFreeLock prints what a free lock costs, beside the two transactions that it takes.
-func TestFiguresOfFreeLock(t *testing.T) {
-	client := server(t).Client(t)
-	s := dial(t, client)
-	lease, err := client.Grant(t.Context(), 60)
-	if err != nil {
-		t.Fatal(err)
-	}
+func mutex(t *testing.T, client *clientv3.Client, name string) *concurrency.Mutex {
+	t.Helper()
 	session, err := concurrency.NewSession(client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer session.Close()
-	mutex := concurrency.NewMutex(session, "free mutex")
-	ways := []struct {
-		name  string
-		cycle func() error
-		took  []time.Duration
-	}{
-		{name: "two transactions ", cycle: func() error {
-			created := clientv3.Compare(clientv3.CreateRevision("raw/a"), ">", 0)
-			put := clientv3.OpPut("raw/a", "x", clientv3.WithLease(lease.ID))
-			_, err := client.Txn(t.Context()).If(created).Else(put).Commit()
-			if err != nil {
-				return err
-			}
-			_, err = client.Txn(t.Context()).If(created).Then(clientv3.OpDelete("raw/a")).Commit()
-			return err
-		}},
-		{name: "etcdlock         ", cycle: func() error {
-			h, err := s.Acquire(t.Context(), driver.Request{Name: "free"})
-			if err != nil {
-				return err
-			}
-			return h.Release(t.Context())
-		}},
-		{name: "concurrency.Mutex", cycle: func() error {
-			return errors.Join(mutex.Lock(t.Context()), mutex.Unlock(t.Context()))
-		}},
+	t.Cleanup(func() { session.Close() })
+	return concurrency.NewMutex(session, name)
+}
+
+func mutexHandedOver(ctx context.Context, mutexes [2]*concurrency.Mutex) (time.Duration, error) {
+	if err := mutexes[0].Lock(ctx); err != nil {
+		return 0, err
 	}
-	for range *rounds * 10 {
-		for i := range ways {
+	granted := make(chan error)
+	go func() { granted <- mutexes[1].Lock(ctx) }()
+	time.Sleep(settle)
+	begun := time.Now()
+	err := mutexes[0].Unlock(ctx)
+	err = errors.Join(err, <-granted)
+	took := time.Since(begun)
+	return took, errors.Join(err, mutexes[1].Unlock(ctx))
+}
+
+// TestFiguresOfFreeLock prints what a free lock costs, beside the two transactions that it takes.
+func TestFiguresOfFreeLock(t *testing.T) {
+	ctx, client := t.Context(), server(t).Client(t)
+	s, mutex := dial(t, client), mutex(t, client, "free")
+	lease, err := client.Grant(ctx, 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	created := clientv3.Compare(clientv3.CreateRevision("raw/a"), ">", 0)
+	put, remove := clientv3.OpPut("raw/a", "x", clientv3.WithLease(lease.ID)), clientv3.OpDelete("raw/a")
+	timed := func(cycle func() error) func() (time.Duration, error) {
+		return func() (time.Duration, error) {
 			begun := time.Now()
-			if err := ways[i].cycle(); err != nil {
-				t.Fatal(err)
-			}
-			ways[i].took = append(ways[i].took, time.Since(begun))
+			err := cycle()
+			return time.Since(begun), err
 		}
 	}
-	for _, way := range ways {
-		t.Logf("%s %s", way.name, percentiles(way.took))
-	}
+	measure(t, 10**rounds, []way{
+		{name: "two transactions", once: timed(func() error {
+			_, err := client.Txn(ctx).If(created).Else(put).Commit()
+			if err != nil {
+				return err
+			}
+			_, err = client.Txn(ctx).If(created).Then(remove).Commit()
+			return err
+		})},
+		{name: "etcdlock", once: timed(func() error {
+			h, err := s.Acquire(ctx, driver.Request{Name: "free"})
+			if err != nil {
+				return err
+			}
+			return h.Release(ctx)
+		})},
+		{name: "concurrency.Mutex", once: timed(func() error {
+			return errors.Join(mutex.Lock(ctx), mutex.Unlock(ctx))
+		})},
+	})
 }
 
 func TestGoroutinesOfAProcessHaveOneKey(t *testing.T) {

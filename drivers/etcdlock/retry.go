@@ -11,23 +11,26 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/driver/boottime"
 )
 
-// tryTime is how long a try waits for its answer before the next one begins, at another endpoint.
-const tryTime = time.Second
+// tryTime is how long a try waits for its answer, at least, before the next one begins, at another
+// endpoint. A leader that fails takes the tries under way with it, so it is short.
+const tryTime = 500 * time.Millisecond
 
 // errNoAnswer is the cause when the Service itself has set the time for an answer.
 var errNoAnswer = errors.New("no answer in time")
 
 // repeat calls do until it succeeds or fails for good. Requests that do sends must have the same
-// effect if they are sent several times.
+// effect if they are sent several times. Tries become longer, so that a slow etcd can answer one.
 func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error) error {
 	var last error
+	begun := time.Now()
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, tryTime) {
 		if s.client.Ctx().Err() != nil {
 			return s.failed(errClientClosed)
 		}
-		try, cancel := context.WithTimeout(ctx, tryTime)
+		try, cancel := context.WithTimeout(ctx, max(tryTime, time.Since(begun)/2))
 		err := do(try)
 		timedOut := try.Err() != nil
 		cancel()
@@ -44,6 +47,7 @@ func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error
 			return s.failed(err)
 		}
 		last = err
+		s.reconnect()
 		if timedOut {
 			continue
 		}
@@ -52,6 +56,15 @@ func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error
 		case <-ctx.Done():
 			return s.interrupted(ctx, last)
 		}
+	}
+}
+
+// reconnect has the client connect again at once, not after a pause that grows to minutes while etcd
+// cannot be reached. It does so twice a second at most.
+func (s *Service) reconnect() {
+	now, last := boottime.Now(), s.reconnected.Load()
+	if now-time.Duration(last) >= tryTime && s.reconnected.CompareAndSwap(last, int64(now)) {
+		s.client.ActiveConnection().ResetConnectBackoff()
 	}
 }
 

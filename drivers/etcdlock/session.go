@@ -74,7 +74,7 @@ func (s *Service) openSession(ctx context.Context) (*session, error) {
 		n.end(err)
 		return nil, fmt.Errorf("open a session with TTL %v: %w", s.ttl, err)
 	}
-	s.goBackground(n.keepAlive)
+	n.startKeepers()
 	return n, nil
 }
 
@@ -99,7 +99,9 @@ func margin(ttl time.Duration) time.Duration { return max(ttl/10, 500*time.Milli
 
 // extend moves the deadline on, after a renewal that was sent then.
 func (n *session) extend(sent time.Duration) {
-	n.deadline.Store(int64(sent + n.ttl - margin(n.ttl)))
+	n.mu.Lock() // keepers may finish together
+	defer n.mu.Unlock()
+	n.deadline.Store(max(n.deadline.Load(), int64(sent+n.ttl-margin(n.ttl))))
 	n.watchDeadline()
 }
 
@@ -121,9 +123,22 @@ func (n *session) checkDeadline() {
 	}
 }
 
-// keepAlive renews the lease until the session ends. Each try goes to the next endpoint.
-func (n *session) keepAlive() {
-	timer := time.NewTimer(n.ttl / 3)
+// startKeepers starts as many keepers as the client has endpoints. They take turns, so the renewals of
+// a session are spread over the endpoints and over time: when a member fails, another one has
+// renewed the lease shortly before.
+func (n *session) startKeepers() {
+	keepers := len(n.service.client.Endpoints())
+	for i := range keepers {
+		first := n.ttl / 3 * time.Duration(i+1) / time.Duration(keepers)
+		n.service.goBackground(func() { n.keepAlive(first) })
+	}
+}
+
+// keepAlive renews the lease every third of the TTL, until the session ends.
+func (n *session) keepAlive(first time.Duration) {
+	k := &keeper{session: n}
+	defer k.drop()
+	timer := time.NewTimer(first)
 	defer timer.Stop()
 	for {
 		select {
@@ -131,39 +146,70 @@ func (n *session) keepAlive() {
 		case <-n.ctx.Done():
 			return
 		}
-		sent := boottime.Now()
-		err := n.renew()
+		begun := boottime.Now()
+		sent, err := k.renew()
 		switch {
 		case err == nil:
 			n.extend(sent)
-			timer.Reset(sent + n.ttl/3 - boottime.Now())
+			timer.Reset(begun + n.ttl/3 - boottime.Now())
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
 			n.end(errSessionEnded)
 		default:
-			timer.Reset(max(sent+n.ttl/30-boottime.Now(), 0))
+			n.service.reconnect()
+			timer.Reset(max(begun+n.ttl/30-boottime.Now(), 0))
 		}
 	}
 }
 
-// renew renews the lease once.
-func (n *session) renew() error {
-	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(n.ctx), n.ttl/6)
-	defer cancel()
-	stream, err := n.service.leases.LeaseKeepAlive(ctx)
-	if err != nil {
-		return rpctypes.Error(err)
+// A keeper renews the lease of a session. It keeps its stream, since each new one authenticates. A
+// stream that fails to answer is dropped; the next one goes to another endpoint.
+type keeper struct {
+	session *session
+	stream  pb.Lease_LeaseKeepAliveClient // nil if there is none
+	ctx     context.Context               // of the stream
+	cancel  context.CancelFunc
+}
+
+// renew renews the lease once. It returns when the renewal was sent.
+func (k *keeper) renew() (sent time.Duration, err error) {
+	if k.stream == nil {
+		k.ctx, k.cancel = context.WithCancel(clientv3.WithRequireLeader(k.session.ctx))
 	}
-	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(n.id)}); err != nil {
-		return err
+	overdue := time.AfterFunc(k.session.ttl/6, k.cancel)
+	defer overdue.Stop()
+	if sent, err = k.exchange(); err != nil {
+		k.drop()
 	}
-	reply, err := stream.Recv()
+	return sent, err
+}
+
+func (k *keeper) exchange() (sent time.Duration, err error) {
+	n := k.session
+	if k.stream == nil {
+		if k.stream, err = n.service.leases.LeaseKeepAlive(k.ctx); err != nil {
+			return 0, rpctypes.Error(err)
+		}
+	}
+	sent = boottime.Now()
+	if err := k.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(n.id)}); err != nil {
+		return 0, err
+	}
+	reply, err := k.stream.Recv()
 	if err != nil {
-		return rpctypes.Error(err)
+		return 0, rpctypes.Error(err)
 	}
 	if reply.TTL <= 0 {
-		return rpctypes.ErrLeaseNotFound
+		return 0, rpctypes.ErrLeaseNotFound
 	}
-	return nil
+	return sent, nil
+}
+
+// drop ends the stream.
+func (k *keeper) drop() {
+	if k.cancel != nil {
+		k.cancel()
+	}
+	k.stream = nil
 }
 
 // end ends the session: all holds are lost, and all requests fail with the cause.
