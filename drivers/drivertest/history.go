@@ -187,6 +187,7 @@ func (s *stage) client(c int, p Process, name string, random *rand.Rand, r *reco
 		if err == nil {
 			r.add(c, event{ID: id, Shared: q.Shared, Token: h.Token()}, call)
 		}
+		granted := boottime.Now()
 		cancel()
 		switch {
 		case errors.Is(err, driver.ErrLocked), errors.Is(err, context.DeadlineExceeded):
@@ -196,7 +197,10 @@ func (s *stage) client(c int, p Process, name string, random *rand.Rand, r *reco
 		}
 		time.Sleep(time.Duration(random.IntN(2000)) * time.Microsecond)
 		call = boottime.Now()
-		if err := s.release(h); err != nil {
+		switch err := s.release(h); {
+		case errors.Is(err, driver.ErrLost): // at any instant, if the machine was too busy to renew it
+			call = granted
+		case err != nil:
 			return err
 		}
 		r.add(c, event{ID: id, Release: true}, call)
