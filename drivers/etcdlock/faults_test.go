@@ -3,6 +3,7 @@ package etcdlock_test
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -13,7 +14,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/lockutils/lockutils"
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/driver/boottime"
 	"github.com/lockutils/lockutils/drivers/drivertest"
 	"github.com/lockutils/lockutils/drivers/etcdlock"
 	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
@@ -71,6 +74,31 @@ func wants(t *testing.T, err error, parts ...string) {
 	}
 }
 
+// refused fails the test unless a lock at the service is refused with an error that names both and
+// contains all parts. It returns the error.
+func refused(t *testing.T, s driver.Service, parts ...string) error {
+	t.Helper()
+	_, err := lockutils.LockContext(t.Context(), "refused", lockutils.On(s))
+	var failed *lockutils.AcquireError
+	if !errors.As(err, &failed) || failed.Service != "etcd" || !strings.HasSuffix(failed.Name, "refused") {
+		t.Fatalf("error %#v, want an AcquireError of the lock at etcd", err)
+	}
+	wants(t, err, parts...)
+	return err
+}
+
+// served fails the test unless the service has the lock free that was refused.
+func served(t *testing.T, s driver.Service) {
+	t.Helper()
+	g, err := lockutils.Lock("refused", lockutils.On(s), lockutils.WithTimeout(time.Minute))
+	if err == nil {
+		err = g.Unlock()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDialSaysWhatItTried(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -101,6 +129,8 @@ func TestDialRefusesBadInput(t *testing.T) {
 		_, err := etcdlock.Dial(t.Context(), client, etcdlock.WithTTL(ttl))
 		wants(t, err, "TTL", ttl.String())
 	}
+	_, err := etcdlock.Dial(t.Context(), client, etcdlock.WithTTL(math.MaxInt64))
+	wants(t, err, "etcd", "too large lease TTL", time.Duration(math.MaxInt64).String())
 }
 
 func TestNilServiceIsAnError(t *testing.T) {
@@ -123,6 +153,10 @@ func TestShortTTLIsKept(t *testing.T) {
 		if lost(h) {
 			t.Fatal("the lock was lost")
 		}
+	}
+	// etcd grants two seconds. Others may count on the one that was asked for.
+	if left := h.Deadline() - boottime.Now(); left > time.Second-drivertest.Margin(time.Second) {
+		t.Errorf("the deadline is in %v", left)
 	}
 	release(t, h)
 }
@@ -214,10 +248,9 @@ func TestClosedClientIsAnError(t *testing.T) {
 	s := dial(t, client, etcdlock.WithTTL(2*time.Second))
 	h := acquire(t, s, "closed")
 	client.Close()
-	for _, noWait := range []bool{true, false} {
-		_, err := s.Acquire(t.Context(), driver.Request{Name: "other", NoWait: noWait})
-		wants(t, err, "etcd", "client is closed")
-	}
+	refused(t, s, "client is closed")
+	_, err = s.Acquire(t.Context(), driver.Request{Name: "other", NoWait: true})
+	wants(t, err, "etcd", "client is closed")
 	await(t, h.Lost(), "the news of the loss")
 	if err := s.Close(); err != nil {
 		t.Errorf("close once everything is lost: %v", err)
@@ -239,16 +272,24 @@ func TestServiceIsOfUseAsSoonAsEtcdCanBeReached(t *testing.T) {
 	release(t, acquire(t, s, "cut"))
 }
 
+func TestClosedServiceIsAnError(t *testing.T) {
+	s := dial(t, server(t).Client(t))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, s, "service is closed")
+}
+
 func TestCredentialsAreChecked(t *testing.T) {
 	cluster := etcdtest.Run(t, 1)
-	admin := cluster.Client(t)
+	setup := cluster.Client(t)
 	ctx := t.Context()
 	for _, err := range []error{
-		second(admin.UserAdd(ctx, "root", "secret")), second(admin.UserGrantRole(ctx, "root", "root")),
-		second(admin.RoleAdd(ctx, "locks")), second(admin.UserAdd(ctx, "worker", "secret")),
-		second(admin.RoleGrantPermission(ctx, "locks", "mine", "minf",
+		second(setup.UserAdd(ctx, "root", "secret")), second(setup.UserGrantRole(ctx, "root", "root")),
+		second(setup.RoleAdd(ctx, "locks")), second(setup.UserAdd(ctx, "worker", "secret")),
+		second(setup.RoleGrantPermission(ctx, "locks", "mine", "minf",
 			clientv3.PermissionType(clientv3.PermReadWrite))),
-		second(admin.UserGrantRole(ctx, "worker", "locks")), second(admin.AuthEnable(ctx)),
+		second(setup.UserGrantRole(ctx, "worker", "locks")), second(setup.AuthEnable(ctx)),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -264,6 +305,7 @@ func TestCredentialsAreChecked(t *testing.T) {
 		t.Cleanup(func() { client.Close() })
 		return client
 	}
+	admin := as("root", "secret")
 	// The client itself refuses a wrong password.
 	_, err := clientv3.New(clientv3.Config{
 		Endpoints: cluster.Endpoints(), Username: "worker", Password: "wrong", Logger: zap.NewNop(),
@@ -273,7 +315,7 @@ func TestCredentialsAreChecked(t *testing.T) {
 	wants(t, err, "etcd", "permission denied")
 	_, err = etcdlock.Dial(ctx, cluster.Client(t))
 	wants(t, err, "etcd", "user name is empty")
-	s := dial(t, as("worker", "secret"), etcdlock.WithNamespace("mine"), etcdlock.WithTTL(6*time.Second))
+	s := dial(t, as("worker", "secret"), etcdlock.WithNamespace("mine"))
 	h := acquire(t, s, "a")
 	for deadline := h.Deadline(); h.Deadline() == deadline; time.Sleep(10 * time.Millisecond) {
 		if lost(h) {
@@ -281,6 +323,19 @@ func TestCredentialsAreChecked(t *testing.T) {
 		}
 	}
 	release(t, h)
+
+	if err := second(admin.UserRevokeRole(ctx, "worker", "locks")); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, s, "permission denied")
+	if err := second(admin.UserGrantRole(ctx, "worker", "locks")); err != nil {
+		t.Fatal(err)
+	}
+	served(t, s)
+	if err := second(admin.UserChangePassword(ctx, "worker", "other")); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, s, "authentication failed")
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -298,12 +353,11 @@ func TestFullServer(t *testing.T) {
 	}
 	wants(t, err, "space")
 
-	_, err = s.Acquire(ctx, driver.Request{Name: "new"})
-	wants(t, err, "etcd", "space exceeded")
+	refused(t, s, "space exceeded")
 	_, err = etcdlock.Dial(ctx, client)
 	wants(t, err, "etcd", "space exceeded")
 	release(t, held)
-	if n := keys(t, client, "lockutils", "new") + keys(t, client, "lockutils", "held"); n != 0 {
+	if n := keys(t, client, "lockutils", "refused") + keys(t, client, "lockutils", "held"); n != 0 {
 		t.Errorf("%d keys are left", n)
 	}
 
@@ -320,7 +374,7 @@ func TestFullServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	release(t, acquire(t, s, "new"))
+	served(t, s)
 }
 
 func TestServerWithoutItsData(t *testing.T) {

@@ -129,7 +129,7 @@ func (n *session) checkDeadline() {
 func (n *session) startKeepers() {
 	keepers := len(n.service.client.Endpoints())
 	for i := range keepers {
-		first := n.ttl / 3 * time.Duration(i+1) / time.Duration(keepers)
+		first := n.ttl / 3 * time.Duration(i) / time.Duration(keepers)
 		n.service.goBackground(func() { n.keepAlive(first) })
 	}
 }
@@ -166,30 +166,36 @@ func (n *session) keepAlive(first time.Duration) {
 type keeper struct {
 	session *session
 	stream  pb.Lease_LeaseKeepAliveClient // nil if there is none
-	ctx     context.Context               // of the stream
-	cancel  context.CancelFunc
+	cancel  context.CancelFunc            // of the stream, or the last one; nil before the first
 }
 
 // renew renews the lease once. It returns when the renewal was sent.
 func (k *keeper) renew() (sent time.Duration, err error) {
 	if k.stream == nil {
-		k.ctx, k.cancel = context.WithCancel(clientv3.WithRequireLeader(k.session.ctx))
+		err = k.open()
 	}
-	overdue := time.AfterFunc(k.session.ttl/6, k.cancel)
-	defer overdue.Stop()
-	if sent, err = k.exchange(); err != nil {
+	if err == nil {
+		sent, err = k.exchange()
+	}
+	if err != nil {
 		k.drop()
 	}
 	return sent, err
 }
 
+// open makes a stream. That takes some time only if it has to authenticate.
+func (k *keeper) open() (err error) {
+	n := k.session
+	var ctx context.Context
+	ctx, k.cancel = context.WithCancel(clientv3.WithRequireLeader(n.ctx))
+	defer time.AfterFunc(n.ttl/3, k.cancel).Stop()
+	k.stream, err = n.service.leases.LeaseKeepAlive(ctx)
+	return rpctypes.Error(err)
+}
+
 func (k *keeper) exchange() (sent time.Duration, err error) {
 	n := k.session
-	if k.stream == nil {
-		if k.stream, err = n.service.leases.LeaseKeepAlive(k.ctx); err != nil {
-			return 0, rpctypes.Error(err)
-		}
-	}
+	defer time.AfterFunc(n.ttl/6, k.cancel).Stop()
 	sent = boottime.Now()
 	if err := k.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(n.id)}); err != nil {
 		return 0, err
