@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,7 @@ type Cluster struct {
 
 type member struct {
 	client, peer string // host:port
+	secure       string // host:port that serves clients by TLS; "" if there is none
 	args         []string
 	log          string
 
@@ -43,7 +45,7 @@ func Available() error {
 }
 
 // Start starts a cluster with so many members, and args for each of them, and waits until it
-// serves. Stop has to be called.
+// serves. Stop has to be called. With --cert-file among args the members serve by TLS too.
 func Start(ctx context.Context, members int, args ...string) (*Cluster, error) {
 	if err := Available(); err != nil {
 		return nil, err
@@ -97,20 +99,25 @@ func memory() string {
 
 // plan chooses the ports and the arguments of the members.
 func (c *Cluster) plan(members int, args []string) error {
-	ports, err := freePorts(2 * members)
+	ports, err := freePorts(3 * members)
 	if err != nil {
 		return err
 	}
 	var peers []string
 	for i := range members {
-		peers = append(peers, fmt.Sprintf("m%d=http://%s", i, ports[2*i+1]))
+		peers = append(peers, fmt.Sprintf("m%d=http://%s", i, ports[3*i+1]))
 	}
 	for i := range members {
-		m := &member{client: ports[2*i], peer: ports[2*i+1], log: filepath.Join(c.dir, fmt.Sprintf("m%d.log", i))}
+		m := &member{client: ports[3*i], peer: ports[3*i+1], log: filepath.Join(c.dir, fmt.Sprintf("m%d.log", i))}
+		listen := "http://" + m.client
+		if slices.Contains(args, "--cert-file") {
+			m.secure = ports[3*i+2]
+			listen += ",https://" + m.secure
+		}
 		m.args = append([]string{
 			"--name", fmt.Sprintf("m%d", i),
 			"--data-dir", filepath.Join(c.dir, fmt.Sprintf("m%d", i)),
-			"--listen-client-urls", "http://" + m.client,
+			"--listen-client-urls", listen,
 			"--advertise-client-urls", "http://" + m.client,
 			"--listen-peer-urls", "http://" + m.peer,
 			"--initial-advertise-peer-urls", "http://" + m.peer,
@@ -171,6 +178,14 @@ func NewClient(endpoints ...string) (*clientv3.Client, error) {
 func (c *Cluster) Endpoints() (endpoints []string) {
 	for _, m := range c.members {
 		endpoints = append(endpoints, m.client)
+	}
+	return endpoints
+}
+
+// SecureEndpoints returns host:port of each member where it serves by TLS.
+func (c *Cluster) SecureEndpoints() (endpoints []string) {
+	for _, m := range c.members {
+		endpoints = append(endpoints, m.secure)
 	}
 	return endpoints
 }
