@@ -7,6 +7,8 @@ TIME    ?= 2m
 ENGINE  ?= etcd
 PREFIX  ?= /usr/local
 DESTDIR ?=
+BIN      = $(DESTDIR)$(PREFIX)/bin
+SHARE    = $(DESTDIR)$(PREFIX)/share
 WHOLE   := cmd/lockutils/internal/command/whole.bin
 TARGETS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 windows/amd64 windows/arm64
 
@@ -52,17 +54,23 @@ test-modules: ## the tests of the other modules
 demo-debug: ## a program whose goroutines wait for each other, to look at in a browser
 	$(GO) run ./examples/contention
 
+# On Linux the installed program holds the whole one inside, see cmd/lockutils/internal/command/split.go.
+# The options of install(1) are those that GNU and BSD have in common.
 install: ## the command lockutils, its manual pages and completions (PREFIX=/usr/local DESTDIR=)
-	@rm -f $(WHOLE)
 	@mkdir -p build
-	cd cmd/lockutils && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(WHOLE) .
-	cd cmd/lockutils && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -tags lockutils_split -o $(CURDIR)/build/lockutils .
-	@rm -f $(WHOLE)
-	install -D -m 755 build/lockutils $(DESTDIR)$(PREFIX)/bin/lockutils
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 cmd/lockutils/man/*.1
-	install -D -m 644 cmd/lockutils/completions/lockutils.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/lockutils
-	install -D -m 644 cmd/lockutils/completions/_lockutils $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_lockutils
-	install -D -m 644 cmd/lockutils/completions/lockutils.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/lockutils.fish
+	cd cmd/lockutils && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(CURDIR)/build/lockutils .
+	@if [ "$$($(GO) env GOOS)" = linux ]; then \
+		mv build/lockutils $(WHOLE) && cd cmd/lockutils && \
+		CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -tags lockutils_split -o $(CURDIR)/build/lockutils . ; \
+		status=$$?; rm -f $(CURDIR)/$(WHOLE); exit $$status; \
+	fi
+	install -d $(BIN) $(SHARE)/man/man1 $(SHARE)/bash-completion/completions \
+		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -m 755 build/lockutils $(BIN)
+	install -m 644 cmd/lockutils/man/*.1 $(SHARE)/man/man1
+	install -m 644 cmd/lockutils/completions/lockutils.bash $(SHARE)/bash-completion/completions/lockutils
+	install -m 644 cmd/lockutils/completions/_lockutils $(SHARE)/zsh/site-functions
+	install -m 644 cmd/lockutils/completions/lockutils.fish $(SHARE)/fish/vendor_completions.d
 
 command-docs: ## make the manual pages and completions of the command lockutils anew
 	cd cmd/lockutils && $(GO) run ./internal/generate .

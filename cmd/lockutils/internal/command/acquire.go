@@ -102,9 +102,12 @@ func lockPaths(
 	return guards, nil
 }
 
-// filePath returns the path of the lock file of a name.
+// filePath returns the path of the lock file of a name. A path may be that of a symbolic link.
 func (o *lockOptions) filePath(name string) (string, error) {
 	if isPath(name) {
+		if file, err := filepath.EvalSymlinks(name); err == nil {
+			name = file
+		}
 		return filepath.Abs(name)
 	}
 	dir := o.path

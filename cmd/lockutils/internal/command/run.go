@@ -77,7 +77,7 @@ func newRun(s streams) *cobra.Command {
 		"with --on: `TIME` between SIGTERM and SIGKILL when the lock is lost")
 	f.BoolVar(&o.inherit, "inherit", false, "let what the command leaves running keep the lock")
 	f.StringVarP(&o.shell, "command", "c", "", "run `LINE` with the shell")
-	f.BoolVar(&o.verbose, "verbose", false, "say how long it took to get the lock")
+	f.BoolVar(&o.verbose, "verbose", false, "say how long it took to get the lock, or that it is taken")
 	f.BoolVarP(&o.noFork, "no-fork", "F", false,
 		"become the command, which then keeps the lock as with --inherit")
 	f.BoolP("close", "o", false, "the default; for compatibility with flock(1)")
@@ -233,14 +233,18 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 
 // notInTime says which lock was not acquired in the time given.
 func (o *runOptions) notInTime(err error) error {
-	if e, ok := errors.AsType[*lockutils.AcquireError](err); ok {
+	e, ok := errors.AsType[*lockutils.AcquireError](err)
+	switch {
+	case !ok:
+		return err
+	case o.wait > 0:
 		return fmt.Errorf("lock %q was not acquired within %v", e.Name, o.wait)
 	}
-	return err
+	return fmt.Errorf("lock %q is taken", e.Name)
 }
 
 // conflictIsSilent reports whether a try that fails says nothing, as that of flock(1).
-func (o *runOptions) conflictIsSilent() bool { return o.noWait || o.wait == 0 }
+func (o *runOptions) conflictIsSilent() bool { return (o.noWait || o.wait == 0) && !o.verbose }
 
 // explain tells what is waited for.
 func explain(s streams, names []string, o *runOptions, at service) {

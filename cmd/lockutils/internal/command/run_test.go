@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,6 +138,10 @@ func TestRunAndFlockExcludeEachOther(t *testing.T) {
 	if got := runIn(t, dir, "-n", "-E", "5", path, "true"); got.status != 5 || got.stderr != "" {
 		t.Errorf("with -E 5: %+v", got)
 	}
+	got := runIn(t, dir, "-n", "--verbose", path, "true")
+	if got.status != 75 || got.stderr != "lockutils: lock \"nova-x\" is taken\n" {
+		t.Errorf("with --verbose: %+v", got)
+	}
 	release()
 	for _, c := range []struct {
 		options []string
@@ -204,7 +209,51 @@ func TestAfterASecondTheHolderIsNamed(t *testing.T) {
 	}
 }
 
-// The cases of util-linux for flock(1), without their sleeps.
+// flock(1) follows symbolic links.
+func TestASymbolicLinkLeadsToTheLockFile(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "x"), filepath.Join(dir, "link")
+	if err := os.Symlink("x", link); err != nil {
+		t.Fatal(err)
+	}
+	release := hold(t, path)
+	for name, want := range map[string]int{link: 75, path: 75, filepath.Join(dir, "y"): 0} {
+		if got := finish(t, program("run", "-n", name, "true")); got.status != want {
+			t.Errorf("%s: %+v, want status %d", name, got, want)
+		}
+	}
+	release()
+	if got := finish(t, program("run", "-n", link, path, "--", "true")); got.status != 0 {
+		t.Errorf("both names of the file: %+v", got)
+	}
+}
+
+// The table of docs/command.md has every option of flock(1).
+func TestTheTableHasEveryOptionOfFlock(t *testing.T) {
+	help, err := exec.Command("flock", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../../../docs/command.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "## Coming from flock(1)")
+	options := regexp.MustCompile(`(?m)^ {1,6}(-\w)?(?:,)? *(--[\w-]+)`).FindAllStringSubmatch(string(help), -1)
+	if len(options) < 12 {
+		t.Errorf("found %q in:\n%s", options, help)
+	}
+	for _, names := range options {
+		for _, name := range names[1:] {
+			if name != "" && !strings.Contains(table, "`"+name) {
+				t.Errorf("the table does not have %s", name)
+			}
+		}
+	}
+}
+
+// The cases of util-linux for flock(1), without their sleeps: non-block, no-fork, shared, exclusive,
+// timeout, and time-check, which is that the last command runs once the lock is free.
 func TestTheCasesOfUtilLinux(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lockfile")
 	release := hold(t, path, "--shared")
@@ -223,20 +272,39 @@ func TestTheCasesOfUtilLinux(t *testing.T) {
 	if got.out != "shared\n" || got.status != 0 {
 		t.Errorf("--shared: %+v", got)
 	}
-	waiting := program("run", "--timeout", "60", "--conflict-exit-code", "5", path, "echo", "after")
-	out, err := waiting.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	freed := filepath.Join(t.TempDir(), "freed")
+	waiting := program("run", "--timeout", "60", "--conflict-exit-code", "5", path, "cat", freed)
+	var out strings.Builder
+	waiting.Stdout = &out
 	if err := waiting.Start(); err != nil {
 		t.Fatal(err)
 	}
-	release()
-	text := make([]byte, 6)
-	out.Read(text)
-	if err := waiting.Wait(); err != nil || string(text) != "after\n" {
-		t.Errorf("--timeout: %v, %q", err, text)
+	waitForWaiter(t, path)
+	if err := os.WriteFile(freed, []byte("after"), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	release()
+	if err := waiting.Wait(); err != nil || out.String() != "after" {
+		t.Errorf("--timeout: %v, %q", err, out.String())
+	}
+}
+
+// waitForWaiter returns once a process waits for the lock file.
+func waitForWaiter(t *testing.T, path string) {
+	t.Helper()
+	for range 6000 {
+		files, err := lockutils.HostLocks(lockutils.WithLockPath(filepath.Dir(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if f.Path == path && len(f.Waiters) > 0 {
+				return
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("nobody waits")
 }
 
 var rounds = flag.Int("rounds", 12, "how often each of eight processes runs a command and may be killed")
