@@ -174,25 +174,38 @@ func (s *Service) currentSession(ctx context.Context) (*session, error) {
 	if session, err := s.knownSession(); session != nil || err != nil {
 		return session, err
 	}
-	session, err := s.openSession(ctx)
-	if err != nil {
-		return nil, err
+	for {
+		session, err := s.openSession(ctx)
+		if err == nil {
+			err = s.adopt(ctx, session)
+		}
+		switch {
+		case err == nil:
+			return session, nil
+		case !errors.Is(err, errSessionEnded): // which it can while it is being opened
+			return nil, err
+		}
 	}
-	if !s.adopt(session) {
-		session.end(errClosed)
-		return nil, errors.Join(s.failed(errClosed), session.revoke(ctx))
-	}
-	return session, nil
 }
 
-// adopt makes the session the present one. It returns false if the Service is closed.
-func (s *Service) adopt(session *session) bool {
+// adopt makes the session the present one, unless it has ended or the Service is closed.
+func (s *Service) adopt(ctx context.Context, session *session) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
+	closed := s.closed
+	ended := session.ctx.Err() != nil // from then on, end takes the mutex
+	if !closed && !ended {
 		s.session = session
 	}
-	return !s.closed
+	s.mu.Unlock()
+	switch {
+	case closed:
+		session.end(errClosed)
+		return errors.Join(s.failed(errClosed), session.revoke(ctx))
+	case ended:
+		return errSessionEnded
+	default:
+		return nil
+	}
 }
 
 func (s *Service) knownSession() (*session, error) {

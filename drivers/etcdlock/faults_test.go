@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -226,6 +227,53 @@ func TestHoldsAndRequestsEndWithTheLease(t *testing.T) {
 	}
 	release(t, h)
 	release(t, acquire(t, s, "revoked"))
+}
+
+// A slowKV keeps the first Put on its way, before or after etcd carries it out, until all leases have
+// ended.
+type slowKV struct {
+	clientv3.KV
+	client        *clientv3.Client
+	before, after sync.Once
+}
+
+func (k *slowKV) awaitNoLease() {
+	for {
+		if leases, err := k.client.Leases(context.Background()); err == nil && len(leases.Leases) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (k *slowKV) Put(
+	ctx context.Context, key, value string, opts ...clientv3.OpOption,
+) (*clientv3.PutResponse, error) {
+	k.before.Do(k.awaitNoLease)
+	reply, err := k.KV.Put(context.WithoutCancel(ctx), key, value, opts...)
+	k.after.Do(k.awaitNoLease)
+	return reply, err
+}
+
+func TestSessionThatEndsWhileItIsOpenedIsReplaced(t *testing.T) {
+	for _, when := range []string{"before", "after"} {
+		t.Run("the lease ends "+when+" etcd has the key", func(t *testing.T) {
+			client := etcdtest.Run(t, 1).Client(t)
+			kv := &slowKV{KV: client.KV, client: client}
+			if when == "before" {
+				kv.after.Do(func() {})
+			} else {
+				kv.before.Do(func() {})
+			}
+			client.KV = kv
+			s := dial(t, client, etcdlock.WithTTL(time.Second))
+			h, err := s.Acquire(t.Context(), driver.Request{Name: "a", NoWait: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			release(t, h)
+		})
+	}
 }
 
 func TestDeletedKeyIsALostHold(t *testing.T) {

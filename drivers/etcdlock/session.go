@@ -83,6 +83,9 @@ func (n *session) openGate(ctx context.Context) error {
 	if n.gate.Load() != 0 {
 		return nil
 	}
+	if n.ctx.Err() != nil {
+		return errSessionEnded
+	}
 	put, err := n.service.client.Put(ctx, n.gateKey(), n.service.owner, clientv3.WithLease(n.id))
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		n.end(errSessionEnded)
