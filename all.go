@@ -283,9 +283,9 @@ func (set *lockSet) handOver() {
 	set.guards = make(Guards, 0, len(order))
 	for _, m := range order {
 		held := m.held
-		for _, alias := range m.aliases {
-			held.aliases = append(held.aliases, alias.held.internal)
-			alias.held = layers{}
+		for _, a := range m.aliases {
+			held.aliases = append(held.aliases, alias{a.name, a.held.internal})
+			a.held = layers{}
 		}
 		m.held = layers{}
 		if m.tracked = tracked(); m.tracked {

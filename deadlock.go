@@ -105,7 +105,7 @@ func (e *DeadlockError) Is(target error) bool { return target == ErrDeadlock }
 //
 // Only waits with a context that holds locks are examined, so that no others pay for it. A wait is ended
 // only if two examinations have found the cycle unchanged, and only one of a cycle is, the last that
-// came. Deadlocks that involve other processes or hosts, channels, or locks that no context knows of, are
+// came with such a context. Deadlocks that involve other processes or hosts, channels, or locks that no context knows of, are
 // not seen.
 func SetDeadlockCheck(after time.Duration) {
 	if after < 0 {
@@ -173,8 +173,9 @@ func (c detachedContext) Value(key any) any {
 // it suffices to look once some time after the beginning of each wait.
 //
 // Each thing is looked at in its own instant. But a wait and a hold that are the same ones in two
-// examinations have been there all the time between, all together. So a cycle that is found twice was
-// a deadlock then, and nothing but the end of one of the waits has been able to resolve it.
+// examinations have been there all the time between, all together. So waits that are found stuck in the
+// first, and again in the second without the help of others, were a deadlock then, and nothing but the
+// end of one of them has been able to resolve it. As long as any are found, there is another examination.
 
 // A resource is what can be waited for and be held.
 type resource struct {
@@ -183,9 +184,9 @@ type resource struct {
 	permits int // how many exclusive holds there may be; 0 stands for 1
 
 	// Counts of the holds whose waits are stuck:
-	shared    int                     // by wait
-	exclusive int                     // by wait
-	taken     map[*holdingContext]int // exclusive ones and their waits, where there are several permits
+	shared    int                // by wait
+	exclusive int                // by wait
+	taken     map[queue.Hold]int // exclusive ones and their waits, where there are several permits
 }
 
 type heldBy struct {
@@ -193,49 +194,39 @@ type heldBy struct {
 	link *holdingContext
 }
 
-// A waitCycle is a deadlock: the waits of the cycle, the last that came first, and all that it rests on.
-type waitCycle struct {
-	members []stuckWait
-	support map[waitID]bool
-}
+// A waitCycle is a deadlock: the waits of the cycle, the last that came first.
+type waitCycle []stuckWait
 
-// examine looks for deadlocks, and ends one wait of each that was there at the last examination already.
+// examine looks for deadlocks, and ends one wait of each that the last examination has found as well.
+// That one has to be found among the waits that were stuck then, whatever has come since.
 func (a *watcher) examine(now, after time.Duration) {
-	before := a.cycles
-	a.cycles = nil
-	for _, c := range a.deadlocks(now, after) {
-		if a.only != nil && !c.has(*a.only) {
-			continue
+	if suspects := a.suspects; len(suspects) > 0 {
+		a.suspects = nil
+		g := a.graph(func(w *wait) bool { return suspects[waitID{w, w.serial}] })
+		for _, c := range g.cycles() {
+			if a.concerns(c) {
+				c.end()
+			}
 		}
-		known := slices.ContainsFunc(before, func(b waitCycle) bool { return b.equals(c) })
-		if !known {
-			a.cycles = append(a.cycles, c)
+	}
+	g := a.graph(func(w *wait) bool { return (w.since < 0) == (a.only != nil) && now-w.since >= after })
+	stuck := g.stuckWaits()
+	for _, c := range g.cycles() {
+		if a.concerns(c) {
 			c.trace()
-			continue
+			a.suspects = stuck
 		}
-		c.end()
 	}
 }
 
-func (c waitCycle) has(id waitID) bool {
-	return slices.ContainsFunc(c.members, func(m stuckWait) bool { return m.id == id })
-}
-
-func (c waitCycle) equals(o waitCycle) bool {
-	if len(c.support) != len(o.support) || c.members[0].id != o.members[0].id {
-		return false
-	}
-	for id := range c.support {
-		if !o.support[id] {
-			return false
-		}
-	}
-	return true
+// concerns reports whether the watcher has to see to the deadlock.
+func (a *watcher) concerns(c waitCycle) bool {
+	return a.only == nil || slices.ContainsFunc(c, func(m stuckWait) bool { return m.id == *a.only })
 }
 
 // trace makes the members keep their stacks.
 func (c waitCycle) trace() {
-	for _, m := range c.members {
+	for _, m := range c {
 		m.id.part.mu.Lock()
 		if m.id.isListed() {
 			m.id.request.Trace()
@@ -247,7 +238,7 @@ func (c waitCycle) trace() {
 // end ends the wait that came last.
 func (c waitCycle) end() {
 	e := &DeadlockError{}
-	for _, m := range c.members {
+	for _, m := range c {
 		w := Wait{Mode: modeOf(m.mode, true), Holds: heldBelow(m.chain)}
 		m.id.part.mu.Lock()
 		listed := m.id.isListed()
@@ -261,7 +252,7 @@ func (c waitCycle) end() {
 		}
 		e.Cycle = append(e.Cycle, w)
 	}
-	victim := c.members[0].id
+	victim := c[0].id
 	victim.part.mu.Lock()
 	defer victim.part.mu.Unlock()
 	if victim.isListed() && !victim.ended {
@@ -271,25 +262,18 @@ func (c waitCycle) end() {
 	}
 }
 
-// deadlocks returns a cycle for each deadlock among the waits that are older than after.
-func (a *watcher) deadlocks(now, after time.Duration) []waitCycle {
-	g := waitGraph{waits: a.waits[:0]}
+// graph returns the graph of those waits that are to be part of it.
+func (a *watcher) graph(includes func(w *wait) bool) *waitGraph {
+	g := &waitGraph{waits: a.waits[:0]}
 	eachWait(func(w *wait) {
-		sameClock := (w.since < 0) == (a.only != nil)
-		old := w.chain != nil && sameClock && now-w.since >= after
 		// A goroutine may take long to notice its grant if the processors are busy.
-		if old && !w.ended && !w.request.Granted() {
+		if w.chain != nil && !w.ended && includes(w) && !w.request.Granted() {
 			g.waits = append(g.waits, w.member)
 		}
 	})
 	a.waits = g.waits
-	if len(g.waits) == 0 {
-		return nil
-	}
 	g.build()
-	found := g.cycles()
-	clear(a.waits)
-	return found
+	return g
 }
 
 // A stuckWait is what an examination needs to know of a wait. It is kept with the wait, since to follow
@@ -302,6 +286,7 @@ type stuckWait struct {
 	lock  *queue.Lock // nil outside of locks
 	place uint64      // in the queue of the lock, see queue.Wait.Position
 	chain *holdingContext
+	fixed bool // the wait cannot be ended
 }
 
 // A demand says which modes a wait and those before it in the queue ask for.
@@ -339,6 +324,9 @@ type inode struct {
 
 func (g *waitGraph) build() {
 	n := len(g.waits)
+	if n == 0 {
+		return
+	}
 	g.wants, g.demands = make([]*resource, n), make([]demand, n)
 	g.holds, g.stuck = make([]int, n+1), make([]bool, n)
 	g.locks = make(map[*queue.Lock]*resource)
@@ -378,15 +366,16 @@ func (g *waitGraph) build() {
 }
 
 // demandBehind returns what the wait and those before it ask for. A request that waits for the turn at a
-// file also waits for the one whose turn it is.
+// file or a service also waits for the one whose turn it is.
 func (r *resource) demandBehind(w *stuckWait, s queue.State) demand {
 	if s.Permits > 1 && r.permits == 0 {
 		r.permits = int(s.Permits)
-		r.taken = make(map[*holdingContext]int)
+		r.taken = make(map[queue.Hold]int)
 	}
-	atFile := w.in == fileLayer{} && s.Held && s.Mode == queue.Exclusive
+	_, isInside := w.in.(*queue.Table)
+	behindTurn := !isInside && s.Held && s.Mode == queue.Exclusive
 	return demand{
-		exclusive: atFile || s.FirstExclusive != 0 && s.FirstExclusive <= w.place,
+		exclusive: behindTurn || s.FirstExclusive != 0 && s.FirstExclusive <= w.place,
 		shared:    s.FirstShared != 0 && s.FirstShared <= w.place,
 	}
 }
@@ -458,8 +447,8 @@ func (r *resource) count(c *holdingContext, d int) {
 	}
 	r.exclusive += d
 	if r.permits > 1 {
-		if r.taken[c] += d; r.taken[c] == 0 {
-			delete(r.taken, c)
+		if r.taken[c.hold] += d; r.taken[c.hold] == 0 {
+			delete(r.taken, c.hold)
 		}
 	}
 }
@@ -513,12 +502,27 @@ func (g *waitGraph) release(free []int) {
 	}
 }
 
+// stuckWaits returns those that are stuck, or nil.
+func (g *waitGraph) stuckWaits() (stuck map[waitID]bool) {
+	for i, w := range g.waits {
+		if !g.stuck[i] {
+			continue
+		}
+		if stuck == nil {
+			stuck = make(map[waitID]bool)
+		}
+		stuck[w.id] = true
+	}
+	return stuck
+}
+
 // cycles returns a cycle for each deadlock. When one of its waits is taken away, as the victim will be,
-// the others are stuck no more, unless there is another deadlock.
+// the others are stuck no more, unless there is another deadlock. A wait that cannot be ended is no
+// victim. It holds a lock inside the process and waits outside, so there are others in its cycle.
 func (g *waitGraph) cycles() []waitCycle {
 	var order []int
 	for i := range g.waits {
-		if g.stuck[i] {
+		if g.stuck[i] && !g.waits[i].fixed {
 			order = append(order, i)
 		}
 	}
@@ -563,17 +567,13 @@ func (g *waitGraph) cycleOf(i int) (waitCycle, bool) {
 		}
 	}
 	if _, ok := from[i]; !ok {
-		return waitCycle{}, false
-	}
-	c := waitCycle{support: make(map[waitID]bool)}
-	for _, w := range reached {
-		c.support[g.waits[w].id] = true
+		return nil, false
 	}
 	// Backwards from i, and so the other way round.
+	c := waitCycle{}
 	for w := from[i]; w != i; w = from[w] {
-		c.members = append(c.members, g.waits[w])
+		c = append(c, g.waits[w])
 	}
-	slices.Reverse(c.members)
-	c.members = append([]stuckWait{g.waits[i]}, c.members...)
-	return c, true
+	slices.Reverse(c)
+	return slices.Insert(c, 0, g.waits[i]), true
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/drivers/drivertest"
 )
 
 // A step is what one goroutine of a cycle does: it calls then with a context that holds
@@ -443,6 +444,88 @@ func TestDetachedContextHoldsNothing(t *testing.T) {
 	})
 }
 
+// A guard may have several contexts, and is one holder all the same.
+func TestSeveralContextsOfOnePermitAreNoDeadlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := lockutils.WithSemaphores(lockutils.NewSemaphores(2))
+		other, mine := mustLock(t, "s", in), mustLock(t, "s", in)
+		time.AfterFunc(time.Second, func() { mustUnlock(t, other) })
+		user := step{
+			func(ctx context.Context, then func(context.Context) error) error {
+				ctx, cancel := mine.Context(ctx)
+				defer cancel()
+				return then(ctx)
+			},
+			doStep("", "a").wait,
+		}
+		owner := step{doStep("a", "").hold, doStep("", "s", in).wait}
+		for i, err := range runCycle(t, user, user, owner) {
+			if err != nil {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		mustUnlock(t, mine)
+	})
+}
+
+// nothing is the first half of a step that holds nothing.
+func nothing(ctx context.Context, then func(context.Context) error) error { return then(ctx) }
+
+// A request that waits at a service holds the lock inside the process.
+func TestCycleOverTheLockInsideOfOneThatWaitsOutside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		on := lockutils.On(drivertest.NewMemory().Open())
+		in := lockutils.WithSemaphores(lockutils.NewSemaphores(1))
+		outside := step{nothing, doStep("", "n", on).wait}
+		inside := step{doStep("n", "", on, in).hold, doStep("", "n").wait}
+		wantOneDeadlock(t, runCycle(t, outside, inside), 2)
+	})
+}
+
+// A reader that has no turn at the service yet waits behind a writer of its process.
+func TestCycleOverAWriterThatWaitsForAService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		on := lockutils.On(drivertest.NewMemory().Open())
+		in := func() lockutils.Option { return lockutils.WithSemaphores(lockutils.NewSemaphores(1)) }
+		reader := step{doStep("n", "", on, in(), lockutils.Shared()).hold, doStep("", "a").wait}
+		writer := step{nothing, doStep("", "n", on, in()).wait}
+		late := step{doStep("a", "").hold, doStep("", "n", on, in(), lockutils.Shared()).wait}
+		wantOneDeadlock(t, runCycle(t, reader, writer, late), 2)
+	})
+}
+
+func TestCycleOverAnotherNameOfAGuardOfLockAll(t *testing.T) {
+	setLockPath(t)
+	synctest.Test(t, func(t *testing.T) {
+		both := step{
+			func(ctx context.Context, then func(context.Context) error) error {
+				guards, err := lockutils.LockAll(ctx, []string{"a/b", "a_b"}, lockutils.External())
+				if err != nil {
+					return err
+				}
+				defer guards.Unlock()
+				ctx, cancel := guards[0].Context(ctx)
+				defer cancel()
+				if held := lockutils.HeldLocks(ctx); !slices.Equal(held, []string{"a_b", "a/b"}) {
+					t.Errorf("HeldLocks: %q", held)
+				}
+				return then(ctx)
+			},
+			doStep("", "x").wait,
+		}
+		wantOneDeadlock(t, runCycle(t, both, doStep("x", "a_b")), 2)
+	})
+}
+
+func TestCycleIsFoundWhateverComesOfTheSetting(t *testing.T) {
+	defer lockutils.SetDeadlockCheck(50 * time.Millisecond)
+	synctest.Test(t, func(t *testing.T) {
+		// The first examination is after 50 ms, the second one 5 ms later.
+		time.AfterFunc(52*time.Millisecond, func() { lockutils.SetDeadlockCheck(time.Hour) })
+		wantOneDeadlock(t, runCycle(t, doStep("a", "b"), doStep("b", "a")), 2)
+	})
+}
+
 func TestCycleOverLockFiles(t *testing.T) {
 	dir := setLockPath(t)
 	link := filepath.Join(t.TempDir(), "link")
@@ -460,6 +543,17 @@ func TestCycleOverLockFiles(t *testing.T) {
 			return err
 		}
 	}
+	container := lockutils.WithSemaphores(new(lockutils.Semaphores))
+	behindWaiter := func(name string) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			for queued := false; !queued; runtime.Gosched() {
+				queued = slices.ContainsFunc(lockutils.Snapshot(), func(i lockutils.LockInfo) bool {
+					return i.Path != "" && i.Name == name && len(i.Waiters) == 1
+				})
+			}
+			return doStep("", name).wait(ctx)
+		}
+	}
 	cases := map[string][]step{
 		"names": {doStep("a", "b", external), doStep("b", "a", external)},
 		"one file, two names": {
@@ -467,8 +561,16 @@ func TestCycleOverLockFiles(t *testing.T) {
 		},
 		"another path": {
 			{doStep("a", "", external).hold, doStep("", "b", external, lockutils.WithLockPath(link),
-				lockutils.WithSemaphores(new(lockutils.Semaphores))).wait},
+				container).wait},
 			doStep("b", "a", external),
+		},
+		"own lock inside, at its turn": {
+			{nothing, doStep("", "b/x", external).wait},
+			{doStep("b_x", "", external).hold, behindWaiter("b/x")},
+		},
+		"own lock inside, in the kernel": {
+			{nothing, doStep("", "b", external, lockutils.WithLockPath(link)).wait},
+			{doStep("b", "", external, container).hold, behindWaiter("b")},
 		},
 		"InterProcessLock": {
 			{doStep("a", "", external).hold, interProcess(filepath.Join(dir, "b"))},

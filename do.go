@@ -120,7 +120,17 @@ func holdingGuard(ctx context.Context, g Guard) context.Context {
 	c.path, c.keyless = path, true
 	held := g.hold.WhileHeld(func() {
 		c.mode = c.setLock(g)
-		if x := g.state(); x != nil && (x.file != nil || x.service != nil) {
+		x := g.state()
+		if x == nil {
+			return
+		}
+		for _, a := range x.aliases {
+			other := newHolding(ctx, c.outer, a.name, a.hold, &noSettings)
+			other.keyless, other.mode = true, x.mode
+			other.lock, _ = a.hold.Of()
+			c.outer = other
+		}
+		if x.file != nil || x.service != nil {
 			c.mode, c.service, c.serviceName = x.mode, x.at.service, x.at.name
 		}
 	})

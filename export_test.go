@@ -14,3 +14,13 @@ func ResetFigures() {
 func ClassifyWait(name string) {
 	figuresOf(&queue.Wait{Subject: queue.Subject{In: internalLocks, Key: queue.Key{Name: name}}})
 }
+
+// SnapshotAfter is Snapshot with a call of f after the holders have been found, and before the locks are.
+func SnapshotAfter(f func()) []LockInfo {
+	known := knownHolders()
+	f()
+	return snapshot(allTables(), known)
+}
+
+// MemoryOf returns the address of the lock that serves the name now.
+func MemoryOf(name string) any { return internalLocks.Serving(queue.Key{Name: name}) }

@@ -466,11 +466,15 @@ func isSameFile(a, b string) bool {
 	return err == nil && os.SameFile(infoA, infoB)
 }
 
-func acquireFile(ctx context.Context, name, path string, s *settings) (*filelock.Hold, error) {
+func acquireFile(
+	ctx context.Context, name, path string, internal queue.Hold, s *settings,
+) (*filelock.Hold, error) {
 	r := filelock.Request{
 		Path: path, Mode: s.mode(), Perm: s.fileMode, Delay: s.delay,
 		Fcntl: s.fcntl, Fair: s.fair, Reentrant: s.reentrantShare,
-		Subject: queue.Subject{In: fileLayer{}, Key: s.key(name), Path: path, Origin: s.origin()},
+		Subject: queue.Subject{
+			In: fileLayer{}, Key: s.key(name), Path: path, Within: internal, Origin: s.origin(),
+		},
 	}
 	var h *filelock.Hold
 	var err error

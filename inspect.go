@@ -14,9 +14,11 @@ import (
 	"time"
 	"weak"
 
+	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/internal/filelock"
 	"github.com/lockutils/lockutils/internal/order"
 	"github.com/lockutils/lockutils/internal/queue"
+	"github.com/lockutils/lockutils/internal/servicelock"
 )
 
 // Looking: what is held and waited for now.
@@ -63,12 +65,18 @@ type HolderInfo struct {
 func Snapshot() []LockInfo {
 	tables := allTables()
 	traceWaits(tables)
-	known := knownHolders()
+	return snapshot(tables, knownHolders())
+}
+
+// snapshot is Snapshot for holders that are known from an instant before.
+func snapshot(tables []scopedTable, known holders) []LockInfo {
 	var infos []LockInfo
 	for _, t := range tables {
 		t.table.Visit(func(k queue.Key, l *queue.Lock, v queue.View) {
 			i := infoOf(scopeWithin(t.scope, k.Scope), k.Name, "", v)
-			i.Holders = slices.Concat(known.locks[l], known.named[namedLock{t.table, k}])
+			if v.Held {
+				i.Holders = slices.Concat(known.locks[heldLock{l, k.Name}], known.named[namedLock{t.table, k}])
+			}
 			infos = append(infos, i)
 		})
 	}
@@ -170,6 +178,14 @@ func outsideWaits() map[resourceName][]outsideWait {
 	for _, waits := range found {
 		slices.SortFunc(waits, func(a, b outsideWait) int { return a.info.Since.Compare(b.info.Since) })
 	}
+	// Those that wait for their turn come after those whose turn it is.
+	servicelock.Visit(func(s driver.Service, name string, v queue.View) {
+		at := resourceName{service: s.Name(), name: name}
+		for _, w := range v.Waits {
+			info := waiterInfo(w.Subject, w.Context, w.Mode, w.Fair, w.Since, w.Stack)
+			found[at] = append(found[at], outsideWait{w.Key.Scope, w.Key.Name, info})
+		}
+	})
 	return found
 }
 
@@ -255,6 +271,7 @@ func traceWaits(tables []scopedTable) {
 		traced = t.table.Trace() || traced
 	}
 	traced = filelock.Trace() || traced
+	traced = servicelock.Trace() || traced
 	if traced {
 		time.Sleep(time.Millisecond)
 	}
@@ -369,12 +386,20 @@ func (t *track) unlist() {
 	t.path, t.service, t.name, t.by = "", "", queue.Key{}, ""
 }
 
-// observeHold is for acquisitions while they are observed.
+// observeHold is for acquisitions while they are observed. It releases what is held if the classifier of
+// a test panics or ends its goroutine.
 func observeHold(ctx context.Context, name, path string, held *layers, s *settings) {
+	seen := false
+	defer func() {
+		if !seen {
+			_ = held.release()
+		}
+	}()
 	if tracked() {
 		trackHold(name, path, held, s)
 	}
 	watchOrder(ctx, s.key(name), s.mode())
+	seen = true
 }
 
 // watchOrder tells package lockutilstest of an acquisition, if it wants to know.
@@ -456,9 +481,15 @@ func untrackNamed(table *queue.Table, key queue.Key, m queue.Mode) {
 	}
 }
 
+// A heldLock is a lock that is held by a name, since it may come to serve another one.
+type heldLock struct {
+	*queue.Lock
+	name string
+}
+
 // holders are those that are known.
 type holders struct {
-	locks    map[*queue.Lock][]HolderInfo
+	locks    map[heldLock][]HolderInfo
 	named    map[namedLock][]HolderInfo
 	files    map[string]fileHolders
 	services []LockInfo
@@ -473,7 +504,7 @@ type fileHolders struct {
 // knownHolders returns the holders that are tracked, and those that wait.
 func knownHolders() holders {
 	h := holders{
-		make(map[*queue.Lock][]HolderInfo), make(map[namedLock][]HolderInfo),
+		make(map[heldLock][]HolderInfo), make(map[namedLock][]HolderInfo),
 		make(map[string]fileHolders), nil,
 	}
 	seen := make(map[queue.Hold]bool)
@@ -505,7 +536,8 @@ func knownHolders() holders {
 
 func (h *holders) addTracked(t *track, info HolderInfo) {
 	if t.lock != nil {
-		h.locks[t.lock] = append(h.locks[t.lock], info)
+		l := heldLock{t.lock, t.name.Name}
+		h.locks[l] = append(h.locks[l], info)
 	}
 	if t.named.table != nil {
 		h.named[t.named] = append(h.named[t.named], info)
@@ -523,7 +555,8 @@ func (h *holders) addTracked(t *track, info HolderInfo) {
 
 func (h *holders) addLink(c *holdingContext, info HolderInfo) {
 	if lock, _ := c.of(); lock != nil {
-		h.locks[lock] = append(h.locks[lock], info)
+		l := heldLock{lock, c.name}
+		h.locks[l] = append(h.locks[l], info)
 	}
 	if c.path != "" {
 		key := queue.Key{Scope: c.scope, Name: c.name}
@@ -618,9 +651,15 @@ func (a *watcher) warnOf(late []waitCopy, now time.Duration) {
 		known := knownHolders()
 		views := make(map[*queue.Lock]queue.View)
 		for _, w := range late {
-			w.warn(now, known, views)
+			w.tryWarn(now, known, views)
 		}
 	}()
+}
+
+// tryWarn is warn, also if the log handler panics: there is nobody whom the panic could reach.
+func (w *waitCopy) tryWarn(now time.Duration, known holders, views map[*queue.Lock]queue.View) {
+	defer func() { _ = recover() }()
+	w.warn(now, known, views)
 }
 
 func (w *waitCopy) warn(now time.Duration, known holders, views map[*queue.Lock]queue.View) {
@@ -667,7 +706,7 @@ func (w *waitCopy) warn(now time.Duration, known holders, views map[*queue.Lock]
 
 // holders describes those of what the wait is for.
 func (w *waitCopy) holders(now time.Duration, known holders) []string {
-	infos := known.locks[w.lock]
+	infos := known.locks[heldLock{w.lock, w.about.Key.Name}]
 	if t, ok := w.about.In.(*queue.Table); ok {
 		infos = slices.Concat(infos, known.named[namedLock{t, w.about.Key}])
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -520,4 +521,60 @@ func TestTheLongestSlowWaitIsNever(t *testing.T) {
 			t.Errorf("warned of a wait that is never slow: %v", m)
 		}
 	}
+}
+
+// A panicking handler panics once.
+type panickingHandler struct {
+	*recorder
+	panicked atomic.Bool
+}
+
+func (h *panickingHandler) Handle(ctx context.Context, r slog.Record) error {
+	if !h.panicked.Swap(true) {
+		panic("broken handler")
+	}
+	return h.recorder.Handle(ctx, r)
+}
+
+func TestAHandlerThatPanicsLosesAWarningOnly(t *testing.T) {
+	h := &panickingHandler{recorder: &recorder{level: slog.LevelWarn}}
+	lockutils.SetLogger(slog.New(h))
+	defer lockutils.SetLogger(nil)
+	lockutils.SetSlowWait(time.Second)
+	defer lockutils.SetSlowWait(0)
+	synctest.Test(t, func(t *testing.T) {
+		g := mustLock(t, "slow")
+		time.AfterFunc(3*time.Second, func() { mustUnlock(t, g) })
+		mustUnlock(t, mustLock(t, "slow"))
+	})
+	if !h.panicked.Load() {
+		t.Error("no warning")
+	}
+	h.want(t, "Waiting for lock: lock position waited")
+}
+
+// The memory of a lock serves another name when the lock has been released.
+func TestSnapshotTakesNoHolderForThatOfAnotherName(t *testing.T) {
+	lockutils.SetTracking(1)
+	defer lockutils.SetTracking(0)
+	first := mustLock(t, "first")
+	memory := lockutils.MemoryOf("first")
+	var second lockutils.Guard
+	infos := lockutils.SnapshotAfter(func() {
+		mustUnlock(t, first)
+		lockutils.SetTracking(0)
+		for i := 0; ; i++ {
+			second = mustLock(t, fmt.Sprint("second", i))
+			if lockutils.MemoryOf(second.Name()) == memory {
+				break
+			}
+			mustUnlock(t, second)
+		}
+	})
+	for _, i := range infos {
+		if i.Name == second.Name() && len(i.Holders) != 0 {
+			t.Errorf("%+v", i)
+		}
+	}
+	mustUnlock(t, second)
 }

@@ -220,7 +220,7 @@ type guardState struct {
 // layers are the holds that one lock is made of, in the order in which they are acquired.
 type layers struct {
 	internal queue.Hold        // zero for nothing but a file
-	aliases  []queue.Hold      // of other names that LockAll has found to lead to the same file
+	aliases  []alias           // other names that LockAll has found to lead to the same file
 	file     *filelock.Hold    // nil if there is none
 	service  *servicelock.Hold // nil if there is none
 	track    *track            // nil unless the hold is tracked
@@ -229,6 +229,12 @@ type layers struct {
 	mode queue.Mode
 	at   serviceID
 	key  queue.Key // of the internal lock, if there is a service
+}
+
+// An alias is the lock inside the process of another name.
+type alias struct {
+	name string
+	hold queue.Hold
 }
 
 // guardStates is a pool: the records tell which guards they belong to. States with a service are
@@ -328,7 +334,7 @@ func (h layers) release() (err error) {
 	defer h.track.end()
 	defer h.internal.Release()
 	for _, alias := range h.aliases {
-		defer alias.Release()
+		defer alias.hold.Release()
 	}
 	if h.service != nil {
 		err = h.service.Release()
@@ -476,9 +482,9 @@ func (h *layers) acquireOuter(ctx context.Context, name, path string, s *setting
 	switch {
 	case s.onService:
 		h.at, h.key = serviceID{s.service, s.serviceName(name)}, s.key(name)
-		h.service, err = acquireAt(ctx, name, s)
+		h.service, err = acquireAt(ctx, name, h.internal, s)
 	case path != "":
-		h.file, err = acquireFile(ctx, name, path, s)
+		h.file, err = acquireFile(ctx, name, path, h.internal, s)
 	}
 	return err
 }

@@ -141,28 +141,19 @@ func (s *settings) serviceName(name string) string {
 }
 
 // acquireAt acquires the lock of the service.
-func acquireAt(ctx context.Context, name string, s *settings) (*servicelock.Hold, error) {
+func acquireAt(
+	ctx context.Context, name string, internal queue.Hold, s *settings,
+) (*servicelock.Hold, error) {
 	at := serviceID{s.service, s.serviceName(name)}
-	waiting, wait := ctx, (*queue.Wait)(nil)
-	if !s.nonBlocking {
-		about := queue.Subject{In: at, Key: s.key(name), Origin: s.origin()}
-		waiting, wait = queue.Outside(ctx, s.mode(), s.fair, about)
-	}
-	over := false
-	defer func() {
-		if !over { // The driver has panicked.
-			_ = wait.Over(nil)
-		}
-	}()
-	h, err := servicelock.Acquire(waiting, servicelock.Request{
+	h, err := servicelock.Acquire(ctx, servicelock.Request{
 		Service: s.service,
 		Request: driver.Request{
 			Name: at.name, Shared: s.shared, Fair: s.fair, NoWait: s.nonBlocking,
 		},
+		Subject:   queue.Subject{In: at, Key: s.key(name), Within: internal, Origin: s.origin()},
 		Reentrant: s.reentrantShare,
 	})
-	over = true
-	if err = wait.Over(err); err != nil {
+	if err != nil {
 		return nil, serviceError(ctx, err)
 	}
 	return h, nil

@@ -46,8 +46,9 @@ type Stats struct {
 // LockStats are the figures of the locks of one class, by mode and layer. All but Waiting only
 // grow.
 //
-// A request for a lock file may wait twice, for its turn in the process and then for other
-// processes. It is counted for each wait. Every request to a lock service counts as a wait.
+// A request for a lock file or at a lock service may wait twice, for its turn in the process and
+// then for other processes. It is counted for each wait. Every request that is sent to a service
+// counts as a wait.
 type LockStats struct {
 	Class string // see SetClassifier
 	Mode  Mode   // of the requests, or of the holds for ContendedHold and Lost
@@ -96,7 +97,8 @@ func ReadStats(s *Stats) {
 // There are 200 classes at most, so that figures stay few whatever the names are. Locks of
 // further classes count as "other". So do those for which f panics or returns what is no label:
 // more than 100 bytes, invalid UTF-8, or control characters. f is called by goroutines that are
-// about to wait, by many at once. It must not take locks of this package.
+// about to wait, by many at once. It must not take locks of this package. If it ends its goroutine with
+// [runtime.Goexit], nothing stays held or queued.
 func SetClassifier(f func(scope, name string) string) {
 	if f == nil {
 		classifier.Store(nil)

@@ -71,11 +71,24 @@ func (watching) Begin(q *queue.Wait) {
 	}
 	var chain *holdingContext
 	if deadlockCheck.Load() > 0 {
-		chain = innermost(q.Context)
+		chain = holdsOf(q)
 	}
 	if slow > 0 || chain != nil || q.Lock() == nil {
 		w.list(q, chain, time.Duration(slow))
 	}
+}
+
+// holdsOf returns the holds of a request that waits: those of its context, and the lock inside the
+// process, if it waits for what comes after it.
+func holdsOf(q *queue.Wait) *holdingContext {
+	outer := innermost(q.Context)
+	if q.Within == (queue.Hold{}) {
+		return outer
+	}
+	c := newHolding(q.Context, outer, q.Key.Name, q.Within, &noSettings)
+	c.scope, c.mode = q.Key.Scope, q.Mode
+	c.lock, _ = q.Within.Of()
+	return c
 }
 
 func (watching) Met(q *queue.Wait, held queue.Mode, d time.Duration) {
@@ -106,7 +119,7 @@ func (w *wait) list(q *queue.Wait, chain *holdingContext, slow time.Duration) {
 	w.serial = serials.Add(1)
 	w.request, w.chain, w.slow = q, chain, slow
 	if chain != nil {
-		w.member = stuckWait{waitID{w, w.serial}, q.In, q.Path, q.Mode, q.Lock(), q.Position(), chain}
+		w.member = stuckWait{waitID{w, w.serial}, q.In, q.Path, q.Mode, q.Lock(), q.Position(), chain, !q.Abortable()}
 	}
 	w.examined, w.ended, w.listed = chain == nil, false, true
 	w.prev, w.next = nil, w.part.head
@@ -202,10 +215,10 @@ const (
 
 // A watcher watches the waits of the program, or one wait in a bubble.
 type watcher struct {
-	only    *waitID     // nil for all waits outside of bubbles
-	cycles  []waitCycle // that were found at the last examination for the first time
-	waits   []stuckWait // memory for the next examination
-	warning atomic.Bool // messages are being written
+	only     *waitID         // nil for all waits outside of bubbles
+	suspects map[waitID]bool // the stuck waits of the last examination, if there were deadlocks
+	waits    []stuckWait     // memory for the next examination
+	warning  atomic.Bool     // messages are being written
 }
 
 func watchAll() {
@@ -246,7 +259,7 @@ func (a *watcher) watches(w *wait) bool {
 func (a *watcher) watch() (due time.Duration) {
 	now := queue.Clock()
 	after := time.Duration(deadlockCheck.Load())
-	examine := len(a.cycles) > 0
+	examine := len(a.suspects) > 0
 	var late []waitCopy
 	eachWait(func(w *wait) {
 		if !a.watches(w) {
@@ -268,7 +281,7 @@ func (a *watcher) watch() (due time.Duration) {
 	if len(late) > 0 {
 		a.warnOf(late, now)
 	}
-	if len(a.cycles) > 0 {
+	if len(a.suspects) > 0 {
 		return now + secondExamination
 	}
 	return a.nextDue()

@@ -34,6 +34,9 @@ type Subject struct {
 	In   any // what the key belongs to, as a *Table
 	Key  Key
 	Path string // of a lock file
+	// Within is the hold inside the process that a request has which waits for a lock file or at a
+	// service. It may be zero.
+	Within Hold
 	Origin
 }
 
@@ -63,6 +66,9 @@ type Wait struct {
 	cancel context.CancelCauseFunc
 	stack  []uintptr
 }
+
+// Abortable reports whether Abort may be called.
+func (w *Wait) Abortable() bool { return w.waiter != nil || w.cancel != nil }
 
 // Abort ends the wait with err, unless the lock has been granted. It must be called before End.
 func (w *Wait) Abort(err error) {

@@ -83,8 +83,8 @@ func (h *hold) giveBack() {
 }
 
 func (h *hold) endAndGiveBack() {
+	defer h.giveBack() // also if the driver ends the goroutine
 	h.end()
-	h.giveBack()
 }
 
 // maxRelease is a third of the default TTL, for holds without a deadline. It also bounds each of the
@@ -101,11 +101,12 @@ func (h *hold) releaseTime() time.Duration {
 	return min((d-boottime.Now())/3, maxRelease)
 }
 
-// end releases the hold at the service, until that is confirmed or the hold is lost.
+// end releases the hold at the service, until that is confirmed or the hold is lost. A driver that
+// panics has not confirmed it: there is nobody whom the panic could reach.
 func (h *hold) end() {
 	const firstPause, maxPause = 10 * time.Millisecond, time.Second
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
-		if confirmed(h.releaseWithin(maxRelease)) || h.isLost() {
+		if h.tryEnd() {
 			return
 		}
 		timer := time.NewTimer(pause)
@@ -115,6 +116,16 @@ func (h *hold) end() {
 			timer.Stop()
 		}
 	}
+}
+
+// tryEnd releases the hold once and reports whether it has ended.
+func (h *hold) tryEnd() (ended bool) {
+	defer func() {
+		if recover() != nil {
+			ended = false
+		}
+	}()
+	return confirmed(h.releaseWithin(maxRelease)) || h.isLost()
 }
 
 func (h *hold) releaseWithin(d time.Duration) error {

@@ -2,6 +2,9 @@ package servicelock
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"github.com/lockutils/lockutils/driver"
@@ -26,9 +29,23 @@ type lock struct {
 type request struct {
 	cancel  context.CancelFunc
 	waiters int           // guarded by lock.mu; with none left the request is cancelled
-	done    chan struct{} // closed when the request has ended; then hold and err are set
-	hold    *hold
-	err     error
+	done    chan struct{} // closed when the request has ended; then the result is set
+	result
+}
+
+// A result is what a driver has answered to a request, or how it has failed to.
+type result struct {
+	hold     *hold
+	err      error
+	panicked any // nil unless the driver has panicked
+}
+
+// get returns the result. It panics if the driver has.
+func (r result) get() (*hold, error) {
+	if r.panicked != nil {
+		panic(r.panicked)
+	}
+	return r.hold, r.err
 }
 
 // acquire takes the turn and then asks the service. The hold returned owns the turn.
@@ -41,10 +58,19 @@ func (l *lock) acquire(ctx context.Context, r Request) (h *hold, err error) {
 			l.turn.Release(modeOf(r))
 		}
 	}()
-	if r.Shared {
-		return l.share(ctx, r)
+	if r.NoWait {
+		return l.ask(ctx, r)
 	}
-	return l.send(ctx, r)
+	ctx, wait := queue.Outside(ctx, modeOf(r), r.Fair, r.Subject)
+	over := false
+	defer func() {
+		if !over { // The driver has panicked.
+			_ = wait.Over(nil)
+		}
+	}()
+	h, err = l.ask(ctx, r)
+	over = true
+	return h, wait.Over(err)
 }
 
 func (l *lock) takeTurn(ctx context.Context, r Request) error {
@@ -53,13 +79,21 @@ func (l *lock) takeTurn(ctx context.Context, r Request) error {
 		order = queue.Reentrant
 	}
 	if !r.NoWait {
-		_, err := l.turn.Acquire(ctx, modeOf(r), order)
+		_, err := l.turn.AcquireFor(ctx, modeOf(r), order, r.Subject)
 		return err
 	}
 	if _, ok := l.turn.TryAcquire(modeOf(r), order); !ok {
 		return driver.ErrLocked
 	}
 	return nil
+}
+
+// ask has the service acquire the lock, or joins those who hold it.
+func (l *lock) ask(ctx context.Context, r Request) (*hold, error) {
+	if r.Shared {
+		return l.share(ctx, r)
+	}
+	return l.send(ctx, r)
 }
 
 // send asks the service for a hold of its own.
@@ -74,24 +108,33 @@ func (l *lock) send(ctx context.Context, r Request) (*hold, error) {
 // share joins the shared hold of this process, or the request for one that is under way, or makes
 // one. A fair request does not join a hold: it would pass those who queue at the service.
 func (l *lock) share(ctx context.Context, r Request) (*hold, error) {
-	l.mu.Lock()
-	if h := l.shared; h != nil && (!r.Fair || r.Reentrant) && !h.isLost() {
-		h.readers++
-		l.mu.Unlock()
+	h, q := l.joinHold(ctx, r)
+	switch {
+	case h != nil:
 		return h, nil
-	}
-	if r.NoWait {
-		l.mu.Unlock()
+	case q == nil:
 		return l.trySend(ctx, r)
 	}
-	q := l.join(ctx, r)
-	l.mu.Unlock()
 	select {
 	case <-q.done:
-		return q.hold, q.err
+		return q.get()
 	case <-ctx.Done():
 		return l.withdraw(ctx, q)
 	}
+}
+
+// joinHold returns the hold or, if it may wait, the request that it has joined.
+func (l *lock) joinHold(ctx context.Context, r Request) (*hold, *request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h := l.shared; h != nil && (!r.Fair || r.Reentrant) && !h.isLost() {
+		h.readers++
+		return h, nil
+	}
+	if r.NoWait {
+		return nil, nil
+	}
+	return nil, l.join(ctx, r)
 }
 
 // trySend asks for a shared hold that is free, which others may join from then on.
@@ -128,20 +171,37 @@ func (l *lock) join(ctx context.Context, r Request) *request {
 func (l *lock) run(ctx context.Context, q *request, r Request) {
 	defer locks.leave(l)
 	defer q.cancel()
-	h, err := l.send(ctx, r)
-	l.mu.Lock()
-	l.forget(q)
-	if q.hold, q.err = h, err; h != nil {
-		if h.readers = q.waiters; q.waiters > 0 {
-			l.shared = h
+	answer := result{err: errExit}
+	defer func() {
+		if v := recover(); v != nil {
+			answer = result{panicked: fmt.Sprintf("%v\n\n%s", v, debug.Stack())}
 		}
-	}
-	abandoned := q.waiters == 0
+		if !l.finish(q, answer) {
+			answer.hold.end()
+		}
+	}()
+	h, err := l.send(ctx, r)
+	answer = result{hold: h, err: err}
+}
+
+// errExit is what sharers get if the driver ends their request's goroutine.
+var errExit = errors.New("the driver has called runtime.Goexit")
+
+// finish gives the answer to those who have joined the request. It returns false if it is a hold that
+// nobody wants.
+func (l *lock) finish(q *request, answer result) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forget(q)
+	q.result = answer
 	close(q.done)
-	l.mu.Unlock()
-	if h != nil && abandoned {
-		h.end()
+	if h := answer.hold; h != nil {
+		if h.readers = q.waiters; q.waiters == 0 {
+			return false
+		}
+		l.shared = h
 	}
+	return true
 }
 
 // withdraw takes a waiter whose ctx has ended out of a request. The last one cancels it.
@@ -150,7 +210,7 @@ func (l *lock) withdraw(ctx context.Context, q *request) (*hold, error) {
 	defer l.mu.Unlock()
 	select {
 	case <-q.done:
-		return q.hold, q.err // the waiter is one of the readers already
+		return q.get() // the waiter is one of the readers already
 	default:
 	}
 	if q.waiters--; q.waiters == 0 {

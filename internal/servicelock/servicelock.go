@@ -13,12 +13,16 @@ import (
 	"sync/atomic"
 
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // A Request says which lock is wanted, and how.
 type Request struct {
 	Service driver.Service // of a comparable type
 	driver.Request
+
+	// Subject is what an observer of waits is told.
+	Subject queue.Subject
 
 	// Reentrant is for a shared request of a holder of a share. It passes those who wait, since they
 	// wait for that share.
@@ -40,7 +44,8 @@ const (
 )
 
 // Acquire waits until it holds the lock, or until ctx ends. It returns driver.ErrLocked, ctx's error,
-// or the service's own error. Nothing stays held or queued after an error.
+// or the service's own error. Nothing stays held or queued after an error, or after a panic of the
+// driver, which goes on in the goroutines of all who have asked.
 func Acquire(ctx context.Context, r Request) (*Hold, error) {
 	l := locks.enter(key{r.Service, r.Name})
 	var h *hold
@@ -78,4 +83,22 @@ func (h *Hold) Err() error {
 		return driver.ErrLost
 	}
 	return nil
+}
+
+// Visit calls f with each lock that requests of this process wait for the turn at, and its queue as it
+// is at one instant. f must not use the package.
+func Visit(f func(s driver.Service, name string, v queue.View)) {
+	for _, l := range locks.inUse() {
+		if v := l.turn.View(); len(v.Waits) > 0 {
+			f(l.service, l.name, v)
+		}
+	}
+}
+
+// Trace makes the goroutines that wait for their turn keep their stacks, see [queue.Lock.Trace].
+func Trace() (traced bool) {
+	for _, l := range locks.inUse() {
+		traced = l.turn.Trace() || traced
+	}
+	return traced
 }

@@ -33,6 +33,16 @@ func (t *table) enter(k key) *lock {
 	return l
 }
 
+// inUse returns the locks.
+func (t *table) inUse() (used []*lock) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.byKey {
+		used = append(used, l)
+	}
+	return used
+}
+
 // retain counts one more user of a lock that has some.
 func (t *table) retain(l *lock) {
 	t.mu.Lock()
