@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/drivers/drivertest"
 )
 
 // statsOf returns the figures of a class.
@@ -235,5 +237,49 @@ func TestThereAreNoMoreThan201Classes(t *testing.T) {
 	}
 	if f := statsOf("other", lockutils.ModeWriter, lockutils.LayerProcess); f.Contentions != 300 {
 		t.Errorf("%d waits count as other", f.Contentions)
+	}
+}
+
+// A classifier that ends the goroutine of a request does not leave it in the queue.
+func TestClassifierThatEndsTheGoroutineLeavesNothingBehind(t *testing.T) {
+	setLockPath(t)
+	defer lockutils.SetClassifier(nil)
+	service := drivertest.NewMemory()
+	s := service.Open()
+	for _, test := range []struct {
+		name          string
+		holder, later []lockutils.Option
+	}{
+		{"inside", nil, nil},
+		{"fair", nil, []lockutils.Option{lockutils.Fair()}},
+		{"file, at its turn", []lockutils.Option{lockutils.External()}, []lockutils.Option{
+			lockutils.External(), lockutils.WithSemaphores(new(lockutils.Semaphores)),
+		}},
+		{"service, at its turn", []lockutils.Option{lockutils.On(s)}, []lockutils.Option{
+			lockutils.On(s), lockutils.WithSemaphores(new(lockutils.Semaphores)),
+		}},
+		{"service", []lockutils.Option{lockutils.On(service.Open())}, []lockutils.Option{
+			lockutils.On(s), lockutils.WithSemaphores(new(lockutils.Semaphores)),
+		}},
+	} {
+		g := mustLock(t, "x", test.holder...)
+		lockutils.SetClassifier(func(string, string) string {
+			runtime.Goexit()
+			return ""
+		})
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, err := lockutils.Lock("x", test.later...)
+			t.Errorf("%s: %v", test.name, err)
+		}()
+		<-ended
+		lockutils.SetClassifier(nil)
+		mustUnlock(t, g)
+		wantFree(t, "x", test.holder...)
+		wantFree(t, "x", test.later...)
+		for _, i := range lockutils.Snapshot() {
+			t.Errorf("%s: still in use: %+v", test.name, i)
+		}
 	}
 }

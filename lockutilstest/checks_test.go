@@ -3,6 +3,7 @@ package lockutilstest_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -261,5 +262,40 @@ func TestCheckOrderTakesSetsAsOne(t *testing.T) {
 	})
 	if len(found) != 0 {
 		t.Errorf("%q", found)
+	}
+}
+
+// A classifier that panics, or fails a test, leaves no lock held.
+func TestCheckOrderReleasesTheLockIfClassifyPanics(t *testing.T) {
+	lockutilstest.TempLockPath(t)
+	for name, classify := range map[string]func(scope, name string) string{
+		"panic":  func(string, string) string { panic("broken classifier") },
+		"Goexit": func(string, string) string { runtime.Goexit(); return "" },
+	} {
+		before := len(lockutils.Snapshot())
+		found := failures(t, func(t testing.TB) {
+			lockutilstest.CheckOrder(t, classify)
+			for _, opts := range [][]lockutils.Option{nil, {lockutils.External()}, {lockutils.Shared()}} {
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					defer func() { _ = recover() }()
+					_ = lockutils.Do(context.Background(), "outer", func(ctx context.Context) error {
+						return lockutils.Do(ctx, "inner", func(context.Context) error {
+							t.Errorf("the function runs")
+							return nil
+						}, opts...)
+					})
+					t.Errorf("Do returns")
+				}()
+				<-ended
+			}
+		})
+		for _, f := range found {
+			t.Errorf("%s: %s", name, f)
+		}
+		if after := lockutils.Snapshot(); len(after) != before {
+			t.Errorf("%s: still in use: %+v", name, after)
+		}
 	}
 }

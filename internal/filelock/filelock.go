@@ -98,7 +98,14 @@ func TryLock(r Request) (*Hold, error) {
 func acquire(r Request, how func(*pathState, Request) (*Hold, error)) (*Hold, error) {
 	r = r.withDefaults()
 	p := paths.enter(r.Path)
+	returned := false
+	defer func() {
+		if !returned { // An observer has panicked.
+			paths.leave(p)
+		}
+	}()
 	h, err := how(p, r)
+	returned = true
 	if err != nil {
 		paths.leave(p)
 		if outOfDescriptors(err) {

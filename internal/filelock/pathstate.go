@@ -78,17 +78,20 @@ func (p *pathState) tryLock(r Request) (*Hold, error) {
 }
 
 // inTurn calls acquire, which takes the lock from the kernel, and gives the turn up if that fails.
-func (p *pathState) inTurn(m Mode, acquire func() (*Hold, error)) (*Hold, error) {
-	h, err := acquire()
+func (p *pathState) inTurn(m Mode, acquire func() (*Hold, error)) (h *Hold, err error) {
+	acquired := false
+	defer func() {
+		if !acquired { // also if an observer panics
+			p.turn.Release(m)
+		}
+	}()
+	h, err = acquire()
 	// The descriptors kept for later must not be the ones missing now.
 	for err != nil && outOfDescriptors(err) && paths.closeIdle() > 0 {
 		h, err = acquire()
 	}
-	if err != nil {
-		p.turn.Release(m)
-		return nil, err
-	}
-	return h, nil
+	acquired = err == nil
+	return h, err
 }
 
 // lockFile waits until the kernel gives it the lock of r. Shared requests of one kind wait
@@ -98,7 +101,9 @@ func (p *pathState) lockFile(ctx context.Context, r Request) (*Hold, error) {
 	if w := p.waits[kindOf(r)]; w != nil {
 		w.join()
 		p.mu.Unlock()
-		return awaitObserved(ctx, r, w)
+		ctx, wait := w.observe(ctx, r, w.leave)
+		h, err := w.await(ctx)
+		return h, wait.Over(err)
 	}
 	h, granted, err := p.try(r, persist)
 	if err != nil || granted {
@@ -107,20 +112,16 @@ func (p *pathState) lockFile(ctx context.Context, r Request) (*Hold, error) {
 	}
 	w := p.startWait(r, h)
 	p.mu.Unlock()
-	ctx, wait := queue.Outside(ctx, r.Mode, r.Fair, r.Subject)
+	ctx, wait := w.observe(ctx, r, func() {
+		w.leave()
+		w.run()
+	})
 	if ctx.Done() == nil {
 		w.run()
 	} else {
 		go w.run()
 	}
 	h, err = w.await(ctx)
-	return h, wait.Over(err)
-}
-
-// awaitObserved is await for a wait that is under way already.
-func awaitObserved(ctx context.Context, r Request, w *pendingWait) (*Hold, error) {
-	ctx, wait := queue.Outside(ctx, r.Mode, r.Fair, r.Subject)
-	h, err := w.await(ctx)
 	return h, wait.Over(err)
 }
 

@@ -3,6 +3,8 @@ package filelock
 import (
 	"context"
 	"errors"
+
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // kinds is the number of values of kindOf.
@@ -65,6 +67,29 @@ func (w *pendingWait) join() {
 		w.stop = make(chan struct{})
 	}
 	w.requests++
+}
+
+// observe tells the observer of a request that has joined. It calls leave if the observer panics or ends
+// the goroutine.
+func (w *pendingWait) observe(
+	ctx context.Context, r Request, leave func(),
+) (context.Context, *queue.Wait) {
+	observed := false
+	defer func() {
+		if !observed {
+			leave()
+		}
+	}()
+	ctx, wait := queue.Outside(ctx, r.Mode, r.Fair, r.Subject)
+	observed = true
+	return ctx, wait
+}
+
+// leave removes a request whatever has come of the wait.
+func (w *pendingWait) leave() {
+	if !w.withdraw() && w.granted != nil {
+		_ = w.granted.release()
+	}
 }
 
 // await returns the result for a request that has joined, or ctx.Err() if ctx ends before.

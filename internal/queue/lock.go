@@ -378,7 +378,7 @@ func (l *Lock) await(ctx context.Context, me *waiter) (Generation, error) {
 		me.traceNow() // nobody outside the bubble may wake the goroutine for it
 	}
 	if me.observed() {
-		observer.Begin(&me.Wait)
+		l.begin(me)
 	}
 	stop := me.wakeWhenDone(ctx)
 	for {
@@ -401,6 +401,31 @@ func (l *Lock) await(ctx context.Context, me *waiter) (Generation, error) {
 			return g, err
 		}
 	}
+}
+
+// begin tells the observer of a waiter, which leaves if the observer panics or ends the goroutine.
+func (l *Lock) begin(me *waiter) {
+	begun := false
+	defer func() {
+		if !begun {
+			l.abandon(me)
+		}
+	}()
+	observer.Begin(&me.Wait)
+	begun = true
+}
+
+// abandon takes a waiter out of the queue, or takes back what it has been granted.
+func (l *Lock) abandon(me *waiter) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.lockState()
+	if me.granted {
+		w = l.leave(w, me.Mode)
+	} else {
+		w = l.withdraw(w, me)
+	}
+	l.unlockState(l.grantNext(w))
 }
 
 // retry is called by a waiter that has been woken: it acquires the lock, or sleeps again in its

@@ -1,6 +1,9 @@
 package queue
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // An entry is the lock of a key that has found its slot in use by another.
 type entry struct {
@@ -33,6 +36,19 @@ func (e *entry) release(g Generation) bool {
 	}
 	e.slot.drop(e)
 	return true
+}
+
+// acquire is AcquireFor for a reference, which it gives up if it does not return a hold.
+func (e *entry) acquire(ctx context.Context, m Mode, o Order, about Subject) (g Generation, err error) {
+	acquired := false
+	defer func() {
+		if !acquired { // also if the observer panics
+			e.slot.drop(e)
+		}
+	}()
+	g, err = e.AcquireFor(ctx, m, o, about)
+	acquired = err == nil
+	return g, err
 }
 
 // overflow is a hash table of entries. Unlike a map it costs little to enter and leave, and

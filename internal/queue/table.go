@@ -235,8 +235,8 @@ func (t *Table) acquire(
 	e, w := s.locate(k, h)
 	if e == nil {
 		g, err = s.acquireLocked(ctx, w, m, o, about)
-	} else if g, err = e.AcquireFor(ctx, m, o, about); err != nil {
-		s.drop(e)
+	} else {
+		g, err = e.acquire(ctx, m, o, about)
 	}
 	return place{s, e, word(g)}, err
 }
