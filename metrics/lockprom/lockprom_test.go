@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -156,7 +157,13 @@ func serve(t *testing.T) *httptest.Server {
 func TestPromtoolAcceptsTheMetrics(t *testing.T) {
 	need(t, "promtool")
 	contend(t, "checked", 1)
-	reply, err := http.Get(serve(t).URL)
+	checkMetrics(t, serve(t).URL)
+}
+
+// checkMetrics fails the test unless promtool accepts the metrics.
+func checkMetrics(t *testing.T, at string) {
+	t.Helper()
+	reply, err := http.Get(at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,11 +179,66 @@ func TestPrometheusScrapesTheMetrics(t *testing.T) {
 	need(t, "prometheus")
 	scraped := newClass("scraped")
 	contend(t, scraped, 1)
-	target := strings.TrimPrefix(serve(t).URL, "http://")
+	awaitScraped(t, serve(t).URL, fmt.Sprintf(
+		`lockutils_contentions_total{class=%q,mode="writer",layer="process"} == 2`, scraped))
+}
+
+func TestPrometheusScrapesTheExample(t *testing.T) {
+	need(t, "prometheus")
+	need(t, "promtool")
+	at := startExample(t)
+	checkMetrics(t, at)
+	const contended = `{class="nova",mode="writer",layer="process"} > 0`
+	for _, name := range []string{
+		"lockutils_contentions_total", "lockutils_wait_seconds_count", "lockutils_contended_hold_seconds_count",
+	} {
+		awaitScraped(t, at, name+contended)
+	}
+}
+
+// startExample starts the program in the directory example and returns the address of its metrics. It
+// ends with the test.
+func startExample(t *testing.T) (at string) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "example")
+	if out, err := exec.Command("go", "build", "-o", program, "./example").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	example := exec.CommandContext(ctx, program)
+	example.Cancel = func() error { return example.Process.Signal(os.Interrupt) }
+	example.WaitDelay = 10 * time.Second
+	output, err := example.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := example.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := example.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	if at, err = bufio.NewReader(output).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(at)
+}
+
+// awaitScraped waits until a Prometheus server that scrapes a target has a result for an expression.
+func awaitScraped(t *testing.T, target, expression string) {
+	t.Helper()
+	at, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
 	text := fmt.Sprintf("global: {scrape_interval: 100ms, scrape_timeout: 100ms}\n"+
-		"scrape_configs: [{job_name: locks, metrics_path: /, static_configs: [{targets: ['%s']}]}]\n", target)
+		"scrape_configs: [{job_name: locks, metrics_path: '/%s', static_configs: [{targets: ['%s']}]}]\n",
+		strings.TrimPrefix(at.Path, "/"), at.Host)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -184,42 +246,41 @@ func TestPrometheusScrapesTheMetrics(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
-		value, err := query(ctx, address,
-			fmt.Sprintf(`lockutils_contentions_total{class=%q,mode="writer",layer="process"}`, scraped))
-		if err == nil && value == "2" {
+		err := query(ctx, address, expression)
+		if err == nil {
 			return
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			t.Fatalf("Prometheus has %q, want 2; %v", value, err)
+			t.Fatalf("%s: %v", expression, err)
 		}
 	}
 }
 
-// query returns the value that Prometheus has for an expression.
-func query(ctx context.Context, address, expression string) (string, error) {
+// query returns nil if Prometheus has a result for an expression.
+func query(ctx context.Context, address, expression string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/api/v1/query", nil)
 	if err != nil {
-		return "", err
+		return err
 	}
-	request.URL.RawQuery = "query=" + expression
+	request.URL.RawQuery = url.Values{"query": {expression}}.Encode()
 	reply, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer reply.Body.Close()
 	var answer struct {
-		Data struct{ Result []struct{ Value [2]any } }
+		Data struct{ Result []any }
 	}
 	text, err := io.ReadAll(reply.Body)
 	if err == nil {
 		err = json.Unmarshal(text, &answer)
 	}
-	if err != nil || len(answer.Data.Result) == 0 {
-		return "", errors.Join(err, fmt.Errorf("no result: %s", text))
+	if err == nil && len(answer.Data.Result) == 0 {
+		err = fmt.Errorf("no result: %s", text)
 	}
-	return fmt.Sprint(answer.Data.Result[0].Value[1]), nil
+	return err
 }
 
 func need(t *testing.T, program string) {
