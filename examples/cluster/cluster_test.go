@@ -88,6 +88,9 @@ func testInterrupt(t *testing.T, name string) {
 	if endpoints == nil || cmd.ProcessState.ExitCode() != 1 {
 		t.Fatalf("interrupted, it ended with %v, and served at %q: %s", err, endpoints, &complaints)
 	}
+	if !strings.Contains(complaints.String(), "cluster: interrupted") {
+		t.Errorf("interrupted, it says %q", &complaints)
+	}
 	for _, endpoint := range endpoints {
 		if conn, err := net.Dial("tcp", endpoint); err == nil {
 			conn.Close()

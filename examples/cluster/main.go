@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -40,7 +41,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	exitOn(demonstrate(ctx, *name, kind, *hosts, *images))
+	err := demonstrate(ctx, *name, kind, *hosts, *images)
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("interrupted") // whatever that has broken off
+	}
+	exitOn(err)
 }
 
 func exitOn(err error) {
