@@ -60,3 +60,14 @@ func TestEveryByteCountsInTheHash(t *testing.T) {
 		}
 	}
 }
+
+func TestScopeAndNameAreNotExchangedInTheHash(t *testing.T) {
+	for _, k := range []Key{{"a", "b"}, {"nova", "instance-4711"}, {"", "name"}} {
+		if k.Hash() == (Key{k.Name, k.Scope}).Hash() {
+			t.Errorf("%q and the one with scope and name exchanged have the same hash", k)
+		}
+	}
+	if k := (Key{"same", "same"}); k.Hash() == 0 || k.Hash() == (Key{"other", "other"}).Hash() {
+		t.Error("equal scopes and names cancel each other")
+	}
+}

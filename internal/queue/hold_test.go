@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"testing/synctest"
 )
 
 func TestRecordHoldsNothingButItself(t *testing.T) {
@@ -65,6 +66,80 @@ func TestAcquireFastTakesWhatIsFree(t *testing.T) {
 	}
 	mustRelease(t, h)
 	table.checkIdle(t)
+}
+
+// The slot has to keep an entry for as long as there is a hold of it, and no longer.
+func TestAcquireFastTakesWhatIsFreeBesideAnOverflowedSlot(t *testing.T) {
+	table := NewTable(1, 1)
+	slot := &table.slots[0]
+	inSlot := mustHold(t, table, Key{"", "first"}, Exclusive)
+	mustRelease(t, mustHold(t, table, Key{"", "second"}, Exclusive)) // the slot has overflowed
+	k := Key{"scope", "beside"}
+	h, ok := table.AcquireFast(k, k.Hash(), Fair)
+	if !ok || !h.Held() || slot.entries != 1 || table.Len() != 2 {
+		t.Fatalf("acquired: %v, with %d entries", ok, slot.entries)
+	}
+	if _, ok := table.AcquireFast(k, k.Hash(), Barging); ok {
+		t.Error("acquired twice")
+	}
+	if _, ok := table.TryAcquire(k, Exclusive, Barging); ok {
+		t.Error("acquired twice by TryAcquire")
+	}
+	if h.ReleaseFast() {
+		t.Error("released without its entry")
+	}
+	mustRelease(t, h)
+	if h.Release() || slot.entries != 0 {
+		t.Errorf("released twice, or %d entries left", slot.entries)
+	}
+
+	if !table.AcquireNamedFast(k, k.Hash(), Exclusive, Fair) || !table.Release(k, k.Hash(), Exclusive) ||
+		slot.entries != 0 {
+		t.Errorf("not acquired and released by name, or %d entries left", slot.entries)
+	}
+	first := Key{"", "first"}
+	if _, ok := table.AcquireFast(first, first.Hash(), Barging); ok || slot.entries != 0 {
+		t.Errorf("the slot's own lock acquired twice, or with %d entries", slot.entries)
+	}
+	mustRelease(t, inSlot)
+	if _, ok := table.AcquireFast(k, k.Hash(), Barging); ok || slot.entries != 0 {
+		t.Errorf("acquired beside a slot that is not in use, or %d entries left", slot.entries)
+	}
+	table.checkIdle(t)
+}
+
+// A request that fails must leave the entry to those who use it.
+func TestAcquireFastDoesNotPassAFairWaiterBesideASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewTable(1, 1)
+		inSlot := mustHold(t, table, Key{"", "first"}, Exclusive)
+		k := Key{"", "beside"}
+		h := mustHold(t, table, k, Exclusive)
+		next := make(chan Hold)
+		go func() {
+			h, err := table.Acquire(background, k, Exclusive, Fair)
+			if err != nil {
+				t.Error(err)
+			}
+			next <- h
+		}()
+		synctest.Wait()
+		if _, ok := table.AcquireFast(k, k.Hash(), Barging); ok {
+			t.Error("passed a fair waiter")
+		}
+		mustRelease(t, h)
+		mustRelease(t, <-next)
+
+		e := table.slots[0].entry(k, k.Hash())
+		e.add(waiting) // as while a waiter is about to take the free lock
+		if _, ok := table.AcquireFast(k, k.Hash(), Fair); ok {
+			t.Error("a fair request has passed a waiter")
+		}
+		e.add(^waiting + 1)
+		table.slots[0].drop(e)
+		mustRelease(t, inSlot)
+		table.checkIdle(t)
+	})
 }
 
 // What such a hold stands for has to be given up as well.

@@ -47,8 +47,8 @@ var hashes = newHasher()
 // Hash returns the hash of the key.
 func (k Key) Hash() Hash { return NewScopeHash(k.Scope).Of(k.Name) }
 
-// A ScopeHash is the hash of a scope, with which those of its keys begin. The zero ScopeHash is
-// that of the empty scope.
+// A ScopeHash is the hash of a scope, which changes those of its keys. The zero ScopeHash is that
+// of the empty scope.
 type ScopeHash uint64
 
 // NewScopeHash returns the hash of a scope.
@@ -56,8 +56,9 @@ func NewScopeHash(scope string) ScopeHash {
 	if scope == "" {
 		return 0
 	}
-	return ScopeHash(hashes.sum(hashes.start, scope))
+	return ScopeHash(hashes.sum(^hashes.start, scope))
 }
 
-// Of returns the hash of the key of that name.
-func (s ScopeHash) Of(name string) Hash { return Hash(hashes.sum(hashes.start^uint64(s), name)) }
+// Of returns the hash of the key of that name. The two hashes are computed side by side, and so
+// from different seeds: a key and the one with scope and name exchanged have different ones.
+func (s ScopeHash) Of(name string) Hash { return Hash(hashes.sum(hashes.start, name) ^ uint64(s)) }

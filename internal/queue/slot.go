@@ -96,6 +96,30 @@ func (s *slot) claim(w word, k Key, h Hash) (word, bool) {
 	return taken, true
 }
 
+// acquireBeside acquires the free lock of a key exclusively beside a slot that has overflowed, as
+// AcquireFast does.
+func (s *slot) acquireBeside(k Key, h Hash, o Order) (Hold, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.servesOther(h) {
+		return Hold{}, false
+	}
+	e := s.entry(k, h)
+	w, ok := e.acquireFast(Exclusive, o)
+	if !ok {
+		s.unref(e)
+		return Hold{}, false
+	}
+	return Hold{&e.Lock, word(w.generation())}, true
+}
+
+// servesOther reports whether the slot has overflowed and serves another key. Its name cannot
+// change then, as long as the caller holds mu.
+func (s *slot) servesOther(h Hash) bool {
+	w := s.load()
+	return w&overflowed != 0 && w.inUse() && !s.identifies(h)
+}
+
 // lockName is lockState for those who want to know the name: it waits for a holder that is still
 // writing it.
 func (s *slot) lockName() word {
@@ -117,15 +141,12 @@ func (s *slot) complete(w word) bool {
 // returned.
 func (s *slot) locate(k Key, h Hash) (*entry, word) {
 	s.mu.Lock()
-	w := s.load()
-	if w&overflowed != 0 && w.inUse() && !s.identifies(h) {
-		// The name cannot change, as long as mu is held and the slot has overflowed, and it is
-		// not the key's.
+	if s.servesOther(h) {
 		e := s.entry(k, h)
 		s.mu.Unlock()
 		return e, 0
 	}
-	w = s.lockName()
+	w := s.lockName()
 	if w.inUse() && s.serves(k) {
 		return nil, w
 	}
@@ -140,26 +161,6 @@ func (s *slot) locate(k Key, h Hash) (*entry, word) {
 	s.unlockState(w | overflowed)
 	s.mu.Unlock()
 	return e, 0
-}
-
-// releaseFast releases a hold of the slot's lock if that is the key's. If the caller holds the
-// key's lock and the slot has not overflowed, that is the slot's, and so the caller may read the
-// name. If it does not hold it, the generation keeps it from ending the exclusive hold of another
-// key that has come meanwhile. Shared holds have no generation: such a mistake can end one of
-// those.
-func (s *slot) releaseFast(k Key, h Hash, m Mode) bool {
-	w := s.load()
-	if w&overflowed != 0 || !w.heldAs(m) || !s.identifies(h) || !s.complete(w) || !s.serves(k) {
-		return false
-	}
-	switch {
-	case s.permits > 1:
-		return s.uncountNamed(m) && s.Release(m)
-	case m == Exclusive:
-		return w&(busy|waiting) == 0 && s.swap(w, w.released()) || s.ReleaseGeneration(w.generation())
-	}
-	w = s.Lock.add(minusHolder)
-	return w&(waiting|negative) == 0 || s.follow(w)
 }
 
 // release releases a hold of the key's lock, wherever that is, and reports whether there was one.

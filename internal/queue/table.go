@@ -40,11 +40,14 @@ func (t *Table) Permits() int64 { return max(t.permits, 1) }
 
 // AcquireFast acquires the key's lock exclusively if that takes a single step, in a table with
 // one permit for each key: if the name of its slot is the key's and the word admits the request,
-// or if the slot is not in use. It is what the other methods try first. h is the hash of the key.
+// or if the slot is not in use. Beside a slot that another key uses it takes a few more. It is what
+// the other methods try first. h is the hash of the key.
 func (t *Table) AcquireFast(k Key, h Hash, o Order) (Hold, bool) {
 	s, h := t.slot(h)
 	w := s.load()
 	switch {
+	case !s.identifies(h) && w&overflowed != 0:
+		return s.acquireBeside(k, h, o)
 	case !s.identifies(h):
 		w, ok := s.claim(w, k, h)
 		return Hold{&s.Lock, w}, ok
@@ -83,15 +86,18 @@ func (t *Table) AcquireNamedFast(k Key, h Hash, m Mode, o Order) bool {
 	return true
 }
 
-// acquireFast is AcquireFast for any request. The word is that of a hold that AcquireFast has
-// acquired.
-func (t *Table) acquireFast(k Key, h Hash, m Mode, o Order) (word, bool) {
-	if m == Exclusive && t.permits <= 1 {
-		hold, ok := t.AcquireFast(k, h, o)
-		return hold.word, ok
+// acquireFast is AcquireFast for any request.
+func (t *Table) acquireFast(k Key, h Hash, m Mode, o Order) (place, bool) {
+	s, cut := t.slot(h)
+	if m != Exclusive || t.permits > 1 {
+		return place{slot: s}, s.acquireFast(k, cut, m, o)
 	}
-	s, h := t.slot(h)
-	return 0, s.acquireFast(k, h, m, o)
+	hold, ok := t.AcquireFast(k, h, o)
+	if !ok {
+		return place{}, false
+	}
+	e, _ := hold.lock.owner.(*entry)
+	return place{s, e, hold.word}, true
 }
 
 // TryAcquire acquires the key's lock if that takes no waiting.
@@ -139,8 +145,33 @@ func (t *Table) AcquireNamed(ctx context.Context, k Key, h Hash, m Mode, o Order
 // Release releases a hold of mode m of the key's lock, whoever holds it, and reports whether
 // there was one. With several permits there must be one that has been acquired by name.
 func (t *Table) Release(k Key, h Hash, m Mode) bool {
+	if t.ReleaseFast(k, h, m) {
+		return true
+	}
 	s, h := t.slot(h)
-	return s.releaseFast(k, h, m) || s.release(k, h, m)
+	return s.release(k, h, m)
+}
+
+// ReleaseFast is Release for a hold of the slot's lock, if that is the key's. It is tried first.
+//
+// If the caller holds the key's lock and the slot has not overflowed, that is the slot's, and so the
+// caller may read the name. If it does not hold it, the generation keeps it from ending the
+// exclusive hold of another key that has come meanwhile. Shared holds have no generation: such a
+// mistake can end one of those.
+func (t *Table) ReleaseFast(k Key, h Hash, m Mode) bool {
+	s, h := t.slot(h)
+	w := s.load()
+	if w&overflowed != 0 || !w.heldAs(m) || !s.identifies(h) || !s.complete(w) || !s.serves(k) {
+		return false
+	}
+	switch {
+	case t.permits > 1:
+		return s.uncountNamed(m) && s.Release(m)
+	case m == Exclusive:
+		return w&(busy|waiting) == 0 && s.swap(w, w.released()) || s.ReleaseGeneration(w.generation())
+	}
+	w = s.Lock.add(minusHolder)
+	return w&(waiting|negative) == 0 || s.follow(w)
 }
 
 // Len returns how many keys are in use: held or waited for.
@@ -204,11 +235,11 @@ func (p place) lock() *Lock {
 
 func (t *Table) tryAcquire(k Key, h Hash, m Mode, o Order) (place, bool) {
 	s, h := t.slot(h)
-	if w, ok := t.acquireFast(k, h, m, o); ok {
-		return place{s, nil, w}, true
+	p, ok := t.acquireFast(k, h, m, o)
+	if ok {
+		return p, true
 	}
 	var g Generation
-	var ok bool
 	e, w := s.locate(k, h)
 	if e == nil {
 		g, ok = s.tryLocked(w, m, o)
@@ -222,12 +253,12 @@ func (t *Table) acquire(
 	ctx context.Context, k Key, h Hash, m Mode, o Order, from Origin,
 ) (place, error) {
 	s, h := t.slot(h)
-	w, ok := t.acquireFast(k, h, m, o)
+	p, ok := t.acquireFast(k, h, m, o)
 	for i := 0; !ok && i < spins && s.identifies(h) && s.spin(); i++ {
-		w, ok = t.acquireFast(k, h, m, o)
+		p, ok = t.acquireFast(k, h, m, o)
 	}
 	if ok {
-		return place{s, nil, w}, nil
+		return p, nil
 	}
 	var g Generation
 	var err error
