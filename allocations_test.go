@@ -47,6 +47,10 @@ func TestAllocations(t *testing.T) {
 		{"Lock, NonBlocking", 0, lock(lockutils.NonBlocking())},
 		{"Lock, WithTimeout", 0, lock(lockutils.WithTimeout(time.Second))},
 		{"Lock, WithSemaphores", 0, lock(lockutils.WithSemaphores(container))},
+		{"Lock, WithSemaphores written at the call", 0, func() {
+			g, _ := lockutils.Lock("x", lockutils.WithSemaphores(container))
+			_ = g.Unlock()
+		}},
 		{"Lock, a new name each time", 0, newNames()},
 		{"LockContext", 0, func() { g, _ := lockutils.LockContext(ctx, "x"); _ = g.Unlock() }},
 		{"TryLock", 0, func() { g, _ := lockutils.TryLock("x"); _ = g.Unlock() }},

@@ -73,13 +73,14 @@ type holdingContext struct {
 	context.Context
 	outer           *holdingContext // the next one out, or nil
 	name            string
-	scope           string     // of the key
 	hold            queue.Hold // tells whether the lock is still held
-	*holdingDetails            // never nil; &noDetails if hold is an exclusive one of a lock of this process
+	*holdingDetails            // never nil; shared by the holds that tell the rest themselves
 }
 
 // holdingDetails are what the hold of a holdingContext does not tell.
 type holdingDetails struct {
+	scope   string      // of the key
+	ofHold  bool        // the hold itself tells lock and mode: it is an exclusive one of this process
 	lock    *queue.Lock // inside the process; nil if there is none
 	mode    queue.Mode
 	path    string // of the lock file; "" without one
@@ -90,18 +91,23 @@ type holdingDetails struct {
 	serviceName string
 }
 
-var noDetails holdingDetails
+// noDetails are those of a free lock without a prefix.
+var noDetails = holdingDetails{ofHold: true}
 
 type holdingKey struct{}
 
 // holdingFree returns ctx with the knowledge of a hold of acquireFast.
 func holdingFree(ctx context.Context, name string, h queue.Hold, s *settings) *holdingContext {
-	if s.shared {
+	details := s.details
+	if details == nil && s.prefix == "" {
+		details = &noDetails
+	}
+	if details == nil || s.shared {
 		c := newHolding(ctx, innermost(ctx), name, h, s)
 		c.lock, _ = h.Of()
 		return c
 	}
-	return &holdingContext{ctx, innermost(ctx), name, s.prefixScope(), h, &noDetails}
+	return &holdingContext{ctx, innermost(ctx), name, h, details}
 }
 
 // holding returns ctx with the knowledge of the hold of a guard.
@@ -148,8 +154,8 @@ func newHolding(
 		holdingContext
 		details holdingDetails
 	})
-	x.holdingContext = holdingContext{ctx, outer, name, s.prefixScope(), hold, &x.details}
-	x.mode = s.mode()
+	x.holdingContext = holdingContext{ctx, outer, name, hold, &x.details}
+	x.scope, x.mode = s.prefixScope(), s.mode()
 	if s.onService {
 		x.service, x.serviceName = s.service, s.serviceName(name)
 	}
@@ -177,7 +183,7 @@ func (c *holdingContext) Value(key any) any {
 
 // of returns which lock inside the process is held, or nil, and how.
 func (c *holdingContext) of() (*queue.Lock, queue.Mode) {
-	if c.holdingDetails == &noDetails {
+	if c.ofHold {
 		return c.hold.Of()
 	}
 	return c.lock, c.mode

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/lockutilstest"
 )
 
 func TestDoHoldsTheLockWhileFnRuns(t *testing.T) {
@@ -409,6 +410,51 @@ func TestContextMayShareAFileOnceMoreWhileAWriterWaits(t *testing.T) {
 		waiter.Wait()
 		mustUnlock(t, writer)
 	})
+}
+
+func TestContextKnowsTheScopeOfALockAcquiredBeforeTheOrderIsChecked(t *testing.T) {
+	prefix := lockutils.WithPrefix("nova")
+	byDefault := func(ctx context.Context, name string, fn func(context.Context) error) error {
+		lockutils.SetDefaultOptions(prefix)
+		defer lockutils.SetDefaultOptions()
+		return lockutils.Do(ctx, name, fn)
+	}
+	for way, do := range map[string]func(context.Context, string, func(context.Context) error) error{
+		"call": func(ctx context.Context, name string, fn func(context.Context) error) error {
+			return lockutils.Do(ctx, name, fn, prefix)
+		},
+		"shared": func(ctx context.Context, name string, fn func(context.Context) error) error {
+			return lockutils.Do(ctx, name, fn, prefix, lockutils.Shared())
+		},
+		"project": func(ctx context.Context, name string, fn func(context.Context) error) error {
+			return lockutils.DoWithPrefix("nova")(ctx, name, fn)
+		},
+		"other project": func(ctx context.Context, name string, fn func(context.Context) error) error {
+			return lockutils.DoWithPrefix("glance")(ctx, name, fn, prefix)
+		},
+		"synchronized": func(ctx context.Context, name string, fn func(context.Context) error) error {
+			return lockutils.Synchronized(name, fn, prefix)(ctx)
+		},
+		"default": byDefault,
+	} {
+		t.Run(way, func(t *testing.T) {
+			var seen []string
+			err := do(context.Background(), "outer", func(ctx context.Context) error {
+				lockutilstest.CheckOrder(t, func(scope, name string) string {
+					seen = append(seen, scope+" "+name)
+					return name
+				})
+				g, err := lockutils.LockContext(ctx, "inner", lockutils.WithPrefix(""))
+				if err != nil {
+					return err
+				}
+				return g.Unlock()
+			})
+			if err != nil || !slices.Contains(seen, "nova outer") || !slices.Contains(seen, " inner") {
+				t.Errorf("error %v; seen: %q", err, seen)
+			}
+		})
+	}
 }
 
 func TestDoRefusesANilFunction(t *testing.T) {

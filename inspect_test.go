@@ -110,13 +110,11 @@ func placed(stack []uintptr) string {
 
 // Outside of bubbles the stacks of waiters are taken when somebody wants to see them.
 func TestSnapshotShowsWhereWaitersWait(t *testing.T) {
+	queued := 0
 	release := plant(t, func() {
-		before := 0
-		if i, ok := find("nova", "x", ""); ok {
-			before = len(i.Waiters)
-		}
-		for range 10_000 {
-			if i, ok := find("nova", "x", ""); ok && len(i.Waiters) > before || before == 3 {
+		queued++
+		for {
+			if i, _ := find("nova", "x", ""); len(i.Waiters) == queued {
 				return
 			}
 			time.Sleep(time.Millisecond)

@@ -109,11 +109,14 @@ func Lock(name string, opts ...Option) (Guard, error) {
 // ctx comes from [Do] and holds the lock, the error matches [ErrDeadlock]. A nil ctx gives an error
 // that matches [ErrOptions].
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
+	if ctx == nil || ctx.Err() != nil {
+		return lockSlow(ctx, name, opts)
+	}
 	if len(opts) > 0 {
 		if h, ok := lockPlain(ctx, name, opts); ok {
 			return Guard{name, h}, nil
 		}
-	} else if !detour.Load() && ctx != nil && ctx.Err() == nil && !handler().Enabled(ctx, slog.LevelDebug) {
+	} else if !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
@@ -132,14 +135,15 @@ func lockSlow(ctx context.Context, name string, opts []Option) (Guard, error) {
 }
 
 // lockPlain acquires a free lock of this process whose options need no settings: to fill and to
-// read those takes longer than the rest.
+// read those takes longer than the rest. The context must not have ended.
 func lockPlain(ctx context.Context, name string, opts []Option) (queue.Hold, bool) {
-	if detour.Load() || ctx == nil || ctx.Err() != nil {
-		return queue.Hold{}, false
-	}
 	prefix, shared, silent, order := "", false, false, queue.Barging
 	for i := range opts {
-		switch o := &opts[i]; o.kind {
+		o := &opts[i]
+		if o.optionSpec == nil {
+			continue
+		}
+		switch o.kind {
 		case optPrefix:
 			prefix = o.text
 		case optFair:
@@ -156,7 +160,7 @@ func lockPlain(ctx context.Context, name string, opts []Option) (queue.Hold, boo
 			return queue.Hold{}, false
 		}
 	}
-	if !silent && handler().Enabled(ctx, slog.LevelDebug) {
+	if detour.Load() || !silent && handler().Enabled(ctx, slog.LevelDebug) {
 		return queue.Hold{}, false
 	}
 	k := queue.Key{Scope: strings.TrimSuffix(prefix, "-"), Name: name}

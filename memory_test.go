@@ -3,7 +3,12 @@ package lockutils_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -94,6 +99,40 @@ func TestNamesHeldAtOnceAndReleasedLeaveNothingBehind(t *testing.T) {
 	}
 	if container.Len() != 0 {
 		t.Errorf("Len %d", container.Len())
+	}
+}
+
+// The runtime tells what the initialisation of each package has allocated.
+func TestImportingThePackageTakesLittleMemory(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-test.run=^$")
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	trace, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, trace)
+	}
+	const module = "github.com/lockutils/lockutils"
+	total, found := 0, false
+	for _, line := range regexp.MustCompile(`(?m)^init (\S+) @.* (\d+) bytes`).FindAllSubmatch(trace, -1) {
+		switch path := string(line[1]); {
+		case path == module:
+			found = true
+		case strings.HasPrefix(path, module+"/"),
+			strings.HasPrefix(path, "github.com/gofrs/flock"), strings.HasPrefix(path, "golang.org/x/"):
+		default:
+			continue
+		}
+		n, err := strconv.Atoi(string(line[2]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += n
+	}
+	if !found || total >= 8<<10 {
+		t.Errorf("%d bytes are allocated; found: %v:\n%s", total, found, trace)
 	}
 }
 

@@ -30,7 +30,9 @@ import (
 //
 // Sharers of one process have one hold at the service. A sharer joins the hold that its process has,
 // and so may pass a writer of another process, unless it is [Fair].
-func On(s driver.Service) Option { return Option{kind: optService, ref: s} }
+func On(s driver.Service) Option {
+	return Option{optionSpec: &optionSpec{kind: optService, service: s}}
+}
 
 // Token returns the fencing token of a lock at a service: a number larger than those of all earlier
 // exclusive holds of the name. It returns 0 for a lock without a service, or whose service has no

@@ -22,19 +22,35 @@ import (
 // Options that concern the lock file have no effect on a lock without one. So a project can set
 // them for all its locks.
 type Option struct {
-	kind   optionKind
-	text   string
-	number int64
-	ref    any // *Semaphores, driver.Service, or func(string) bool
+	*optionSpec // nil for the zero Option
+	number      int64
+	text        string
 }
 
 // Options are values that one loop folds into the settings, since closures would make the
-// settings escape to the heap.
+// settings escape to the heap. An Option has four words, which the compiler keeps in registers.
+// A larger one would be copied in memory, and the copy would wait for the stores before it.
+
+// An optionSpec is the part of an option that many options have in common.
+type optionSpec struct {
+	kind       optionKind
+	semaphores *Semaphores
+	service    driver.Service
+	matching   func(name string) bool
+}
+
+// optionSpecs are those of options without a reference, by kind.
+var optionSpecs = func() (specs [optMatching + 1]optionSpec) {
+	for kind := range specs {
+		specs[kind].kind = optionKind(kind)
+	}
+	return specs
+}()
+
 type optionKind uint8
 
 const (
-	optNone optionKind = iota
-	optExternal
+	optExternal optionKind = iota
 	optPrefix
 	optLockPath
 	optFair
@@ -66,12 +82,14 @@ const (
 // Several processes that keep the file busy together do not, nor does one of shared holders. Where
 // a program that polls shares the lock with those, leave a pause between holds, or use
 // [WithFcntl], which leaves one of the length of the hold.
-func External() Option { return Option{kind: optExternal} }
+func External() Option { return Option{optionSpec: &optionSpecs[optExternal]} }
 
 // WithPrefix puts the lock in the scope of a project: locks of different prefixes are different
 // locks. The lock file is named prefix, hyphen, name. A hyphen at the end of the prefix makes no
 // difference. The empty prefix is that of locks without one.
-func WithPrefix(prefix string) Option { return Option{kind: optPrefix, text: prefix} }
+func WithPrefix(prefix string) Option {
+	return Option{optionSpec: &optionSpecs[optPrefix], text: prefix}
+}
 
 // WithLockPath sets the directory of the lock file. It is created if it does not exist. All
 // processes that share a lock must name the same directory, and only their users should be able to
@@ -80,47 +98,56 @@ func WithPrefix(prefix string) Option { return Option{kind: optPrefix, text: pre
 // A relative path is relative to the working directory that the process had when the package first
 // needed it: at the first call with a relative path here or in OSLO_LOCK_PATH. If the process
 // changes its working directory later, the path means the same directory as before.
-func WithLockPath(dir string) Option { return Option{kind: optLockPath, text: dir} }
+func WithLockPath(dir string) Option { return Option{optionSpec: &optionSpecs[optLockPath], text: dir} }
 
 // Fair serves the request strictly in order of arrival: no other request passes it, and it passes
 // none. With [External] the order extends to all processes that use Fair for the lock. After a
 // wait that was cancelled, its place is kept for the next request of the same process. Programs
 // that poll are not in the order, and get their turn as described at [External].
-func Fair() Option { return Option{kind: optFair} }
+func Fair() Option { return Option{optionSpec: &optionSpecs[optFair]} }
 
 // Shared acquires the lock together with other Shared holders. Exclusive holders, those without
 // Shared, exclude them and are excluded by them. Inside a process a request does not pass exclusive
 // requests that wait, so readers cannot starve writers. Between processes only [Fair] ensures that.
 // A lock has at most 16,777,216 holders in one process; one more waits.
-func Shared() Option { return Option{kind: optShared} }
+func Shared() Option { return Option{optionSpec: &optionSpecs[optShared]} }
 
 // NonBlocking makes the call fail with [ErrLocked] instead of waiting.
-func NonBlocking() Option { return Option{kind: optNonBlocking} }
+func NonBlocking() Option { return Option{optionSpec: &optionSpecs[optNonBlocking]} }
 
 // WithTimeout bounds the wait. After d the call fails with an error that matches [ErrTimeout], and
 // so [context.DeadlineExceeded]. With a zero d the call does not wait: its error then matches
 // [ErrLocked] as well, also if the context holds the lock itself. A negative d is an error.
 // NonBlocking in the same list is another.
-func WithTimeout(d time.Duration) Option { return Option{kind: optTimeout, number: int64(d)} }
+func WithTimeout(d time.Duration) Option {
+	return Option{optionSpec: &optionSpecs[optTimeout], number: int64(d)}
+}
 
 // WithDelay sets the longest interval between two tries to lock a file where the system cannot wake
 // a waiter. That is so on network file systems, on systems other than Linux, with [WithFcntl], and
 // while very many lock files are waited for at once. The first tries follow each other faster. The
 // default, also for zero, is 10 ms. A negative delay is an error.
-func WithDelay(d time.Duration) Option { return Option{kind: optDelay, number: int64(d)} }
+func WithDelay(d time.Duration) Option {
+	return Option{optionSpec: &optionSpecs[optDelay], number: int64(d)}
+}
 
 // WithSemaphores acquires the lock from this container instead of the package's own: inside a
 // process, locks of different containers are different locks. A lock file does not know containers.
 // A nil container means the package's own. A container together with [Fair] is an error.
-func WithSemaphores(s *Semaphores) Option { return Option{kind: optSemaphores, ref: s} }
+func WithSemaphores(s *Semaphores) Option {
+	if s == nil {
+		return Option{optionSpec: &optionSpecs[optSemaphores]}
+	}
+	return Option{optionSpec: s.optionSpec()}
+}
 
 // WithLogging turns the log messages of the call on, which is the default, or off.
 func WithLogging(on bool) Option {
-	o := Option{kind: optLogging}
-	if !on {
-		o.number = 1
+	silent := int64(1)
+	if on {
+		silent = 0
 	}
-	return o
+	return Option{optionSpec: &optionSpecs[optLogging], number: silent}
 }
 
 // WithFileMode sets the permissions of a lock file that is created. The umask of the process is
@@ -128,13 +155,15 @@ func WithLogging(on bool) Option {
 // exists stays. The default, 0600, keeps other users out. The mode must contain nothing but
 // permissions. It must let the owner read the file, and with [WithFcntl] or [Fair] write to it.
 // Anything else is an error.
-func WithFileMode(mode fs.FileMode) Option { return Option{kind: optFileMode, number: int64(mode)} }
+func WithFileMode(mode fs.FileMode) Option {
+	return Option{optionSpec: &optionSpecs[optFileMode], number: int64(mode)}
+}
 
 // WithFcntl acquires an fcntl record lock on the lock file in addition to the flock(2) of
 // [External]. So programs that know only this kind are excluded as well, Python's oslo.concurrency
 // and fasteners among them. It uses open file description locks, which Linux has. On other systems
 // the call fails with an error that matches [ErrOptions] and [errors.ErrUnsupported].
-func WithFcntl() Option { return Option{kind: optFcntl} }
+func WithFcntl() Option { return Option{optionSpec: &optionSpecs[optFcntl]} }
 
 // settings is the sum of the options of one call.
 type settings struct {
@@ -157,10 +186,11 @@ type settings struct {
 	matching       func(name string) bool // nil means all
 	onService      bool                   // the lock is kept by service, which check has found usable
 	service        driver.Service
-	reentrantShare bool   // the context holds a share of the lock already; no option sets it
-	by             string // the function that acquires the lock, if it has a name; no option sets it
-	fileOnly       bool   // there is no internal layer: set by ExternalLock and InterProcessLock only
-	contradictory  bool   // one list had NonBlocking and WithTimeout
+	reentrantShare bool            // the context holds a share of the lock already; no option sets it
+	by             string          // the function that acquires the lock, if it has a name; no option sets it
+	fileOnly       bool            // there is no internal layer: set by ExternalLock and InterProcessLock only
+	contradictory  bool            // one list had NonBlocking and WithTimeout
+	details        *holdingDetails // for many calls of Do, see keep; nil for one
 	given          optionSet
 	ever           optionSet
 }
@@ -175,13 +205,18 @@ func (set optionSet) has(k optionKind) bool { return set&(1<<k) != 0 }
 func (s *settings) apply(opts []Option) {
 	s.given = 0
 	for i := range opts {
-		s.given |= 1 << opts[i].kind
-		switch o := &opts[i]; o.kind {
+		o := &opts[i]
+		if o.optionSpec == nil {
+			continue
+		}
+		s.given |= 1 << o.kind
+		switch o.kind {
 		case optExternal:
 			s.external = true
 		case optPrefix:
 			s.prefix = o.text
 			s.prefixHash = queue.NewScopeHash(s.prefixScope())
+			s.details = nil
 		case optLockPath:
 			s.lockPath = o.text
 		case optFair:
@@ -195,7 +230,7 @@ func (s *settings) apply(opts []Option) {
 		case optDelay:
 			s.delay = time.Duration(o.number)
 		case optSemaphores:
-			s.semaphores = o.ref.(*Semaphores)
+			s.semaphores = o.semaphores
 		case optLogging:
 			s.silent = o.number != 0
 		case optFileMode:
@@ -204,11 +239,11 @@ func (s *settings) apply(opts []Option) {
 			s.fcntl = true
 		case optService:
 			s.onService = true
-			s.service, _ = o.ref.(driver.Service)
+			s.service = o.service
 		case optDryRun:
 			s.dryRun = true
 		case optMatching:
-			s.matching = o.ref.(func(string) bool)
+			s.matching = o.matching
 		}
 	}
 	s.ever |= s.given
@@ -282,7 +317,11 @@ func (k *keptOptions) applyTo(s *settings) {
 	for _, l := range k.lists {
 		s.apply(l)
 	}
+	s.keep()
 }
+
+// keep prepares the settings for many calls, whose contexts share the details.
+func (s *settings) keep() { s.details = &holdingDetails{scope: s.prefixScope(), ofHold: true} }
 
 // settings returns what the options amount to now. The caller must not change it.
 func (k *keptOptions) settings() *settings {
@@ -321,7 +360,7 @@ func (s *settings) forPath() settings {
 }
 
 // plainOptions are those of a lock of this process that can be acquired in one step.
-const plainOptions optionSet = 1<<optNone | 1<<optPrefix | 1<<optFair | 1<<optShared | 1<<optNonBlocking |
+const plainOptions optionSet = 1<<optPrefix | 1<<optFair | 1<<optShared | 1<<optNonBlocking |
 	1<<optTimeout | 1<<optLogging
 
 // plain reports whether the settings are those of a lock of this process, of no container, and

@@ -54,6 +54,9 @@ func DoWithPrefix(prefix string, defaults ...Option) DoFunc {
 	return func(
 		ctx context.Context, name string, fn func(ctx context.Context) error, opts ...Option,
 	) error {
+		if len(opts) == 0 {
+			return doAs(ctx, name, "", fn, project.settings())
+		}
 		s := project.with(opts)
 		return doAs(ctx, name, "", fn, &s)
 	}

@@ -151,13 +151,14 @@ func (c *ReaderWriterLocks) Get(name string) NamedReaderWriterLock {
 // Len returns how many names are in use now: held or waited for.
 func (c *ReaderWriterLocks) Len() int { return c.table.len() }
 
-func (c *ReaderWriterLocks) locks() *queue.Table {
-	if t := c.table.table.Load(); t != nil {
-		return t
+func (c *ReaderWriterLocks) locks() (t *queue.Table) {
+	if t = c.table.Load(); t == nil {
+		t = c.makeTable()
 	}
-	return c.makeTable()
+	return t
 }
 
+//go:noinline // so that locks is inlined
 func (c *ReaderWriterLocks) makeTable() *queue.Table { return c.table.make(1, c) }
 
 func (c *ReaderWriterLocks) scope() string { return cmp.Or(c.Name, "reader-writer locks") }
@@ -191,7 +192,8 @@ func (l NamedReaderWriterLock) TryLock() bool {
 
 // Unlock releases a writer's hold. It panics if there is no writer.
 func (l NamedReaderWriterLock) Unlock() {
-	if !releaseNamed(l.owner.locks(), l.key(), l.hash, queue.Exclusive) {
+	if t := l.owner.locks(); !releaseNamedFast(t, l.key(), l.hash, queue.Exclusive) &&
+		!releaseNamed(t, l.key(), l.hash, queue.Exclusive) {
 		panic(fmt.Sprintf("lockutils: Unlock of %s, which no writer holds", title(l.owner.scope(), l.Name())))
 	}
 }
@@ -216,7 +218,8 @@ func (l NamedReaderWriterLock) TryRLock() bool {
 
 // RUnlock releases one reader's hold. It panics if there is no reader.
 func (l NamedReaderWriterLock) RUnlock() {
-	if !releaseNamed(l.owner.locks(), l.key(), l.hash, queue.Shared) {
+	if t := l.owner.locks(); !releaseNamedFast(t, l.key(), l.hash, queue.Shared) &&
+		!releaseNamed(t, l.key(), l.hash, queue.Shared) {
 		panic(fmt.Sprintf("lockutils: RUnlock of %s, which no reader holds", title(l.owner.scope(), l.Name())))
 	}
 }

@@ -21,6 +21,7 @@ type Semaphores struct {
 
 	permits int64 // 0 means 1
 	table   container
+	spec    atomic.Pointer[optionSpec] // made when it is first needed
 }
 
 // NewSemaphores returns a container whose semaphores have that many permits each. It panics if
@@ -41,13 +42,22 @@ func (s *Semaphores) Get(name string) Semaphore {
 // Len returns how many names are in use now: held or waited for.
 func (s *Semaphores) Len() int { return s.table.len() }
 
-func (s *Semaphores) locks() *queue.Table {
-	if t := s.table.table.Load(); t != nil {
-		return t
+func (s *Semaphores) locks() (t *queue.Table) {
+	if t = s.table.Load(); t == nil {
+		t = s.makeTable()
 	}
-	return s.makeTable()
+	return t
 }
 
+// optionSpec returns that of WithSemaphores, which does not allocate it at each call.
+func (s *Semaphores) optionSpec() *optionSpec {
+	if s.spec.Load() == nil {
+		s.spec.CompareAndSwap(nil, &optionSpec{kind: optSemaphores, semaphores: s})
+	}
+	return s.spec.Load()
+}
+
+//go:noinline // so that locks is inlined
 func (s *Semaphores) makeTable() *queue.Table { return s.table.make(max(s.permits, 1), s) }
 
 func (s *Semaphores) scope() string { return cmp.Or(s.Name, "semaphores") }
@@ -89,7 +99,8 @@ func (s Semaphore) TryAcquire() bool {
 // Release releases a permit that Acquire or TryAcquire has acquired. It panics if none is held. A
 // permit that [Lock] has acquired is released by its guard.
 func (s Semaphore) Release() {
-	if !releaseNamed(s.owner.locks(), s.key(), s.hash, queue.Exclusive) {
+	if t := s.owner.locks(); !releaseNamedFast(t, s.key(), s.hash, queue.Exclusive) &&
+		!releaseNamed(t, s.key(), s.hash, queue.Exclusive) {
 		panic(fmt.Sprintf("lockutils: Release of %s, which nobody holds", title(s.owner.scope(), s.Name())))
 	}
 }
@@ -108,7 +119,7 @@ func (s Semaphore) failed(err error) error {
 }
 
 // A container is a table of named locks that is made when it is first needed.
-type container struct{ table atomic.Pointer[queue.Table] }
+type container struct{ atomic.Pointer[queue.Table] }
 
 // containerSlots makes an empty container 24 KiB. With more names in use at a time it gets
 // slower, not wrong.
@@ -119,14 +130,14 @@ type scoped interface{ scope() string }
 
 // make makes the table, unless another goroutine has, and returns it. Its locks have that many permits.
 func (c *container) make(permits int64, owner scoped) *queue.Table {
-	if t := queue.NewTable(containerSlots, permits); c.table.CompareAndSwap(nil, t) {
+	if t := queue.NewTable(containerSlots, permits); c.CompareAndSwap(nil, t) {
 		remember(t, owner.scope())
 	}
-	return c.table.Load()
+	return c.Load()
 }
 
 func (c *container) len() int {
-	if t := c.table.Load(); t != nil {
+	if t := c.Load(); t != nil {
 		return t.Len()
 	}
 	return 0
@@ -159,6 +170,11 @@ func tryAcquireNamed(t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o 
 		trackNamed(t, k, m)
 	}
 	return ok
+}
+
+// releaseNamedFast is releaseNamed for most holds, and is tried first.
+func releaseNamedFast(t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode) bool {
+	return namedCount.Load() == 0 && t.ReleaseFast(k, h, m)
 }
 
 func releaseNamed(t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode) bool {

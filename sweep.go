@@ -95,10 +95,12 @@ func (r *SweepResult) add(path string, found filelock.Finding) {
 // DryRun makes [SweepExternalLockFiles] remove nothing and return what it would have removed. To
 // see that a lock is free it acquires it for a moment. Any other call returns an error that wraps
 // [ErrOptions].
-func DryRun() Option { return Option{kind: optDryRun} }
+func DryRun() Option { return Option{optionSpec: &optionSpecs[optDryRun]} }
 
 // Matching keeps [SweepExternalLockFiles] to the locks for whose names match returns true. It
 // gets the names as the file names tell them: without the prefix that [WithPrefix] gives, with
 // underscores in place of path separators, and cut if they are very long. A nil match means all
 // names. Any other call with Matching returns an error that wraps [ErrOptions].
-func Matching(match func(name string) bool) Option { return Option{kind: optMatching, ref: match} }
+func Matching(match func(name string) bool) Option {
+	return Option{optionSpec: &optionSpec{kind: optMatching, matching: match}}
+}
