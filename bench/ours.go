@@ -28,48 +28,70 @@ func ours() []peer {
 				}
 			},
 		},
-		guarded(
-			"lockutils.Lock, Fair",
-			"with Fair(): first come first served",
-			func(name string) (lockutils.Guard, error) {
-				return lockutils.Lock(name, lockutils.Fair())
-			},
-		),
-		guarded("lockutils.Lock, timeout", "with WithTimeout()", func(name string) (lockutils.Guard, error) {
-			return lockutils.Lock(name, lockutils.WithTimeout(time.Second))
-		}),
-		guarded("lockutils.Lock, no logging", "with WithLogging(false)",
-			func(name string) (lockutils.Guard, error) {
-				return lockutils.Lock(name, lockutils.WithLogging(false))
+		passing("lockutils.Lock, Fair", "with Fair(): first come first served",
+			func(name string, inside func()) {
+				guard, err := lockutils.Lock(name, lockutils.Fair())
+				must(err)
+				within(inside)
+				must(guard.Unlock())
 			}),
-		guarded("LockWithPrefix", "a function of LockWithPrefix",
-			func() func(name string) (lockutils.Guard, error) {
-				lock := lockutils.LockWithPrefix("bench")
-				return func(name string) (lockutils.Guard, error) { return lock(name) }
-			}()),
-		guarded("lockutils.LockContext", "with a context that can end", func(name string) (lockutils.Guard, error) {
-			return lockutils.LockContext(endable, name)
+		passing("lockutils.Lock, prefix", "with WithPrefix()", func(name string, inside func()) {
+			guard, err := lockutils.Lock(name, lockutils.WithPrefix("bench"))
+			must(err)
+			within(inside)
+			must(guard.Unlock())
 		}),
-		guarded("lockutils.Lock, prefix", "with WithPrefix()", func(name string) (lockutils.Guard, error) {
-			return lockutils.Lock(name, lockutils.WithPrefix("bench"))
+		passing("lockutils.Lock, timeout", "with WithTimeout()", func(name string, inside func()) {
+			guard, err := lockutils.Lock(name, lockutils.WithTimeout(time.Second))
+			must(err)
+			within(inside)
+			must(guard.Unlock())
 		}),
-		{
-			name: "lockutils.Do", note: "with a context and a function", mine: true, names: anyName,
-			open: func(string) locks {
-				ctx := context.Background()
-				return locks{pass: func(name string, inside func()) {
-					must(lockutils.Do(ctx, name, func(context.Context) error {
-						within(inside)
-						return nil
-					}))
-				}}
-			},
-		},
+		passing("lockutils.Lock, no logging", "with WithLogging(false)",
+			func(name string, inside func()) {
+				guard, err := lockutils.Lock(name, lockutils.WithLogging(false))
+				must(err)
+				within(inside)
+				must(guard.Unlock())
+			}),
+		passing("LockWithPrefix", "a function of LockWithPrefix", func(name string, inside func()) {
+			guard, err := lockBench(name)
+			must(err)
+			within(inside)
+			must(guard.Unlock())
+		}),
+		passing("lockutils.LockContext", "with a context that can end",
+			func(name string, inside func()) {
+				guard, err := lockutils.LockContext(endable, name)
+				must(err)
+				within(inside)
+				must(guard.Unlock())
+			}),
+		passing("lockutils.Do", "with a context and a function", func(name string, inside func()) {
+			must(lockutils.Do(context.Background(), name, func(context.Context) error {
+				within(inside)
+				return nil
+			}))
+		}),
 		{
 			name: "lockutils.Synchronized", note: "a func() wrapped once", mine: true, names: wrapped,
 			open: func(name string) locks {
 				call := lockutils.Synchronized(name, func() {})
 				return locks{pass: func(string, func()) { call() }}
+			},
+		},
+		{
+			name: "Synchronized, error", note: "a func() error wrapped once", mine: true, names: wrapped,
+			open: func(name string) locks {
+				call := lockutils.Synchronized(name, func() error { return nil })
+				return locks{pass: func(string, func()) { must(call()) }}
+			},
+		},
+		{
+			name: "Synchronized, context", note: "a func(context.Context) error wrapped once", mine: true, names: wrapped,
+			open: func(name string) locks {
+				call := lockutils.Synchronized(name, func(context.Context) error { return nil })
+				return locks{pass: func(string, func()) { must(call(context.Background())) }}
 			},
 		},
 		{
@@ -136,25 +158,15 @@ var endable, _ = context.WithCancel(context.Background())
 
 const ourLock = "lockutils.Lock"
 
-// guarded returns the peer of a call with options.
-func guarded(name, note string, lock func(name string) (lockutils.Guard, error)) peer {
+// lockBench is a function of a project.
+var lockBench = lockutils.LockWithPrefix("bench")
+
+// passing returns the peer of a way to acquire and release a lock. The caller writes the calls out,
+// as a program would: one more function between would count as a part of the call.
+func passing(name, note string, pass func(name string, inside func())) peer {
 	return peer{
 		name: name, note: note, mine: true, names: anyName,
-		open: func(string) locks {
-			return locks{
-				pass: func(name string, inside func()) {
-					guard, err := lock(name)
-					must(err)
-					within(inside)
-					must(guard.Unlock())
-				},
-				hold: func(name string) func() {
-					guard, err := lock(name)
-					must(err)
-					return func() { must(guard.Unlock()) }
-				},
-			}
-		},
+		open: func(string) locks { return locks{pass: pass} },
 	}
 }
 
