@@ -3,9 +3,12 @@ package command
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/lockutils/lockutils"
 )
 
 // asCommand is set in the environment of a test binary that is to be the command.
@@ -15,6 +18,17 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Unsetenv(asCommand)
 		os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	if os.Getenv(asPeer) != "" {
+		err := servePeer(os.Args[1], os.Args[2])
+		switch {
+		case errors.Is(err, lockutils.ErrLocked):
+			os.Exit(statusConflict)
+		case err != nil:
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Unsetenv("OSLO_LOCK_PATH")
 	os.Exit(m.Run())

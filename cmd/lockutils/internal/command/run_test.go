@@ -99,7 +99,12 @@ func TestBadCommandLinesSayWhatToDo(t *testing.T) {
 // hold holds the file of a lock by flock(1) until the end of the test, or until release is called.
 func hold(t *testing.T, path string, options ...string) (release func()) {
 	t.Helper()
-	cmd := exec.Command("flock", append(options, path, "sh", "-c", "echo held; read line")...)
+	return holdWith(t, exec.Command("flock", append(options, path, "sh", "-c", "echo held; read line")...))
+}
+
+// holdWith starts a command that says "held" and holds a lock until its standard input ends.
+func holdWith(t *testing.T, cmd *exec.Cmd) (release func()) {
+	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -154,23 +159,6 @@ func TestRunAndFlockExcludeEachOther(t *testing.T) {
 		if got := runIn(t, dir, args...); strings.TrimSpace(got.out) != c.want {
 			t.Errorf("%q: flock in it gives %q, want %q", c.options, got.out, c.want)
 		}
-	}
-}
-
-func TestRunAndThePackageExcludeEachOther(t *testing.T) {
-	dir := t.TempDir()
-	opts := []lockutils.Option{lockutils.External(), lockutils.WithLockPath(dir), lockutils.WithPrefix("nova")}
-	g, err := lockutils.Lock("x", opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"-n", "--prefix", "nova", "x", "--", "true"}
-	if got := runIn(t, dir, args...); got.status != 75 {
-		t.Errorf("while the package holds the lock: %+v", got)
-	}
-	g.Unlock()
-	if got := runIn(t, dir, args...); got.status != 0 {
-		t.Errorf("after that: %+v", got)
 	}
 }
 
