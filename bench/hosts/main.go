@@ -1,11 +1,12 @@
 // Command hosts measures locks across hosts: those of lockutils beside what else is used on etcd,
-// PostgreSQL and Redis, each at its defaults and with what makes it faster. It starts the servers itself, on loopback and with
-// data in memory, so that its figures are those of the programs and not of a network or a disk:
-// compare the figures of one run with each other only.
+// PostgreSQL and Redis, each at its defaults and with what makes it faster. It starts the servers
+// itself, on loopback and with data in memory, so that its figures are those of the programs and
+// not of a network or a disk: compare the figures of one run with each other only.
 //
 //	go run .                       all engines and scenarios
 //	go run . -engine redis         one engine
 //	go run . -only 'free|handover' only the scenarios whose key matches
+//	go run . -with 'redislock$'    only contenders whose name matches
 //	go run . -out ../../docs       draw charts too
 //
 // It prints one table for each engine. A round measures each contender once, in turns, and the
@@ -34,15 +35,21 @@ func main() {
 	}
 	engine := flag.String("engine", "", "measure this engine only: etcd, postgres, redis")
 	only := flag.String("only", "", "measure only the scenarios whose key matches this `regexp`")
+	with := flag.String("with", "", "measure only contenders whose name matches this `regexp`")
 	rounds := flag.Int("rounds", 5, "how many rounds to take the median of")
 	out := flag.String("out", "", "draw charts into charts/ of this `directory`")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
 	fail(err)
+	names, err := regexp.Compile(*with)
+	fail(err)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	for _, e := range engines {
 		if *engine == "" || *engine == e.name {
+			e.contenders = slices.DeleteFunc(slices.Clone(e.contenders), func(c contender) bool {
+				return !names.MatchString(c.name) || c.isMissing()
+			})
 			if err := run(ctx, e, match, *rounds, *out); err != nil {
 				stop()
 				fail(fmt.Errorf("%s: %w", e.name, err))
@@ -65,7 +72,6 @@ func run(ctx context.Context, e engine, match *regexp.Regexp, rounds int, out st
 		return err
 	}
 	defer s.stop()
-	e.contenders = slices.DeleteFunc(slices.Clone(e.contenders), contender.isMissing)
 	chosen := slices.Clone(scenarios)
 	chosen = slices.DeleteFunc(chosen, func(x scenario) bool { return !match.MatchString(x.key) })
 	fmt.Printf("### %s\n\n| |", e.name)
