@@ -42,6 +42,9 @@ type heldLocks struct {
 	names   []string // as they were given
 	guards  lockutils.Guards
 	service service // nil for lock files
+
+	// signals are those that have come since the service was asked; nil for lock files.
+	signals <-chan os.Signal
 }
 
 // acquire acquires all the locks, or none, at the service if there is one. It closes the service if it
@@ -227,7 +230,7 @@ func (o *runOptions) serviceHolders(name string, at service) (line string, holde
 			continue
 		}
 		for _, h := range l.Holders {
-			holders = append(holders, h.Client)
+			holders = append(holders, visible(h.Client))
 		}
 	}
 	return line, holders

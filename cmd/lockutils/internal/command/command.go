@@ -8,7 +8,9 @@ import (
 	"io"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -117,6 +119,15 @@ func withStatus(
 		}
 		return err
 	}
+}
+
+// visible returns a name as it is if it can be read in a terminal, or else quoted.
+func visible(name string) string {
+	hidden := func(r rune) bool { return !strconv.IsPrint(r) }
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, hidden) {
+		return strconv.Quote(name)
+	}
+	return name
 }
 
 // version returns the version of the module that the program was built from.

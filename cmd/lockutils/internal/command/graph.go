@@ -5,7 +5,6 @@ package command
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -81,9 +80,19 @@ func writeEdges(w io.Writer, edges []Edge) error {
 func node(p Party) string {
 	name := strings.TrimSpace(pid(p) + " " + visible(p.Command))
 	if len(p.Holds) > 0 {
-		name += ", holding " + strings.Join(p.Holds, ", ")
+		var holds []string
+		for _, h := range p.Holds {
+			holds = append(holds, visible(h))
+		}
+		name += ", holding " + strings.Join(holds, ", ")
 	}
 	return name
+}
+
+// quoteDot quotes the name of a node. It is its label too, in which a backslash and an ampersand are
+// special.
+func quoteDot(name string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "&", "&amp;").Replace(name) + `"`
 }
 
 // writeDot writes a graph from waiters over locks to holders.
@@ -94,7 +103,7 @@ func writeDot(w io.Writer, edges []Edge) error {
 	line := func(format string, args ...string) {
 		quoted := make([]any, len(args))
 		for i, a := range args {
-			quoted[i] = strconv.Quote(a)
+			quoted[i] = quoteDot(a)
 		}
 		if l := fmt.Sprintf(format, quoted...); !seen[l] {
 			seen[l] = true
@@ -102,15 +111,16 @@ func writeDot(w io.Writer, edges []Edge) error {
 		}
 	}
 	for _, e := range edges {
-		lock := "lock " + e.Lock
+		lock := "lock " + visible(e.Lock)
 		line("\t%s [shape=ellipse];\n", lock)
 		line("\t%s -> %s;\n", node(e.Waiter), lock)
 		for _, h := range e.Holders {
 			line("\t%s -> %s;\n", lock, node(h))
 		}
 		for _, held := range e.Waiter.Holds {
-			line("\t%s [shape=ellipse];\n", "lock "+held)
-			line("\t%s -> %s;\n", "lock "+held, node(e.Waiter))
+			held = "lock " + visible(held)
+			line("\t%s [shape=ellipse];\n", held)
+			line("\t%s -> %s;\n", held, node(e.Waiter))
 		}
 	}
 	text.WriteString("}\n")

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -149,6 +151,8 @@ func splitRun(cmd *cobra.Command, args []string, o *runOptions) (names, command 
 		return nil, nil, usageError("both --no-wait and --wait are given")
 	case o.conflict < 0 || o.conflict > 255:
 		return nil, nil, usageError("an exit status is from 0 to 255, not %d", o.conflict)
+	case o.grace < 0:
+		return nil, nil, usageError("--grace: a time is not negative")
 	case (o.inherit || o.noFork) && o.on != "":
 		return nil, nil, usageError("--inherit and --no-fork are for lock files, not for a lock service")
 	}
@@ -211,10 +215,24 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 		explained := time.AfterFunc(explainAfter, func() { explain(s, names, o, at) })
 		defer explained.Stop()
 	}
+	var signals <-chan os.Signal
+	var ended *interruption
+	if at != nil {
+		// A request of a process that is gone would block those behind it until its lease ends.
+		signals = child.CatchSignals()
+		ctx, ended = interruptible(ctx, signals)
+	}
 	held, err := acquire(ctx, names, o, at)
+	if s := ended.stop(); s != nil {
+		if err == nil {
+			held.unlock()
+		}
+		return nil, endBy(s)
+	}
 	_, known := errors.AsType[*statusError](err)
 	switch {
 	case err == nil:
+		held.signals = signals
 		return held, nil
 	case known:
 		return nil, err
@@ -229,6 +247,56 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 		return nil, &statusError{statusUsage, err}
 	}
 	return nil, &statusError{statusUnavailable, err}
+}
+
+// An interruption is a signal that ends a wait.
+type interruption struct {
+	cancel context.CancelFunc
+	signal chan os.Signal // one, or nil for none
+}
+
+// endings are the signals that end a wait.
+var endings = []os.Signal{os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP}
+
+// interruptible returns a context that ends with the first signal that ends a wait. The caller has to
+// stop the interruption.
+func interruptible(parent context.Context, signals <-chan os.Signal) (context.Context, *interruption) {
+	ctx, cancel := context.WithCancel(parent)
+	i := &interruption{cancel, make(chan os.Signal)}
+	go func() {
+		defer close(i.signal)
+		for {
+			select {
+			case s := <-signals:
+				if slices.Contains(endings, s) {
+					cancel()
+					i.signal <- s
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, i
+}
+
+// stop returns the signal that has come, or nil. Later ones stay where they arrive.
+func (i *interruption) stop() os.Signal {
+	if i == nil {
+		return nil
+	}
+	i.cancel()
+	return <-i.signal
+}
+
+// endBy ends the program by a signal, as if it had not been caught.
+func endBy(s os.Signal) error {
+	signal.Reset(s)
+	if self, err := os.FindProcess(os.Getpid()); err == nil && self.Signal(s) == nil {
+		time.Sleep(time.Second) // another thread may take the signal
+	}
+	return &statusError{status: statusFailure}
 }
 
 // notInTime says which lock was not acquired in the time given.
@@ -255,7 +323,10 @@ func explain(s streams, names []string, o *runOptions, at service) {
 
 // runHolding runs the command, and ends it if the lock is lost.
 func runHolding(s streams, cmd *exec.Cmd, held *heldLocks, o *runOptions) (status int, err error) {
-	signals := child.CatchSignals()
+	signals := held.signals
+	if signals == nil {
+		signals = child.CatchSignals()
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.in, s.out, s.err
 	if tokens := held.tokens(); tokens != nil {
 		cmd.Env = append(os.Environ(), tokenVariable+"="+strings.Join(tokens, " "))
@@ -275,7 +346,7 @@ func runHolding(s streams, cmd *exec.Cmd, held *heldLocks, o *runOptions) (statu
 		endWithParent(cmd)
 	}
 	if status, err := child.Start(cmd); err != nil {
-		return status, err
+		return status, cannotRun(cmd.Args[0], status, err)
 	}
 	lost := held.lost()
 	status, err = child.Wait(cmd, signals, lost, o.grace)
@@ -294,7 +365,19 @@ func become(command []string, held *heldLocks) error {
 	if err == nil {
 		err = replaceProcess(path, command)
 	}
-	return &statusError{child.StartFailureStatus(command[0], err), err}
+	status := child.StartFailureStatus(command[0], err)
+	return &statusError{status, cannotRun(command[0], status, err)}
+}
+
+// cannotRun says why a command was not started, and what to do.
+func cannotRun(command string, status int, err error) error {
+	if status == child.StatusNotFound {
+		return fmt.Errorf("command %q was not found: check its name, and PATH", command)
+	}
+	for cause := err; cause != nil; cause = errors.Unwrap(cause) {
+		err = cause
+	}
+	return fmt.Errorf("command %q cannot be run: %w", command, err)
 }
 
 // exit is the error that ends the program with a status.

@@ -51,6 +51,10 @@ func TestTheStatusIsTheCommandsOwn(t *testing.T) {
 
 func TestBadCommandLinesSayWhatToDo(t *testing.T) {
 	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		want int
@@ -69,26 +73,44 @@ func TestBadCommandLinesSayWhatToDo(t *testing.T) {
 		{[]string{"run", "-n", "-w", "1", "x", "true"}, 64, "both"},
 		{[]string{"run", "-c", "true", "x", "true"}, 64, "both"},
 		{[]string{"run", "-E", "256", "x", "true"}, 64, "0 to 255"},
+		{[]string{"run", "--grace", "-1s", "x", "true"}, 64, "--grace"},
 		{[]string{"run", "x", "true"}, 78, "--path"},
+		{[]string{"run", "--path", file, "x", "true"}, 69, file},
+		{[]string{"run", dir + "/", "true"}, 69, "not a regular file"},
+		{[]string{"run", "--path", dir, "..", "true"}, 64, "out of the lock path"},
+		{[]string{"run", "--path", dir, "x", "--", "no\x1b-such"}, 127, `"no\x1b-such" was not found`},
+		{[]string{"run", "--path", dir, "x", "--", ""}, 127, "was not found"},
+		{[]string{"run", "--path", dir, "-F", "x", "--", "no-such"}, 127, "was not found"},
+		{[]string{"run", "--path", dir, "x", "--", file}, 126, "permission denied"},
 		{[]string{"run", "--path", "/proc/none", "x", "true"}, 69, "/proc/none"},
 		{[]string{"run", "--path", dir, "--prefix", "a/b", "x", "true"}, 64, "a/b"},
 		{[]string{"run", "--on", "carrier-pigeon://x", "x", "true"}, 64, "unknown scheme"},
 		{[]string{"run", "--on", ":", "x", "true"}, 64, "URL"},
 		{[]string{"run", "--on", "etcd://x", "--inherit", "x", "true"}, 64, "--inherit"},
 		{[]string{"run", "--on", "etcd://127.0.0.1:1?ttl=soon", "x", "true"}, 64, "ttl"},
+		{[]string{"run", "--on", "etcd://127.0.0.1:1?ttl=-1s", "x", "true"}, 64, "ttl"},
+		{[]string{"run", "--on", "etcd://127.0.0.1:1?tll=9s", "x", "true"}, 64, "tll"},
+		{[]string{"run", "--on", "etcd://", "x", "true"}, 64, "no server"},
 		{[]string{"run", "--on", "etcd://127.0.0.1:1", "-w", "0.2", "x", "true"}, 69, "127.0.0.1:1"},
 		{[]string{"who"}, 64, "name of one lock"},
 		{[]string{"who", "x"}, 78, "--path"},
 		{[]string{"ls", "x"}, 64, "unexpected argument"},
 		{[]string{"ls", "-o", "xml", "--path", dir}, 64, "unknown format"},
 		{[]string{"ls", "--url", "http://127.0.0.1:1/"}, 69, "no debug page"},
+		{[]string{"ls", "--path", file}, 69, file},
+		{[]string{"ls", "--url", "\x1b[31m"}, 69, "no debug page"},
 		{[]string{"top", "--path", dir}, 64, "terminal"},
+		{[]string{"top", "--interval", "1ms", "--path", dir}, 64, "--interval"},
+		{[]string{"sweep", "--path", dir}, 64, "--older"},
 		{[]string{"graph", "-o", "gif", "--path", dir}, 64, "unknown format"},
 	} {
 		got := finish(t, program(c.args...))
 		if got.status != c.want || !strings.Contains(got.stderr, c.says) || got.out != "" {
 			t.Errorf("%q: status %d, want %d; it says %q, want %q in it; output %q",
 				c.args, got.status, c.want, got.stderr, c.says, got.out)
+		}
+		if strings.Contains(got.stderr, "\x1b") {
+			t.Errorf("%q: it sends control characters to the terminal", c.args)
 		}
 		if c.want == 64 && !strings.Contains(got.stderr, "usage:") {
 			t.Errorf("%q: no usage in %q", c.args, got.stderr)

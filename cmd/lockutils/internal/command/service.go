@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -54,6 +55,9 @@ func dial(ctx context.Context, text string) (service, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
 	s, err := dialScheme(ctx, u, o)
+	if _, known := errors.AsType[*statusError](err); known {
+		return nil, err
+	}
 	if err != nil {
 		return nil, &statusError{statusUnavailable, fmt.Errorf("no lock service at %s: %w", u.Redacted(), err)}
 	}
@@ -66,7 +70,10 @@ func takeOptions(u *url.URL) (o serviceOptions, err error) {
 	o.namespace = query.Get("namespace")
 	if ttl := query.Get("ttl"); ttl != "" {
 		if o.ttl, err = time.ParseDuration(ttl); err != nil {
-			return o, usageError("--on: ttl=%s is not a duration such as 15s", ttl)
+			return o, usageError("--on: ttl=%s is not a duration such as 15s", visible(ttl))
+		}
+		if o.ttl < time.Second {
+			return o, usageError("--on: ttl=%v is too short: want at least 1s", o.ttl)
 		}
 	}
 	query.Del("namespace")

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -39,12 +40,20 @@ func dialEtcd(ctx context.Context, u *url.URL, o serviceOptions) (service, error
 	config := clientv3.Config{
 		Context: context.WithoutCancel(ctx), DialTimeout: dialLimit, Logger: zap.NewNop(),
 	}
-	plain := "http"
+	if u.Host == "" {
+		return nil, usageError("--on: the URL names no server: want for example etcd://localhost:2379")
+	}
+	plain, known := "http", []string{}
 	if u.Scheme == "etcds" {
-		plain = "https"
+		plain, known = "https", []string{"ca", "cert", "key"}
 		var err error
 		if config.TLS, err = tlsConfig(u.Query()); err != nil {
 			return nil, err
+		}
+	}
+	for name := range u.Query() {
+		if !slices.Contains(known, name) {
+			return nil, usageError("--on: %s has no parameter %q", u.Scheme, name)
 		}
 	}
 	for host := range strings.SplitSeq(u.Host, ",") {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -228,6 +229,32 @@ func TestLocksAtEtcdAreShown(t *testing.T) {
 	holder.Wait()
 	if err := waiter.Wait(); err != nil || !strings.Contains(said.String(), pid) {
 		t.Errorf("the waiter: %v; it says %q, want the holder, process %s", err, said.String(), pid)
+	}
+}
+
+func TestAnInterruptedWaitAtAServiceLeavesTheQueueAtOnce(t *testing.T) {
+	url := strings.Replace(servers["etcd"](t).url, "ttl=2s", "ttl=1m", 1)
+	launch(t, "run", "--on", url, "x", "--", "sh", "-c", "echo held; exec sleep 60")
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		waiter := program("run", "--on", url, "x", "--", "true")
+		if err := waiter.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for began := time.Now(); len(who(t, "--on", url, "x").Waiters) == 0; {
+			if time.Since(began) > time.Minute {
+				t.Fatal("nobody waits")
+			}
+		}
+		if err := waiter.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		waiter.Wait()
+		if status := waiter.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != s {
+			t.Errorf("%v: the waiter ended with %v", s, waiter.ProcessState)
+		}
+		if l := who(t, "--on", url, "x"); len(l.Waiters) != 0 || len(l.Holders) != 1 {
+			t.Errorf("%v: who shows %+v", s, l)
+		}
 	}
 }
 

@@ -123,17 +123,6 @@ func isTerminal(w io.Writer) bool {
 	return terminal
 }
 
-// visible returns a name as it is if it can be read in a terminal, or else quoted.
-func visible(name string) string {
-	if name == "" {
-		return name
-	}
-	if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
-		return quoted
-	}
-	return name
-}
-
 func since(t, now time.Time) string {
 	if t.IsZero() {
 		return "-"

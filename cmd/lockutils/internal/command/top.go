@@ -137,7 +137,7 @@ func (m *monitor) run() error {
 	defer close(quit)
 	go m.refresh(quit)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, endings...)
 	status := 0
 	go func() {
 		s := <-signals
