@@ -123,11 +123,18 @@ func isTerminal(w io.Writer) bool {
 	return terminal
 }
 
+// since says how long ago t was, as exactly as that is of use.
 func since(t, now time.Time) string {
-	if t.IsZero() {
+	d := now.Sub(t)
+	switch {
+	case t.IsZero():
 		return "-"
+	case d < time.Hour:
+		return d.Round(time.Second).String()
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 	}
-	return now.Sub(t).Round(time.Second).String()
+	return fmt.Sprintf("%dd", int(d.Hours())/24)
 }
 
 func pid(p Party) string {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mattn/go-runewidth"
 )
@@ -61,5 +62,20 @@ func TestAListThatIsNoTerminalHasNoColours(t *testing.T) {
 		if got := finish(t, program(args...)); got.status != 0 || strings.Contains(got.out+got.stderr, "\x1b") {
 			t.Errorf("%q: %+v", args, got)
 		}
+	}
+}
+
+func TestTimesAreAsExactAsIsOfUse(t *testing.T) {
+	now := time.Date(2026, time.November, 28, 15, 0, 0, 0, time.UTC)
+	for ago, want := range map[time.Duration]string{
+		1400 * time.Millisecond: "1s", 59*time.Minute + 3*time.Second: "59m3s", 61 * time.Minute: "1h01m",
+		47*time.Hour + 59*time.Minute: "47h59m", 49 * time.Hour: "2d", 400 * 24 * time.Hour: "400d",
+	} {
+		if got := since(now.Add(-ago), now); got != want {
+			t.Errorf("%v ago is shown as %s, want %s", ago, got, want)
+		}
+	}
+	if got := since(time.Time{}, now); got != "-" {
+		t.Errorf("an unknown time is shown as %s", got)
 	}
 }

@@ -208,7 +208,7 @@ func (m *monitor) draw() {
 	})
 	slices.SortStableFunc(shown, orders[m.order].compare)
 	m.table.Clear()
-	for i, heading := range []string{"LOCK", "MODE", "WAITERS", "LAST USED", "HOLDERS"} {
+	for i, heading := range []string{"LOCK", "MODE", "WAITERS", "USED", "HOLDERS"} {
 		m.table.SetCell(0, i, tview.NewTableCell(heading).SetAttributes(tcell.AttrBold))
 	}
 	now := time.Now()
