@@ -11,14 +11,16 @@ const (
 	ourFile  = "lockutils External"
 	ourFair  = "lockutils External, Fair"
 	ourFcntl = "lockutils External, WithFcntl"
+	ourWait  = "lockutils External, context"
 )
 
 // ourFiles lists this library's lock files.
 func ourFiles() []filePeer {
 	return []filePeer{
-		external(ourFile, "inode check included, removal safe"),
-		external(ourFair, "first come, first served across processes", lockutils.Fair()),
-		external(ourFcntl, "excludes fcntl locks as well", lockutils.WithFcntl()),
+		external(context.Background(), ourFile, "inode check included, removal safe"),
+		external(context.Background(), ourFair, "first come, first served across processes", lockutils.Fair()),
+		external(context.Background(), ourFcntl, "excludes fcntl locks as well", lockutils.WithFcntl()),
+		external(endable, ourWait, "with a context that can end"),
 		{
 			name: "InterProcessLock", note: "this library's, one object kept", mine: true,
 			open: func(dir string) fileLock {
@@ -39,8 +41,8 @@ func ourFiles() []filePeer {
 	}
 }
 
-// external returns the peer of the public call with External and more options.
-func external(name, note string, more ...lockutils.Option) filePeer {
+// external returns the peer of the public call with a context, External and more options.
+func external(ctx context.Context, name, note string, more ...lockutils.Option) filePeer {
 	return filePeer{
 		name: name, note: note, mine: true,
 		open: func(dir string) fileLock {
@@ -55,7 +57,7 @@ func external(name, note string, more ...lockutils.Option) filePeer {
 			}
 			return fileLock{
 				wait: wait,
-				pass: func(inside func()) error { return wait(context.Background(), inside) },
+				pass: func(inside func()) error { return wait(ctx, inside) },
 			}
 		},
 	}

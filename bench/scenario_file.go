@@ -5,8 +5,13 @@ import (
 	_ "embed"
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/lockutils/lockutils"
 )
 
 // pythonWorker is the program of a Python worker.
@@ -18,6 +23,7 @@ var pythonWorker string
 func fileScenarios(s *site, b budget) []scenario {
 	list := []scenario{
 		uncontended(s, b),
+		namesInTurn(s, b),
 		handOver(s, b),
 	}
 	for _, n := range []int{2, 4} {
@@ -103,9 +109,66 @@ func uncontended(s *site, b budget) scenario {
 	return sc
 }
 
+// namesInTurn returns the scenario of many lock files without contention.
+func namesInTurn(s *site, b budget) scenario {
+	const names = 1000
+	sc := scenario{
+		key: "file-names", title: "lock files: 1000 names in turn",
+		about: "Acquire and release one of 1000 lock files after another. No other process uses them, and all of " +
+			"them are there.",
+		metrics:   []metric{{"time", nanoseconds}, allocations},
+		yardstick: "gofrs/flock", ours: ourFile,
+	}
+	for _, p := range []struct {
+		name, note string
+		mine       bool
+		pass       func(dir, name string) error
+	}{
+		{"gofrs/flock", "a new object for each use, blocking", false, func(dir, name string) error {
+			f := flock.New(filepath.Join(dir, name))
+			if err := f.Lock(); err != nil {
+				return err
+			}
+			return f.Unlock()
+		}},
+		{ourFile, "inode check included, removal safe", true, func(dir, name string) error {
+			guard, err := lockutils.Lock(name, lockutils.External(), lockutils.WithLockPath(dir))
+			if err != nil {
+				return err
+			}
+			return guard.Unlock()
+		}},
+	} {
+		sc.contenders = append(sc.contenders, contender{
+			name: p.name, note: p.note, mine: p.mine,
+			turn: func() ([]float64, error) {
+				dir, err := s.newDir()
+				if err != nil {
+					return nil, err
+				}
+				all := manyNames(names)
+				for _, name := range all {
+					if err := p.pass(dir, name); err != nil {
+						return nil, err
+					}
+				}
+				r := load{goroutines: 1, slice: b.slice, stride: 4, worker: func(int) step {
+					return func(from, to int) {
+						for i := from; i < to; i++ {
+							must(p.pass(dir, all[i%names]))
+						}
+					}
+				}}.run()
+				return []float64{r.time, r.allocations}, nil
+			},
+		})
+	}
+	return sc
+}
+
 // waiting returns the lock files that differ in how they wait.
 func waiting() []filePeer {
-	names := []string{blocking, polling, "lockedfile", "juju/mutex", ourFile, ourFair, ourFcntl}
+	names := []string{blocking, polling, "lockedfile", "juju/mutex", ourFile, ourFair, ourFcntl, ourWait}
 	return slices.DeleteFunc(filePeers(), func(p filePeer) bool { return !slices.Contains(names, p.name) })
 }
 
