@@ -27,8 +27,7 @@ var redis = engine{
 		{name: "redislock, 5 s", service: openRedislock(redislock.WithTTL(short))},
 		{name: "bsm/redislock", open: openBSM(100 * time.Millisecond)},
 		{name: "bsm/redislock, 1 ms", open: openBSM(time.Millisecond)},
-		{name: "rueidislock", open: openRueidis(false)},
-		{name: "rueidislock, NoLoopTracking", open: openRueidis(true)},
+		{name: "rueidislock", open: openRueidis},
 		{name: "redsync", open: openRedsync()},
 		{name: "redsync, 1 ms", open: openRedsync(redsync.WithRetryDelay(time.Millisecond))},
 		toozAt(func(address string) string { return "redis://" + address }),
@@ -144,16 +143,12 @@ func (c redsyncClient) close() { c.conn.Close() }
 
 type rueidisClient struct{ locker rueidislock.Locker }
 
-// openRueidis lets a server of Redis 7.0.5 or later track without a loop if that is wanted.
-func openRueidis(noLoop bool) func(context.Context, string) (client, error) {
-	return func(_ context.Context, address string) (client, error) {
-		l, err := rueidislock.NewLocker(rueidislock.LockerOption{
-			ClientOption:   rueidis.ClientOption{InitAddress: []string{address}},
-			KeyMajority:    1, // of one server; the default is for two of three keys
-			NoLoopTracking: noLoop,
-		})
-		return rueidisClient{l}, err
-	}
+func openRueidis(_ context.Context, address string) (client, error) {
+	l, err := rueidislock.NewLocker(rueidislock.LockerOption{
+		ClientOption: rueidis.ClientOption{InitAddress: []string{address}},
+		KeyMajority:  1, // of one server; the default is for two of three keys
+	})
+	return rueidisClient{l}, err
 }
 
 func (c rueidisClient) acquire(ctx context.Context, name string) (hold, error) {
