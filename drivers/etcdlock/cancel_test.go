@@ -19,6 +19,7 @@ import (
 
 	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/drivers/drivertest"
+	"github.com/lockutils/lockutils/drivers/etcdlock"
 	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
 )
 
@@ -32,8 +33,15 @@ func TestCancelledRequestsLeaveNothing(t *testing.T) {
 	proxy := drivertest.NewProxy()
 	t.Cleanup(func() { proxy.Close() })
 	direct := cluster.Client(t)
-	s, other := dial(t, proxied(t, cluster, proxy)), dial(t, direct)
-	release(t, acquire(t, s, "first"))
+	ttl := etcdlock.WithTTL(6 * time.Second)
+	s, other := dial(t, proxied(t, cluster, proxy), ttl), dial(t, direct, ttl)
+	for _, s := range []driver.Service{s, other} { // their leases are renewed, so all streams exist
+		h := acquire(t, s, "first")
+		for deadline := h.Deadline(); h.Deadline() == deadline; {
+			time.Sleep(time.Millisecond)
+		}
+		release(t, h)
+	}
 	goroutines := runtime.NumGoroutine()
 
 	const workers, names = 8, 4
@@ -89,7 +97,8 @@ func TestCancelledRequestsLeaveNothing(t *testing.T) {
 		begun := time.Now()
 		for count() > 0 {
 			if time.Since(begun) > 30*time.Second {
-				t.Fatalf("%d %s are left", count(), what)
+				stacks := make([]byte, 1<<20)
+				t.Fatalf("%d %s are left:\n%s", count(), what, stacks[:runtime.Stack(stacks, true)])
 			}
 			time.Sleep(10 * time.Millisecond)
 		}

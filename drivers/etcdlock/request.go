@@ -144,27 +144,31 @@ const pollInterval = 2 * time.Second
 // tells whether the key went before.
 func (q *request) await(ctx context.Context) error {
 	s, was := q.session.service, q.ahead
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watch := q.watch(ctx)
+	w := q.startWatch()
+	defer func() { w.stop() }()
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
+	var events clientv3.WatchChan // nil until etcd has confirmed the watch, and once it has failed
+	failed := false
 	for q.ahead.key == was.key {
 		select {
-		case reply, ok := <-watch:
+		case events = <-w.confirmed:
+			continue
+		case reply, ok := <-events:
 			switch err := reply.Err(); {
 			case err != nil && permanent(err) && ctx.Err() == nil:
 				return s.failed(err)
 			case !ok || err != nil:
-				watch = nil // until the next poll
+				events, failed = nil, true // until the next poll
 				continue
 			case len(reply.Events) > 0 && was.only:
 				q.ahead = ahead{} // nobody comes in before a key that is there
 				return nil
 			}
 		case <-poll.C:
-			if watch == nil {
-				watch = q.watch(ctx)
+			if failed {
+				w.stop()
+				w, failed = q.startWatch(), false
 			}
 		case <-ctx.Done():
 			return s.interrupted(ctx, nil)
@@ -176,9 +180,34 @@ func (q *request) await(ctx context.Context) error {
 	return nil
 }
 
-func (q *request) watch(ctx context.Context) clientv3.WatchChan {
-	return q.session.service.client.Watch(clientv3.WithRequireLeader(ctx), q.ahead.key,
-		clientv3.WithCreatedNotify(), clientv3.WithFilterPut())
+// A watch is one of the key ahead of a request.
+type watch struct {
+	confirmed chan clientv3.WatchChan // receives once, when etcd has confirmed the watch or it failed
+	stopped   chan struct{}
+}
+
+func (w *watch) stop() { close(w.stopped) }
+
+// startWatch starts a watch, which goes on until it is stopped or the session ends. It fails if etcd
+// does not confirm it within a TTL.
+//
+// The client forgets a watch whose context ends before etcd has confirmed it, and etcd would keep it.
+// So a watch that is stopped before is ended only then, and the request does not wait for that.
+func (q *request) startWatch() *watch {
+	n, key := q.session, q.ahead.key
+	w := &watch{make(chan clientv3.WatchChan, 1), make(chan struct{})}
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(n.ctx))
+	n.service.goBackground(func() {
+		defer cancel()
+		late := time.AfterFunc(n.ttl, cancel)
+		w.confirmed <- n.service.client.Watch(ctx, key, clientv3.WithCreatedNotify(), clientv3.WithFilterPut())
+		late.Stop()
+		select {
+		case <-w.stopped:
+		case <-ctx.Done():
+		}
+	})
+	return w
 }
 
 // withdraw removes the key, or whatever may become of the request. It goes on in the background

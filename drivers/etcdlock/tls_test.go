@@ -116,8 +116,8 @@ func TestConnectionsMayUseTLS(t *testing.T) {
 		says   string
 	}{
 		{with(theirs, ours.issue(t)), "certificate signed by unknown authority"},
-		{with(ours, theirs.issue(t)), "certificate"},
-		{with(ours), "certificate"},
+		{with(ours, theirs.issue(t)), "Unavailable"}, // the server may just close the connection
+		{with(ours), "Unavailable"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		_, err := etcdlock.Dial(ctx, c.client)
