@@ -38,6 +38,7 @@
 //
 //	+@scripting +@connection +info +get +set +del +incr +pexpire +pttl +time +hset +hget +hdel
 //	+hgetall +zadd +zrem +zpopmin +publish +subscribe, for replicas +wait,
+//	for Inspect +scan +zrange +pubsub,
 //	~lockutils{* &lockutils{*
 //
 // Locks have no meaning beyond one namespace of one database of one server.
@@ -110,7 +111,7 @@ type Service struct {
 	where  string // the addresses, for messages
 	client rueidis.Client
 
-	id   string // 16 random characters; the ids of all requests begin with it
+	id   string // idLength random characters; the ids of all requests begin with it
 	last atomic.Uint64
 	most string // how many exclusive requests a release wakes
 
@@ -123,6 +124,9 @@ type Service struct {
 	active  sync.WaitGroup // calls of Acquire, and tries that go on without them
 	loops   sync.WaitGroup
 }
+
+// idLength is known to luaWake too.
+const idLength = 16
 
 var _ driver.Service = (*Service)(nil)
 

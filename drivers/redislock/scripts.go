@@ -238,13 +238,18 @@ func (x *script) byText(c rueidis.Client, keys, args []string) rueidis.Completed
 	return c.B().Eval().Script(x.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
 }
 
-// run returns the script's answer.
-func (x *script) run(ctx context.Context, c rueidis.Client, keys, args []string) (int64, error) {
-	answer, err := c.Do(ctx, x.byHash(c, keys, args)).AsInt64()
-	if isNoScript(err) {
-		answer, err = c.Do(ctx, x.byText(c, keys, args)).AsInt64()
+// do returns the script's answer.
+func (x *script) do(ctx context.Context, c rueidis.Client, keys, args []string) rueidis.RedisResult {
+	answer := c.Do(ctx, x.byHash(c, keys, args))
+	if isNoScript(answer.Error()) {
+		answer = c.Do(ctx, x.byText(c, keys, args))
 	}
-	return answer, err
+	return answer
+}
+
+// run returns the answer of a script that returns a number.
+func (x *script) run(ctx context.Context, c rueidis.Client, keys, args []string) (int64, error) {
+	return x.do(ctx, c, keys, args).AsInt64()
 }
 
 // runAll runs scripts together, each with keys and args of its own.

@@ -97,7 +97,7 @@ func (w *wakeups) subscribed(ready func()) error {
 		return ErrClosed
 	}
 	defer w.attach(nil)
-	subscribe := conn.B().Subscribe().Channel(w.channel).Build()
+	subscribe := conn.B().Subscribe().Channel(w.channel, w.introduction()).Build()
 	if err := conn.Do(context.Background(), subscribe).Error(); err != nil {
 		return err
 	}

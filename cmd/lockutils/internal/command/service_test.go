@@ -189,8 +189,10 @@ func TestADatabaseWithoutTheSequenceIsToldWhatItNeeds(t *testing.T) {
 	}
 }
 
-func TestLocksAtEtcdAreShown(t *testing.T) {
-	s := servers["etcd"](t)
+func TestLocksAtEtcdAreShown(t *testing.T)  { testShowLocks(t, servers["etcd"](t)) }
+func TestLocksAtRedisAreShown(t *testing.T) { testShowLocks(t, servers["redis"](t)) }
+
+func testShowLocks(t *testing.T, s server) {
 	holder, _ := launch(t, "run", "--on", s.url, "--prefix", "p", "x", "--", "sh", "-c",
 		"echo held; exec sleep 60")
 	pid := strconv.Itoa(holder.Process.Pid)
@@ -254,6 +256,16 @@ func TestAnInterruptedWaitAtAServiceLeavesTheQueueAtOnce(t *testing.T) {
 		}
 		if l := who(t, "--on", url, "x"); len(l.Waiters) != 0 || len(l.Holders) != 1 {
 			t.Errorf("%v: who shows %+v", s, l)
+		}
+	}
+}
+
+func TestPostgresIsSaidNotToTellOfItsLocks(t *testing.T) {
+	s := servers["postgres"](t)
+	for _, args := range [][]string{{"who", "x"}, {"ls"}, {"graph"}} {
+		got := finish(t, program(append(args, "--on", s.url)...))
+		if got.status != statusUnavailable || !strings.Contains(got.stderr, "does not tell who holds its locks") {
+			t.Errorf("%q: %+v", args, got)
 		}
 	}
 }
