@@ -126,6 +126,43 @@ func TestHeldLocksListsTheNamesOutermostFirst(t *testing.T) {
 	want(kept)
 }
 
+// The context of a hold that has ended, of another part of the program, holds nothing and ends nothing.
+func TestContextOfADoThatHasEndedHoldsNothing(t *testing.T) {
+	var kept context.Context
+	err := lockutils.DoAll(t.Context(), []string{"a", "b"}, func(ctx context.Context) error {
+		kept = ctx
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(ctx context.Context, names ...string) error {
+		if held := lockutils.HeldLocks(ctx); !slices.Equal(held, names) {
+			t.Errorf("held: %q, want %q", held, names)
+		}
+		return nil
+	}
+	for name, err := range map[string]error{
+		"Do": lockutils.Do(kept, "a", func(ctx context.Context) error { return want(ctx, "a") }),
+		"DoAll": lockutils.DoAll(kept, []string{"b", "a"}, func(ctx context.Context) error {
+			return want(ctx, "a", "b")
+		}),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	g, err := lockutils.LockContext(kept, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := g.Context(kept)
+	defer cancel()
+	_ = want(ctx, "a")
+	mustUnlock(t, g)
+	_ = want(ctx)
+}
+
 func TestDoPassesItsContextOn(t *testing.T) {
 	type key struct{}
 	ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "value"))
