@@ -20,6 +20,7 @@ type request struct {
 	number  int // that of the key
 	noWait  bool
 
+	again    bool  // it is not the first try
 	revision int64 // create revision of the key; 0 as long as it is not known to exist
 	unclear  bool  // a transaction that creates the key may be on its way
 	ahead    ahead
@@ -59,23 +60,29 @@ func (q *request) enqueue(ctx context.Context) error {
 	return nil
 }
 
-// tryEnqueue tries to create the key. It returns false if the gate was not the right one.
+// tryEnqueue tries to create the key. It returns false if that has to be tried again.
+//
+// The first try of a request that may wait can fail only by the gate, so it does without the
+// comparisons and the reads that tell the reasons of others apart.
 func (q *request) tryEnqueue(ctx context.Context) (bool, error) {
 	n, gate := q.session, q.session.gate.Load()
-	conditions := []clientv3.Cmp{
-		clientv3.Compare(clientv3.CreateRevision(q.key), "=", 0),
-		clientv3.Compare(clientv3.ModRevision(n.gateKey()), "=", gate),
+	conditions := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(n.gateKey()), "=", gate)}
+	var reasons []clientv3.Op
+	if q.again || q.noWait {
+		conditions = append(conditions, clientv3.Compare(clientv3.CreateRevision(q.key), "=", 0))
+		reasons = []clientv3.Op{
+			clientv3.OpGet(q.key, clientv3.WithKeysOnly()),
+			clientv3.OpGet(n.gateKey(), clientv3.WithKeysOnly()),
+		}
 	}
+	q.again = true
 	if q.noWait {
 		conditions = append(conditions, clientv3.Compare(clientv3.CreateRevision(q.others).WithPrefix(), "=", 0))
 	}
 	reply, err := n.service.client.Txn(ctx).If(conditions...).Then(
 		clientv3.OpGet(q.others, options(clientv3.WithLastCreate())...),
 		clientv3.OpPut(q.key, n.service.owner, clientv3.WithLease(n.id)),
-	).Else(
-		clientv3.OpGet(q.key, clientv3.WithKeysOnly()),
-		clientv3.OpGet(n.gateKey(), clientv3.WithKeysOnly()),
-	).Commit()
+	).Else(reasons...).Commit()
 	if err != nil {
 		q.unclear = q.unclear || !refused(err)
 		return false, err
@@ -85,6 +92,9 @@ func (q *request) tryEnqueue(ctx context.Context) (bool, error) {
 		q.revision = reply.Header.Revision
 		q.wait(before.Kvs, before.Count == 1)
 		return true, nil
+	}
+	if reasons == nil {
+		return false, nil
 	}
 	own, gates := reply.Responses[0].GetResponseRange().Kvs, reply.Responses[1].GetResponseRange().Kvs
 	switch {
