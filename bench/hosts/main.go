@@ -65,7 +65,7 @@ func fail(err error) {
 	}
 }
 
-// run measures one engine, prints its table, and draws its chart if there is a directory for it.
+// run measures one engine, prints its table, and draws its charts if there is a directory for them.
 func run(ctx context.Context, e engine, match *regexp.Regexp, rounds int, out string) error {
 	s, err := e.start(ctx)
 	if err != nil {
@@ -83,19 +83,17 @@ func run(ctx context.Context, e engine, match *regexp.Regexp, rounds int, out st
 		fmt.Print(" ---: |")
 	}
 	fmt.Println()
-	var panels []chart.Panel
 	for _, x := range chosen {
-		drawn, err := row(ctx, e, s, x, rounds)
+		panels, err := row(ctx, e, s, x, rounds)
+		if err == nil && out != "" {
+			err = chart.Write(filepath.Join(out, "charts", "hosts-"+e.name+"-"+x.key+".svg"), panels)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", x.key, err)
 		}
-		panels = append(panels, drawn...)
 	}
 	fmt.Println()
-	if out == "" {
-		return nil
-	}
-	return chart.Write(filepath.Join(out, "charts", "hosts-"+e.name+".svg"), panels)
+	return nil
 }
 
 // row measures one scenario, prints a line for each of its figures, and draws some of them.
