@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
 	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/drivers/etcdlock"
 	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
@@ -23,12 +26,34 @@ var (
 // next one only when all leases have been renewed.
 func TestLeaderKilled(t *testing.T) {
 	cluster := etcdtest.Run(t, 3)
-	client := cluster.Client(t)
+	killLeaders(t, cluster, cluster.Client(t), 8)
+}
+
+// With passwords every new stream authenticates, which needs a leader.
+func TestLeaderKilledWithPasswords(t *testing.T) {
+	cluster := etcdtest.Run(t, 3)
+	ctx, setup := t.Context(), cluster.Client(t)
+	if err := errors.Join(
+		second(setup.UserAdd(ctx, "root", "secret")), second(setup.UserGrantRole(ctx, "root", "root")),
+		second(setup.AuthEnable(ctx)),
+	); err != nil {
+		t.Fatal(err)
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: cluster.Endpoints(), Username: "root", Password: "secret", Logger: zap.NewNop(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	killLeaders(t, cluster, client, 2)
+}
+
+func killLeaders(t *testing.T, cluster *etcdtest.Cluster, client *clientv3.Client, workers int) {
 	ttl := *leaderTTL
 	var stay []driver.Hold
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	const workers = 8
 	var (
 		mu      sync.Mutex
 		longest time.Duration

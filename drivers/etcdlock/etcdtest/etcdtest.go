@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
@@ -162,6 +163,9 @@ func (c *Cluster) awaitMember(ctx context.Context, i int) error {
 		try, cancel := context.WithTimeout(ctx, time.Second)
 		_, err := client.Get(try, "health")
 		cancel()
+		if errors.Is(err, rpctypes.ErrUserEmpty) { // which it says once it has a quorum
+			return nil
+		}
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
