@@ -217,7 +217,6 @@ func TestTheInstalledProgramKeepsLocksAtAService(t *testing.T) {
 		t.Errorf("the command reads %q, %v", line, err)
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
-	in.Close()
 	if cmd.Wait(); cmd.ProcessState.ExitCode() != 9 {
 		t.Errorf("%v, want the command's status, 9", cmd.ProcessState)
 	}
