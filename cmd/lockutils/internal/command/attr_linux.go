@@ -17,6 +17,34 @@ func endWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
+// endBeforeRelease has the kernel kill the command before it releases the locks of this process, if this
+// process is killed. The signal of endWithParent comes some instants after that, in which the next
+// holder may begin. The kernel closes the files of a process in the descending order of their
+// descriptors, so the end of a pipe goes before the lock files, and its other end tells the command.
+// Without it, or on kernels with another order, there is the signal of endWithParent.
+func endBeforeRelease(command *os.Process, locks int) {
+	var pipe [2]int
+	if unix.Pipe2(pipe[:], unix.O_CLOEXEC) != nil {
+		return
+	}
+	const usual = 32 // more than the descriptors of this process, without those of the locks
+	high, err := unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD_CLOEXEC, usual+locks)
+	unix.Close(pipe[1])
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(pipe[0]), unix.F_SETOWN, command.Pid)
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(pipe[0]), unix.F_SETSIG, int(unix.SIGKILL))
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(pipe[0]), unix.F_SETFL, unix.O_ASYNC)
+	}
+	if err != nil {
+		unix.Close(pipe[0])
+		unix.Close(high)
+	}
+}
+
 // inheritable returns descriptors of the locked files that a command can inherit.
 func inheritable(paths []string) (files []*os.File, err error) {
 	descriptors, err := lockedDescriptors(paths)

@@ -11,6 +11,8 @@ import (
 // endWithParent does nothing: only Linux can end the command with this process.
 func endWithParent(*exec.Cmd) {}
 
+func endBeforeRelease(*os.Process, int) {}
+
 var errInherit = errors.New("--inherit and --no-fork work on Linux only")
 
 func inheritable([]string) ([]*os.File, error) { return nil, errInherit }

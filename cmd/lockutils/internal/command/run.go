@@ -348,6 +348,9 @@ func runHolding(s streams, cmd *exec.Cmd, held *heldLocks, o *runOptions) (statu
 	if status, err := child.Start(cmd); err != nil {
 		return status, cannotRun(cmd.Args[0], status, err)
 	}
+	if !o.inherit {
+		endBeforeRelease(cmd.Process, len(held.guards))
+	}
 	lost := held.lost()
 	status, err = child.Wait(cmd, signals, lost, o.grace)
 	if err != nil {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -329,9 +331,11 @@ func TestKilledRunsLeaveNoOverlapAndNoHang(t *testing.T) {
 	script := fmt.Sprintf(`
 		i=0
 		echo $$ >%[1]s
+		echo begun
 		while [ $i -lt 200 ]; do
 			i=$((i+1)); read pid <%[1]s; [ "$pid" = $$ ] || echo "overlap with $pid"; echo $$ >%[1]s
 		done`, inside)
+	var ended, killed, killedInside atomic.Int64
 	var all sync.WaitGroup
 	for p := range processes {
 		all.Go(func() {
@@ -346,18 +350,36 @@ func TestKilledRunsLeaveNoOverlapAndNoHang(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				killer := time.AfterFunc(time.Duration((p*7919+i*104729)%40)*time.Millisecond,
-					func() { cmd.Process.Kill() })
-				text := make([]byte, 100)
-				if n, _ := out.Read(text); n > 0 {
-					t.Errorf("%s", text[:n])
+				// One half is killed at some instant of its start and its wait, the other of its command.
+				kill := func() { cmd.Process.Kill() }
+				instant := time.Duration((p*7919+i*104729)%4000) * time.Microsecond
+				killer := time.AfterFunc(10*instant, kill)
+				if i%2 == 1 && killer.Stop() {
+					killer = nil
 				}
-				cmd.Wait()
+				lines := bufio.NewScanner(out)
+				begun := lines.Scan() && lines.Text() == "begun"
+				if killer == nil {
+					killer = time.AfterFunc(5*instant, kill)
+				}
+				for lines.Scan() {
+					t.Error(lines.Text())
+				}
+				switch err := cmd.Wait(); {
+				case err == nil:
+					ended.Add(1)
+				case begun:
+					killedInside.Add(1)
+				default:
+					killed.Add(1)
+				}
 				killer.Stop()
 			}
 		})
 	}
 	all.Wait()
+	t.Logf("%d commands ended, %d were killed, and %d runs before that", ended.Load(), killedInside.Load(),
+		killed.Load())
 	if got := runIn(t, dir, "-w", "30", "x", "true"); got.status != 0 {
 		t.Errorf("after the kills: %+v", got)
 	}
