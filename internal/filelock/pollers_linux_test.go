@@ -147,6 +147,26 @@ func TestWatchesAreFew(t *testing.T) {
 	}
 }
 
+// TestWatchEndsWithBusyTimes keeps a lock file busy for a while, and then pauses between holds.
+func TestWatchEndsWithBusyTimes(t *testing.T) {
+	r := Request{Path: lockPath(t)}
+	before := watches(t)
+	synctest.Test(t, func(t *testing.T) {
+		stop := make(chan struct{})
+		time.AfterFunc(3*busyWindow, func() { close(stop) })
+		keepBusy(t, r, stop)
+		if n := watches(t); n != before+1 {
+			t.Errorf("%d watches for a busy file", n-before)
+		}
+		time.Sleep(busyWindow)
+		mustGrant(t, r)
+		if n := watches(t); n != before {
+			t.Errorf("%d watches for a file that is not busy", n-before)
+		}
+		CloseIdle()
+	})
+}
+
 // watches counts the inotify descriptors of this process.
 func watches(t *testing.T) (n int) {
 	t.Helper()
