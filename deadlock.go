@@ -103,10 +103,11 @@ func (e *DeadlockError) Is(target error) bool { return target == ErrDeadlock }
 // default is 50 ms; 0 turns the examination off. It panics if after is negative. Waits that are under
 // way may keep what they began with.
 //
-// Only waits with a context that holds locks are examined, so that no others pay for it. A wait is ended
-// only if two examinations have found the cycle unchanged, and only one of a cycle is, the last that
-// came with such a context. Deadlocks that involve other processes or hosts, channels, or locks that no context knows of, are
-// not seen.
+// Only waits with a context that holds locks are examined, and those for a lock file or at a service,
+// whose requests hold the lock inside the process. So others pay nothing for it. A wait is ended only if
+// two examinations have found the cycle, and only one of a cycle is, the last that came with such a
+// context. Deadlocks that involve other processes or hosts, channels, or locks that no context knows of,
+// are not seen.
 func SetDeadlockCheck(after time.Duration) {
 	if after < 0 {
 		panic("lockutils: SetDeadlockCheck: negative duration")
