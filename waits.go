@@ -119,7 +119,9 @@ func (w *wait) list(q *queue.Wait, chain *holdingContext, slow time.Duration) {
 	w.serial = serials.Add(1)
 	w.request, w.chain, w.slow = q, chain, slow
 	if chain != nil {
-		w.member = stuckWait{waitID{w, w.serial}, q.In, q.Path, q.Mode, q.Lock(), q.Position(), chain, !q.Abortable()}
+		w.member = stuckWait{
+			waitID{w, w.serial}, q.In, q.Path, q.Mode, q.Lock(), q.Position(), chain, !q.Abortable(),
+		}
 	}
 	w.examined, w.ended, w.listed = chain == nil, false, true
 	w.prev, w.next = nil, w.part.head

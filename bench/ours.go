@@ -88,7 +88,8 @@ func ours() []peer {
 			},
 		},
 		{
-			name: "Synchronized, context", note: "a func(context.Context) error wrapped once", mine: true, names: wrapped,
+			name: "Synchronized, context", note: "a func(context.Context) error wrapped once",
+			mine: true, names: wrapped,
 			open: func(name string) locks {
 				call := lockutils.Synchronized(name, func(context.Context) error { return nil })
 				return locks{pass: func(string, func()) { must(call(context.Background())) }}

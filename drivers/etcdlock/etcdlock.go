@@ -13,9 +13,10 @@
 // # Sessions
 //
 // A Service has one lease, whatever the number of its holds. It renews the lease every third of
-// the TTL, and so often for each endpoint of the client. If it cannot, or if etcd says that the lease has ended, all holds are lost: Lost is
-// closed before another process can be granted any of the locks, as long as this process runs.
-// Requests that wait go on with a new lease, at the end of the queue. The next request opens a
+// the TTL, and tries each endpoint of the client in turn. If none confirms it in time, or if etcd
+// says that the lease has ended, all holds are lost: Lost is closed before another process can be
+// granted any of the locks, as long as this process runs. Requests that wait go on with a new
+// lease, at the end of the queue. The next request opens a
 // new lease too, so the Service is of use again as soon as etcd is.
 //
 // # What can happen

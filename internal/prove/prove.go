@@ -15,5 +15,6 @@
 // The flag -prove.time sets the total time, which is a few seconds by default. With -prove.report
 // the run shows its progress and writes its table into the given document:
 //
-//	cd internal/prove && go test -count=1 -timeout=0 -prove.time=2m -prove.services -prove.report=../../docs/reliability.md
+//	cd internal/prove
+//	go test -count=1 -timeout=0 -prove.time=2m -prove.services -prove.report=../../docs/reliability.md
 package prove

@@ -58,7 +58,8 @@ func TestGraphForGraphvizQuotesNames(t *testing.T) {
 func TestNamesWithControlCharactersAreQuoted(t *testing.T) {
 	for name, want := range map[string]string{
 		"": "", "x y": "x y", `say "x"`: `say "x"`, "日本": "日本",
-		"a\x1b[31m": `"a\x1b[31m"`, "a\nb": `"a\nb"`, "\u202eabc": `"\u202eabc"`, "\xff": `"\xff"`, "\u009b1m": `"\u009b1m"`,
+		"a\x1b[31m": `"a\x1b[31m"`, "a\nb": `"a\nb"`, "\u202eabc": `"\u202eabc"`,
+		"\xff": `"\xff"`, "\u009b1m": `"\u009b1m"`,
 	} {
 		if got := visible(name); got != want {
 			t.Errorf("%q is shown as %s, want %s", name, got, want)

@@ -159,11 +159,13 @@ const pageLimit = 10 * time.Second
 func lookAtPage(url string) ([]Lock, error) {
 	report, err := readPage(url)
 	if err != nil {
-		return nil, &statusError{statusUnavailable, fmt.Errorf("no debug page of lockutils at %s: %w", visible(url), err)}
+		err = fmt.Errorf("no debug page of lockutils at %s: %w", visible(url), err)
+		return nil, &statusError{statusUnavailable, err}
 	}
 	locks := make([]Lock, 0, len(report.Locks))
 	for _, from := range report.Locks {
-		l := Lock{Name: from.Name, Scope: from.Scope, Path: from.Path, Service: from.Service, Mode: visible(from.Mode)}
+		l := Lock{Name: from.Name, Scope: from.Scope, Path: from.Path, Service: from.Service}
+		l.Mode = visible(from.Mode)
 		for _, h := range from.Holders {
 			l.Holders = append(l.Holders, Party{PID: report.PID, Command: h.By, Mode: l.Mode, Since: h.Since})
 		}

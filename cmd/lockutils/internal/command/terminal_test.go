@@ -260,7 +260,9 @@ func TestTheTerminalIsThatOfTheScriptAgainAfterAShellUnderALock(t *testing.T) {
 	x.awaitLine("before foreground")
 	x.awaitPrompt()
 	x.press("C-c") // interrupts the inner shell's line, and nothing else
-	x.await("a new prompt", func(screen []string) bool { return strings.Count(strings.Join(screen, "\n"), "$") == 3 })
+	x.await("a new prompt", func(screen []string) bool {
+		return strings.Count(strings.Join(screen, "\n"), "$") == 3
+	})
 	x.enter("exit")
 	x.awaitLine("after foreground")
 	x.enter("a line")

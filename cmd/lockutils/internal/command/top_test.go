@@ -22,7 +22,8 @@ func hundredLocks(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	for i := range 100 { // used one after the other, the last one a minute ago
-		path, used := filepath.Join(dir, fmt.Sprintf("lock-%02d", i)), time.Now().Add(time.Duration(i-100)*time.Minute)
+		path := filepath.Join(dir, fmt.Sprintf("lock-%02d", i))
+		used := time.Now().Add(time.Duration(i-100) * time.Minute)
 		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, used, used)); err != nil {
 			t.Fatal(err)
 		}
@@ -84,8 +85,9 @@ func TestTopFitsScrollsSortsFiltersAndLeavesTheTerminalAsItWas(t *testing.T) {
 	x.press("s")
 	x.await("the order of use", func(screen []string) bool {
 		names := shown(screen)
-		return len(names) > 2 && strings.Contains(screen[0], "by last used") && slices.Contains(names[:2], "lock-42") &&
-			slices.Contains(names[:2], "lock-77") && names[2] == "lock-99"
+		return len(names) > 2 && strings.Contains(screen[0], "by last used") &&
+			slices.Contains(names[:2], "lock-42") && slices.Contains(names[:2], "lock-77") &&
+			names[2] == "lock-99"
 	})
 	x.press("s")
 	x.await("the first order", starts("lock-42", "lock-77", "lock-00"))
