@@ -19,8 +19,9 @@ import (
 // [ErrDeadlock]. Each member of the cycle waits for a lock that the next one holds, or for which the
 // next one waits before it; the last waits for the first, which got the error.
 //
-// Only waits whose contexts hold locks can be told to be in a cycle: those of [Do], [DoAll],
-// [Synchronized] and [Guard.Context].
+// Only waits that are known to hold locks can be told to be in a cycle: those with contexts of [Do],
+// [DoAll], [Synchronized] and [Guard.Context], and those for a lock file or at a service, which hold the
+// lock inside the process.
 type DeadlockError struct {
 	Cycle []Wait
 }
@@ -29,7 +30,7 @@ type DeadlockError struct {
 type Wait struct {
 	Name, Path string    // of the lock that is waited for
 	Mode       Mode      // ModeReader or ModeWriter
-	Holds      []string  // the names of the locks that the context holds, as HeldLocks
+	Holds      []string  // the names of the locks that are held, as HeldLocks; also Name, if only inside the process
 	Since      time.Time // when the wait began
 	Stack      []uintptr // of the goroutine that waits, for runtime.CallersFrames
 }
@@ -160,8 +161,9 @@ func (c detachedContext) Value(key any) any {
 
 // How deadlocks are found.
 //
-// Each member of a cycle is a wait itself, so it suffices to look at the waits whose contexts hold
-// locks. A wait is stuck if what it waits for is held by waits that are stuck:
+// Each member of a cycle is a wait itself, so it suffices to look at the waits that are known to hold
+// locks: by their contexts, or inside the process while they wait outside. A wait is stuck if what it
+// waits for is held by waits that are stuck:
 //
 //   - by one of them, where the lock has to become free of all its holders;
 //   - by all of them together, where one of several permits would do. They must be all the permits.
@@ -218,6 +220,7 @@ func (a *watcher) examine(now, after time.Duration) {
 			a.suspects = stuck
 		}
 	}
+	clear(a.waits) // of contexts
 }
 
 // concerns reports whether the watcher has to see to the deadlock.
@@ -265,6 +268,7 @@ func (c waitCycle) end() {
 
 // graph returns the graph of those waits that are to be part of it.
 func (a *watcher) graph(includes func(w *wait) bool) *waitGraph {
+	clear(a.waits)
 	g := &waitGraph{waits: a.waits[:0]}
 	eachWait(func(w *wait) {
 		// A goroutine may take long to notice its grant if the processors are busy.

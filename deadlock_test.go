@@ -482,6 +482,27 @@ func TestCycleOverTheLockInsideOfOneThatWaitsOutside(t *testing.T) {
 	})
 }
 
+// LockAll knows the locks inside already when it waits for a file.
+func TestDeadlockErrorNamesEachHoldOnce(t *testing.T) {
+	setLockPath(t)
+	synctest.Test(t, func(t *testing.T) {
+		external := lockutils.External()
+		all := step{nothing, func(ctx context.Context) error {
+			guards, err := lockutils.LockAll(ctx, []string{"a", "b"}, external)
+			if err != nil {
+				return err
+			}
+			return guards.Unlock()
+		}}
+		in := lockutils.WithSemaphores(lockutils.NewSemaphores(1))
+		owner := step{doStep("b", "", external, in).hold, doStep("", "a").wait}
+		d := wantOneDeadlock(t, runCycle(t, all, owner), 2)
+		if held := d.Cycle[1].Holds; !slices.Equal(held, []string{"a", "b"}) {
+			t.Errorf("LockAll holds %q", held)
+		}
+	})
+}
+
 // A reader that has no turn at the service yet waits behind a writer of its process.
 func TestCycleOverAWriterThatWaitsForAService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -757,4 +778,43 @@ func TestAGrantThatIsNotNoticedYetIsNoDeadlock(t *testing.T) {
 	waits.Wait()
 	stop.Store(true)
 	busy.Wait()
+}
+
+// A wait that is over keeps nothing of its context, even while the watcher goes on.
+func TestExaminedWaitsAreForgotten(t *testing.T) {
+	lockutils.SetSlowWait(time.Hour) // so that the watcher has something to watch
+	defer lockutils.SetSlowWait(0)
+	watched := mustLock(t, "watched")
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		mustUnlock(t, mustLock(t, "watched"))
+	}()
+	var freed atomic.Bool
+	func() {
+		type key struct{}
+		value := new([1 << 20]byte)
+		runtime.AddCleanup(value, func(int) { freed.Store(true) }, 0)
+		busy := mustLock(t, "busy")
+		time.AfterFunc(150*time.Millisecond, func() { mustUnlock(t, busy) })
+		ctx := context.WithValue(t.Context(), key{}, value)
+		nothing := func(context.Context) error { return nil }
+		err := lockutils.Do(ctx, "own", func(ctx context.Context) error {
+			return lockutils.Do(ctx, "busy", nothing)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 3000 {
+		if runtime.GC(); freed.Load() {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if !freed.Load() {
+		t.Error("the context is still known")
+	}
+	mustUnlock(t, watched)
+	<-waited
 }

@@ -78,7 +78,8 @@ const (
 //
 // A program that polls for the lock, such as one with gofrs/flock or Python's filelock, finds it
 // free only by chance while a process holds it again and again with hardly a pause. On Linux a
-// process that does so notices the tries of such a program and leaves the file to it now and then.
+// process that does so notices the tries of such a program and leaves the file to it now and then, for
+// 100 ms at most.
 // Several processes that keep the file busy together do not, nor does one of shared holders. Where
 // a program that polls shares the lock with those, leave a pause between holds, or use
 // [WithFcntl], which leaves one of the length of the hold.
@@ -103,7 +104,8 @@ func WithLockPath(dir string) Option { return Option{optionSpec: &optionSpecs[op
 // Fair serves the request strictly in order of arrival: no other request passes it, and it passes
 // none. With [External] the order extends to all processes that use Fair for the lock. After a
 // wait that was cancelled, its place is kept for the next request of the same process. Programs
-// that poll are not in the order, and get their turn as described at [External].
+// that poll are not in the order, and get their turn as described at [External]: a request that
+// leaves the file to one keeps its place meanwhile.
 func Fair() Option { return Option{optionSpec: &optionSpecs[optFair]} }
 
 // Shared acquires the lock together with other Shared holders. Exclusive holders, those without

@@ -47,8 +47,8 @@ type Stats struct {
 // grow.
 //
 // A request for a lock file or at a lock service may wait twice, for its turn in the process and
-// then for other processes. It is counted for each wait. Every request that is sent to a service
-// counts as a wait.
+// then for other processes. It is counted for each wait. At a service every request that may wait
+// counts as a wait, also if it is granted at once.
 type LockStats struct {
 	Class string // see SetClassifier
 	Mode  Mode   // of the requests, or of the holds for ContendedHold and Lost

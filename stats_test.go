@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -282,4 +284,57 @@ func TestClassifierThatEndsTheGoroutineLeavesNothingBehind(t *testing.T) {
 			t.Errorf("%s: still in use: %+v", test.name, i)
 		}
 	}
+}
+
+// A classifier that ends the goroutine of a request for a lock file ends it at once, although another
+// request has joined its wait in the kernel.
+func TestClassifierThatEndsTheGoroutineOfAJoinedWait(t *testing.T) {
+	dir := setLockPath(t)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Skip(err)
+	}
+	other, err := lockutils.ExternalLock("x", lockutils.WithLockPath(link))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lockutils.SetClassifier(nil)
+	var calls atomic.Int32
+	exit := make(chan struct{})
+	lockutils.SetClassifier(func(string, string) string {
+		if calls.Add(1) == 1 {
+			<-exit
+			runtime.Goexit()
+		}
+		return ""
+	})
+	ended, joined := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, err := lockutils.ExternalLock("x", lockutils.Shared())
+		t.Error(err)
+	}()
+	for calls.Load() < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	go func() {
+		defer close(joined)
+		g, err := lockutils.ExternalLock("x", lockutils.Shared())
+		if err != nil {
+			t.Error(err)
+		}
+		_ = g.Unlock()
+	}()
+	for calls.Load() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	close(exit)
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Error("the goroutine waits for the lock all the same")
+	}
+	_ = other.Unlock()
+	<-ended
+	<-joined
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // The requests that wait. Each is counted, see stats.go. Those that may be part of a deadlock, because
-// their contexts hold locks, and those that are to be warned of, are on a list too, which one goroutine
+// they hold locks, and those that are to be warned of, are on a list too, which one goroutine
 // watches for as long as there is anything to watch for.
 
 func init() { queue.Observe(watching{}) }
@@ -28,7 +28,7 @@ type wait struct {
 	listed     bool
 	serial     uint64 // of the wait, in the order in which they are listed
 	request    *queue.Wait
-	chain      *holdingContext // locks that the context holds; nil if there is no looking for deadlocks
+	chain      *holdingContext // locks that are held, see holdsOf; nil if there is no looking for deadlocks
 	member     stuckWait       // zero if chain is nil
 	examined   bool            // whether it is part of a deadlock has been seen
 	ended      bool            // it is a victim
@@ -79,11 +79,16 @@ func (watching) Begin(q *queue.Wait) {
 }
 
 // holdsOf returns the holds of a request that waits: those of its context, and the lock inside the
-// process, if it waits for what comes after it.
+// process, if it waits for what comes after it. The contexts of LockAll know that one already.
 func holdsOf(q *queue.Wait) *holdingContext {
 	outer := innermost(q.Context)
 	if q.Within == (queue.Hold{}) {
 		return outer
+	}
+	for c := outer; c != nil; c = c.outer {
+		if c.hold == q.Within {
+			return outer
+		}
 	}
 	c := newHolding(q.Context, outer, q.Key.Name, q.Within, &noSettings)
 	c.scope, c.mode = q.Key.Scope, q.Mode

@@ -64,9 +64,6 @@ func (f *fairFile) begin(m Mode) error {
 }
 
 func (f *fairFile) wait(m Mode, delay time.Duration, stop <-chan struct{}) error {
-	if !f.pollers.rest(stop) { // before those in the line have to wait for this process
-		return errStopped
-	}
 	if err := block(delay, stop, f.queue.isFirst, f.queue.untilFirst); err != nil {
 		return err
 	}

@@ -114,7 +114,7 @@ func (p *pathState) lockFile(ctx context.Context, r Request) (*Hold, error) {
 	p.mu.Unlock()
 	ctx, wait := w.observe(ctx, r, func() {
 		w.leave()
-		w.run()
+		go w.run() // others may have joined
 	})
 	if ctx.Done() == nil {
 		w.run()

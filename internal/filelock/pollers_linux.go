@@ -1,6 +1,7 @@
 package filelock
 
 import (
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +14,12 @@ const (
 	pollerMemory = 200 * time.Millisecond
 	// maxRest bounds the time for which a file is left to a program that polls.
 	maxRest = 100 * time.Millisecond
+	// maxWatches bounds the files that a process watches at once. A watch takes one of the inotify
+	// instances of the user, 128 by default, which other programs cannot do without.
+	maxWatches = 8
 )
+
+var watched atomic.Int32 // files that the process watches now
 
 // pollers gives programs that poll for a lock file their turn beside this process.
 //
@@ -73,17 +79,21 @@ func (p *pollers) rest(stop <-chan struct{}) bool {
 	}) == nil
 }
 
-// watch begins to watch. Without inotify, of which a user has a limited number, nobody rests.
+// watch begins to watch, unless the process watches enough files. Without inotify nobody rests.
 func (p *pollers) watch() {
-	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
-	if err != nil {
+	if watched.Add(1) > maxWatches {
+		watched.Add(-1)
 		return
 	}
-	if _, err := unix.InotifyAddWatch(fd, p.path, unix.IN_OPEN|unix.IN_DONT_FOLLOW); err != nil {
-		_ = unix.Close(fd)
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		watched.Add(-1)
 		return
 	}
 	p.fd = fd
+	if _, err := unix.InotifyAddWatch(fd, p.path, unix.IN_OPEN|unix.IN_DONT_FOLLOW); err != nil {
+		p.close()
+	}
 }
 
 // someoneTried tells if somebody has opened the file since the last call. The kernel merges the
@@ -98,6 +108,7 @@ func (p *pollers) someoneTried() bool {
 func (p *pollers) close() {
 	if p.fd != 0 {
 		_ = unix.Close(p.fd)
+		watched.Add(-1)
 	}
 	*p = pollers{path: p.path, since: p.since}
 }

@@ -147,6 +147,36 @@ func TestWatchesAreFew(t *testing.T) {
 	}
 }
 
+// TestManyBusyFilesLeaveWatchesToOtherPrograms holds many lock files twice, for long enough to be busy, with
+// requests that wait for each meanwhile.
+func TestManyBusyFilesLeaveWatchesToOtherPrograms(t *testing.T) {
+	CloseIdle()
+	before, files := watches(t), make([]Request, 3*maxWatches)
+	for i := range files {
+		files[i].Path = lockPath(t)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for _, r := range files {
+			for range 3 {
+				go func() {
+					h := mustLock(t, r)
+					time.Sleep(2 * busyWindow)
+					mustUnlock(t, h)
+				}()
+			}
+		}
+		time.Sleep(5 * busyWindow)
+		if n := watches(t) - before; n != maxWatches {
+			t.Errorf("%d watches", n)
+		}
+		time.Sleep(2 * busyWindow)
+		CloseIdle()
+		if n := watches(t) - before; n != 0 || watched.Load() != 0 {
+			t.Errorf("%d watches are left, and %d are counted", n, watched.Load())
+		}
+	})
+}
+
 // TestWatchEndsWithBusyTimes keeps a lock file busy for a while, and then pauses between holds.
 func TestWatchEndsWithBusyTimes(t *testing.T) {
 	r := Request{Path: lockPath(t)}

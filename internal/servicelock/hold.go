@@ -122,7 +122,7 @@ func (h *hold) end() {
 func (h *hold) tryEnd() (ended bool) {
 	defer func() {
 		if recover() != nil {
-			ended = false
+			ended = h.isLost()
 		}
 	}()
 	return confirmed(h.releaseWithin(maxRelease)) || h.isLost()

@@ -323,3 +323,42 @@ func TestABackgroundReleaseThatEndsItsGoroutineGivesTheTurnBack(t *testing.T) {
 		mustRelease(t, next)
 	})
 }
+
+// A losing service gives holds that are lost when the channel is closed.
+type losing struct {
+	*scripted
+	lost chan struct{}
+}
+
+func (s losing) Acquire(context.Context, driver.Request) (driver.Hold, error) {
+	return losingHold{scriptedHold{s.scripted}, s.lost}, nil
+}
+
+type losingHold struct {
+	scriptedHold
+	lost chan struct{}
+}
+
+func (h losingHold) Lost() <-chan struct{} { return h.lost }
+
+func TestABackgroundReleaseThatAlwaysPanicsEndsWithALostHold(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		tries := 0
+		s := losing{&scripted{release: func() error {
+			if tries++; tries > 1000 {
+				runtime.Goexit() // so that the test ends
+			}
+			panic("broken driver")
+		}}, make(chan struct{})}
+		h := mustAcquire(t, exclusive(s))
+		close(s.lost)
+		if err := h.Release(); !errors.Is(err, driver.ErrLost) {
+			t.Errorf("Release: %v", err)
+		}
+		next := mustAcquire(t, exclusive(s))
+		if tries != 1 {
+			t.Errorf("the next holder comes after %d tries", tries)
+		}
+		_ = next.Release()
+	})
+}
