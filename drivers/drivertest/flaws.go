@@ -83,6 +83,7 @@ var flaws = []flaw{
 	{"DeadlineByWallClock", "Deadline", deadlineByWallClock},
 	{"LateNews", "Lost", lateNews},
 	{"LeftBehind", "Cancel", leftBehind},
+	{"DeafAfterTrouble", "Wait", deafAfterTrouble},
 }
 
 // A broken Service has one flaw.
@@ -215,6 +216,27 @@ func missedRelease(ctx context.Context, b *broken, r driver.Request) (driver.Hol
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// deafAfterTrouble hears of no release any more once the server was silent for a while.
+func deafAfterTrouble(ctx context.Context, b *broken, r driver.Request) (driver.Hold, error) {
+	if r.NoWait {
+		return b.Service.Acquire(ctx, r)
+	}
+	r.NoWait = true
+	for {
+		try, cancel := context.WithTimeout(ctx, b.ttl/8)
+		h, err := b.Service.Acquire(try, r)
+		cancel()
+		switch {
+		case err == nil:
+			return h, nil
+		case !errors.Is(err, driver.ErrLocked):
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		time.Sleep(b.ttl / 100)
 	}
 }
 

@@ -146,6 +146,66 @@ func handover(s *stage) error {
 	return nil
 }
 
+// waits has the ways of processes to the server disturbed while they wait. The locks become free before
+// or after that ends. There is nobody else: a wait that does not end was not woken.
+func waits(s *stage) error {
+	ways := map[string]func(Link){
+		"cut":           Link.Cut,
+		"frozen":        Link.Freeze,
+		"not heard":     Link.DropRequests,
+		"without reply": Link.DropReplies,
+		"cut once":      Link.DropReply,
+	}
+	errs := make(chan error, 2*len(ways))
+	holder := s.process(0)
+	for way, disturb := range ways {
+		for _, mended := range []bool{false, true} {
+			p, name := s.process(len(s.processes)), s.name(way, mended)
+			pause := time.Duration(s.random.Int64N(int64(p.TTL * 5 / 4)))
+			go func() {
+				err := s.waitAcross(holder, p, name, pause, disturb, mended)
+				if err != nil {
+					err = fmt.Errorf("a request that is %s for %v, with a release after that: %v: %w",
+						way, pause, mended, err)
+				}
+				errs <- err
+			}()
+		}
+	}
+	var all error
+	for range cap(errs) {
+		all = errors.Join(all, <-errs)
+	}
+	return all
+}
+
+func (s *stage) waitAcross(
+	holder, p Process, name string, pause time.Duration, disturb func(Link), mended bool,
+) error {
+	r := driver.Request{Name: name}
+	h, err := s.acquire(holder, r)
+	if err != nil {
+		return err
+	}
+	waiter := s.start(s.ctx, p, r)
+	time.Sleep(p.TTL / 4)
+	disturb(p.Link)
+	time.Sleep(pause)
+	if mended {
+		p.Link.Mend()
+		time.Sleep(p.TTL / 4)
+	}
+	err = s.release(h)
+	p.Link.Mend()
+	if err != nil {
+		return err
+	}
+	if h, err = s.granted(waiter); err != nil {
+		return err
+	}
+	return s.release(h)
+}
+
 func names(s *stage) error {
 	base := s.name()
 	all := []string{

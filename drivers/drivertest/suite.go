@@ -107,6 +107,8 @@ var checks = []check{
 	{name: "Deadline", promise: "the deadline follows the rule of the lease", link: true, ttl: true,
 		run: deadline},
 	{name: "LostReply", promise: "a request whose answer got lost is one request", link: true, run: lostReply},
+	{name: "Wait", promise: "a wait outlasts a disturbance of the way to the server", link: true, ttl: true,
+		run: waits},
 	{name: "Ledger", promise: "holders that are cut off do no harm: they know, or the fence refuses them",
 		link: true, ttl: true, run: ledgers},
 }

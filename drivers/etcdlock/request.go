@@ -66,6 +66,9 @@ func (q *request) enqueue(ctx context.Context) error {
 // comparisons and the reads that tell the reasons of others apart.
 func (q *request) tryEnqueue(ctx context.Context) (bool, error) {
 	n, gate := q.session, q.session.gate.Load()
+	if gate == 0 { // another request has just found it gone; 0 would compare equal to that
+		return false, nil
+	}
 	conditions := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(n.gateKey()), "=", gate)}
 	var reasons []clientv3.Op
 	if q.again || q.noWait {

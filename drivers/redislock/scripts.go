@@ -69,16 +69,17 @@ local function enter(waiters, entry)
 end
 `
 	// wake wakes those who have waited longest, until so many exclusive requests have heard it. The
-	// channel of a request is that of its Service, whose id begins the request's.
+	// channel of a request is that of its Service, whose id begins the request's. Requests of one Service
+	// that follow each other count as one: if its process stands still, none of them comes.
 	luaWake = `
 local function wake(lock, waiters, most)
-	local space = lock:match('^[^{]*')
+	local space, last = lock:match('^[^{]*'), nil
 	while most > 0 do
 		local entry = redis.call('ZPOPMIN', waiters)[1]
 		if not entry then return end
-		local id = entry:sub(2)
-		local heard = redis.call('PUBLISH', space .. '{service}' .. id:sub(1, 16), id)
-		if heard > 0 and entry:sub(1, 1) == 'w' then most = most - 1 end
+		local id, service = entry:sub(2), entry:sub(2, 17)
+		local heard = redis.call('PUBLISH', space .. '{service}' .. service, id)
+		if heard > 0 and entry:sub(1, 1) == 'w' and service ~= last then most, last = most - 1, service end
 	end
 end
 `

@@ -14,7 +14,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// long is a TTL with which no waiter tries by itself during a test.
+// long is a TTL with which no waiter tries by itself during a test, if the holder has it too.
 const long = time.Hour
 
 // wait has a Service of its own wait for the lock "a", and returns once the server knows it.
@@ -54,7 +54,7 @@ func published(t *testing.T, server *redistest.Server) int {
 
 func TestReleaseWakesTwoOfThoseWhoWait(t *testing.T) {
 	server := redistest.Start(t)
-	h := acquire(t, dial(t, at(server.Addr)), driver.Request{Name: "a"})
+	h := acquire(t, dial(t, at(server.Addr), redislock.WithTTL(long)), driver.Request{Name: "a"})
 	waiters := make(chan grant)
 	for range 6 {
 		c := wait(t, server, at(server.Addr))
@@ -75,7 +75,7 @@ func TestReleaseWakesTwoOfThoseWhoWait(t *testing.T) {
 
 func TestWaiterThatStandsStillIsPassed(t *testing.T) {
 	server := redistest.Start(t)
-	h := acquire(t, dial(t, at(server.Addr)), driver.Request{Name: "a"})
+	h := acquire(t, dial(t, at(server.Addr), redislock.WithTTL(long)), driver.Request{Name: "a"})
 	link := waitBehind(t, server)
 	defer link.Mend()
 	second := wait(t, server, at(server.Addr))
@@ -84,11 +84,34 @@ func TestWaiterThatStandsStillIsPassed(t *testing.T) {
 	release(t, granted(t, second))
 }
 
+func TestServiceThatStandsStillIsPassedWithAllItsWaiters(t *testing.T) {
+	server := redistest.Start(t)
+	h := acquire(t, dial(t, at(server.Addr), redislock.WithTTL(long)), driver.Request{Name: "a"})
+	link := drivertest.NewProxy()
+	t.Cleanup(func() { link.Close() })
+	addr, err := link.Addr(server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := dial(t, at(addr), redislock.WithTTL(long))
+	for n := range 3 {
+		start(t.Context(), s, driver.Request{Name: "a"})
+		server.Eventually("the request waits", func() bool {
+			return server.Do("ZCARD", "lockutils{:a}waiters") == strconv.Itoa(n+1)
+		})
+	}
+	other := wait(t, server, at(server.Addr))
+	link.Freeze()
+	defer link.Mend()
+	release(t, h)
+	release(t, granted(t, other))
+}
+
 func TestWaitersThatDieArePassed(t *testing.T) {
 	server := redistest.Start(t)
 	option := at(server.Addr)
 	option.ClientName = "live"
-	h := acquire(t, dial(t, at(server.Addr)), driver.Request{Name: "a"})
+	h := acquire(t, dial(t, at(server.Addr), redislock.WithTTL(long)), driver.Request{Name: "a"})
 	for range 4 {
 		waitBehind(t, server).Cut()
 	}
@@ -105,7 +128,7 @@ func TestCancelledWaiterPassesItsWakeUpOn(t *testing.T) {
 	for mode, shared := range modes {
 		t.Run(mode, func(t *testing.T) {
 			server := redistest.Start(t)
-			acquire(t, dial(t, at(server.Addr)), driver.Request{Name: "a"})
+			acquire(t, dial(t, at(server.Addr), redislock.WithTTL(long)), driver.Request{Name: "a"})
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			first := start(ctx, dial(t, at(server.Addr), redislock.WithTTL(long)),
@@ -126,7 +149,7 @@ func TestCancelledWaiterPassesItsWakeUpOn(t *testing.T) {
 func TestReleaseWakesAllSharersInFront(t *testing.T) {
 	server := redistest.Start(t)
 	s := dial(t, at(server.Addr), redislock.WithTTL(long))
-	h := acquire(t, dial(t, at(server.Addr)), driver.Request{Name: "a"})
+	h := acquire(t, dial(t, at(server.Addr), redislock.WithTTL(long)), driver.Request{Name: "a"})
 	var waiters []<-chan grant
 	for range 5 {
 		waiters = append(waiters, start(t.Context(), s, driver.Request{Name: "a", Shared: true}))

@@ -269,6 +269,7 @@ func interruptible(parent context.Context, signals <-chan os.Signal) (context.Co
 			select {
 			case s := <-signals:
 				if slices.Contains(endings, s) {
+					signal.Reset(endings...) // the next one ends the program, if the service does not answer
 					cancel()
 					i.signal <- s
 					return

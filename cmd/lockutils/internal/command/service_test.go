@@ -260,6 +260,37 @@ func TestAnInterruptedWaitAtAServiceLeavesTheQueueAtOnce(t *testing.T) {
 	}
 }
 
+// The end of a wait is told to the service for a third of the TTL if that does not answer.
+func TestASecondSignalEndsAWaitAtAServiceThatIsGone(t *testing.T) {
+	s := servers["etcd"](t)
+	url := strings.Replace(s.url, "ttl=2s", "ttl=2m", 1)
+	launch(t, "run", "--on", url, "x", "--", "sh", "-c", "echo held; exec sleep 60")
+	waiter := program("run", "--on", url, "x", "--", "true")
+	if err := waiter.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); len(who(t, "--on", url, "x").Waiters) == 0; {
+		if time.Since(began) > time.Minute {
+			t.Fatal("nobody waits")
+		}
+	}
+	s.fail()
+	ended := make(chan error, 1)
+	go func() { ended <- waiter.Wait() }()
+	for began := time.Now(); ; {
+		waiter.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+			return
+		case <-time.After(500 * time.Millisecond):
+		}
+		if time.Since(began) > 10*time.Second {
+			waiter.Process.Kill()
+			t.Fatal("it goes on after several signals")
+		}
+	}
+}
+
 func TestPostgresIsSaidNotToTellOfItsLocks(t *testing.T) {
 	s := servers["postgres"](t)
 	for _, args := range [][]string{{"who", "x"}, {"ls"}, {"graph"}} {

@@ -1,0 +1,39 @@
+package etcdlock
+
+import (
+	"testing"
+
+	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
+)
+
+// Between openGate and the transaction another request may find the gate gone. A transaction without a
+// gate could not be withdrawn.
+func TestNoKeyIsCreatedWithoutAGate(t *testing.T) {
+	client := etcdtest.Run(t, 1).Client(t)
+	s, err := Dial(t.Context(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	n, _ := s.knownSession()
+	for _, noWait := range []bool{false, true} {
+		q := n.newRequest(driver.Request{Name: "a", NoWait: noWait})
+		if _, err := client.Delete(t.Context(), n.gateKey()); err != nil {
+			t.Fatal(err)
+		}
+		n.gate.Store(0)
+		if done, err := q.tryEnqueue(t.Context()); done || err != nil {
+			t.Errorf("noWait %v: done %v, error %v", noWait, done, err)
+		}
+		if got, err := client.Get(t.Context(), q.key); err != nil || got.Count != 0 {
+			t.Errorf("noWait %v: the key is there: %v, %v", noWait, got, err)
+		}
+		if err := q.enqueue(t.Context()); err != nil {
+			t.Errorf("noWait %v: %v", noWait, err)
+		}
+		if _, err := client.Delete(t.Context(), q.key); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
