@@ -224,6 +224,11 @@ func (k *keeper) drop() {
 // end ends the session: all holds are lost, and all requests fail with the cause.
 func (n *session) end(cause error) {
 	s := n.service
+	s.mu.Lock()
+	if s.session == n { // before the holders know: Close does not end it again
+		s.session = nil
+	}
+	s.mu.Unlock()
 	n.mu.Lock()
 	was := n.ended
 	n.ended = true
@@ -236,11 +241,6 @@ func (n *session) end(cause error) {
 	}
 	n.cancel(cause)
 	n.lapse.Stop()
-	s.mu.Lock()
-	if s.session == n {
-		s.session = nil
-	}
-	s.mu.Unlock()
 	// The holders know. Others need not wait for the lease to end by itself.
 	s.goBackground(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), n.ttl/3)
