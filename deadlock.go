@@ -30,7 +30,7 @@ type DeadlockError struct {
 type Wait struct {
 	Name, Path string    // of the lock that is waited for
 	Mode       Mode      // ModeReader or ModeWriter
-	Holds      []string  // the names of the locks that are held, as HeldLocks; also Name, if only inside the process
+	Holds      []string  // the locks held, as HeldLocks; also Name, if it is held inside the process only
 	Since      time.Time // when the wait began
 	Stack      []uintptr // of the goroutine that waits, for runtime.CallersFrames
 }
