@@ -349,7 +349,8 @@ func firstRecord(fd int, start, length int64) (*unix.Flock_t, error) {
 	if err != nil || lock.Type == unix.F_UNLCK {
 		return nil, unsupported(err)
 	}
-	return &lock, nil
+	found := lock // which is all that goes to the heap
+	return &found, nil
 }
 
 // unsupported translates the error of a kernel without OFD locks, one before 3.15.

@@ -105,6 +105,27 @@ func TestQueueFileBeingRemoved(t *testing.T) {
 	later.must("unlock", r)
 }
 
+// TestFairRequestFollowsItsQueueFile removes the queue file of a descriptor that is kept, and lets
+// somebody stand in the line of the next queue file.
+func TestFairRequestFollowsItsQueueFile(t *testing.T) {
+	r := Request{Path: lockPath(t), Fair: true}
+	mustGrant(t, r)
+	mustGrant(t, r) // keeps its descriptors
+	if err := os.Remove(queueFileOf(r.Path)); err != nil {
+		t.Fatal(err)
+	}
+	q := queueFile{path: queueFileOf(r.Path), perm: 0o600, fd: -1}
+	defer q.close()
+	if first, err := q.isFirst(); !first || err != nil {
+		t.Fatal(first, err)
+	}
+	mustRefuse(t, r)
+	if err := q.leave(); err != nil {
+		t.Fatal(err)
+	}
+	mustGrant(t, r)
+}
+
 // TestQueueFileInUseKeepsItsLockFile removes, with either engine, a lock file that somebody is in
 // line for.
 func TestQueueFileInUseKeepsItsLockFile(t *testing.T) {
