@@ -2,6 +2,7 @@ package filelock
 
 import (
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -92,17 +93,19 @@ func TestWaitsBeyondTheBound(t *testing.T) {
 func TestNamesUsedOnceLeaveNoDescriptor(t *testing.T) {
 	eachEngine(t, func(t *testing.T) {
 		dir := lockPath(t)
-		for i := range 3 * clockSize {
+		mustGrant(t, Request{Path: filepath.Join(dir, "first")}) // makes the cache
+		size := len(paths.clock)
+		for i := range 3 * size {
 			mustGrant(t, Request{Path: filepath.Join(dir, strconv.Itoa(i))})
 			if n := openIn(t, dir); n != 0 {
 				t.Fatalf("%d descriptors after one use of each of %d names", n, i+1)
 			}
 		}
-		for i := range 3 * clockSize {
+		for i := range 3 * size {
 			mustGrant(t, Request{Path: filepath.Join(dir, strconv.Itoa(i))})
 			mustGrant(t, Request{Path: filepath.Join(dir, strconv.Itoa(i))})
 		}
-		if n := openIn(t, dir); n > clockSize {
+		if n := openIn(t, dir); n > size {
 			t.Errorf("%d descriptors kept", n)
 		}
 		// Two rounds of the timer, without its pauses.
@@ -120,6 +123,17 @@ func TestNamesUsedOnceLeaveNoDescriptor(t *testing.T) {
 			t.Errorf("%d names kept after a time without use", n)
 		}
 	})
+}
+
+// TestFewDescriptorsAreKept checks the number of idle descriptors for some limits of descriptors.
+func TestFewDescriptorsAreKept(t *testing.T) {
+	for limit, want := range map[uint64]int{
+		0: 32, 256: 32, 1024: 64, 4096: 256, 20_000: 1024, math.MaxUint64: 1024,
+	} {
+		if got := cacheSize(limit); got != want {
+			t.Errorf("%d of %d descriptors", got, limit)
+		}
+	}
 }
 
 // TestIdleDescriptorsCloseAfterABubble uses locks in a bubble whose timers end with it.

@@ -55,6 +55,15 @@ func (systemEngine) open(r Request) (lockFile, error) {
 	return f, nil
 }
 
+// descriptorLimit returns how many descriptors the process may have open, or 0 if that is unknown.
+func descriptorLimit() uint64 {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 0
+	}
+	return limit.Cur
+}
+
 // flockFile is a lock file on a local file system.
 type flockFile struct {
 	path     string

@@ -11,6 +11,9 @@ import (
 // systemEngine is the portable one.
 type systemEngine = portableEngine
 
+// descriptorLimit says that the limit is unknown.
+func descriptorLimit() uint64 { return 0 }
+
 // removeQueueFile removes what another system may have left, since nobody queues on this one.
 func removeQueueFile(path string) error {
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {

@@ -9,8 +9,8 @@ import (
 var paths = table{byPath: make(map[string]*pathState)}
 
 const (
-	// clockSize bounds the cached paths, and so the idle descriptors.
-	clockSize = 32
+	// minCached and maxCached bound the number of cached paths, see cacheSize.
+	minCached, maxCached = 32, 1024
 	// noSlot marks a path that is not cached.
 	noSlot = -1
 	// sweepInterval is the time between two sweeps, which evict the paths not used since the last.
@@ -28,10 +28,16 @@ const (
 type table struct {
 	mu     sync.Mutex
 	byPath map[string]*pathState
-	clock  [clockSize]*pathState // the cached paths
-	cached int                   // slots of the clock in use
-	hand   int                   // the slot at which the search for a victim begins
-	due    time.Time             // of the next sweep; zero if nothing is cached
+	clock  []*pathState // the cached paths; made for the first one
+	cached int          // slots of the clock in use
+	hand   int          // the slot at which the search for a victim begins
+	due    time.Time    // of the next sweep; zero if nothing is cached
+}
+
+// cacheSize returns the number of paths to cache, and so of descriptors that may be idle: a
+// sixteenth of those that the process may have open.
+func cacheSize(descriptors uint64) int {
+	return int(min(max(descriptors/16, minCached), maxCached))
 }
 
 // enter finds or makes the state of path and counts one more user.
@@ -86,20 +92,23 @@ func (t *table) leave(p *pathState) {
 
 // insert caches p and returns the path that it evicts, if any. t.mu is held.
 func (t *table) insert(p *pathState) (evicted *pathState) {
+	if t.clock == nil {
+		t.clock = make([]*pathState, cacheSize(descriptorLimit()))
+	}
 	for {
 		evicted = t.clock[t.hand]
 		if evicted == nil || !evicted.referenced {
 			break
 		}
 		evicted.referenced = false
-		t.hand = (t.hand + 1) % clockSize
+		t.hand = (t.hand + 1) % len(t.clock)
 	}
 	if evicted != nil {
 		t.evict(evicted)
 	}
 	t.clock[t.hand] = p
 	p.slot = t.hand
-	t.hand = (t.hand + 1) % clockSize
+	t.hand = (t.hand + 1) % len(t.clock)
 	t.cached++
 	t.expectSweep()
 	return evicted
