@@ -27,7 +27,7 @@ func connectable(config *pgx.ConnConfig) (*pgconn.Config, error) {
 		return nil, errors.New("pglock: the configuration was not made by pgx.ParseConfig")
 	}
 	c := config.Config.Copy()
-	c.RuntimeParams["application_name"] = nonEmpty(c.RuntimeParams["application_name"], "lockutils")
+	c.RuntimeParams["application_name"] = nonEmpty(c.RuntimeParams["application_name"], introduction())
 	c.ValidateConnect = writable(c.ValidateConnect)
 	return c, nil
 }

@@ -179,6 +179,8 @@ func (s *Service) Can() driver.Capability {
 	return driver.Shared | driver.Fair | driver.Fenced | driver.SurvivesPause
 }
 
+var errNil = errors.New("pglock: nil Service")
+
 // errClosed is the error of a Service that is closed.
 var errClosed = errors.New("the service is closed")
 
@@ -187,7 +189,7 @@ var errClosed = errors.New("the service is closed")
 // connection for good.
 func (s *Service) Acquire(ctx context.Context, r driver.Request) (driver.Hold, error) {
 	if s == nil {
-		return nil, errors.New("pglock: nil Service")
+		return nil, errNil
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

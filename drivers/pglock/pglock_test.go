@@ -122,6 +122,9 @@ func TestNilServiceIsAnError(t *testing.T) {
 	if h, err := s.Acquire(t.Context(), driver.Request{}); err == nil || h != nil {
 		t.Errorf("%v, %v", h, err)
 	}
+	if _, err := s.InspectName(t.Context(), "x"); err == nil {
+		t.Error("InspectName has succeeded")
+	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
