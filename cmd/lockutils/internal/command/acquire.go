@@ -218,13 +218,9 @@ func (o *runOptions) fileHolders(name string) (line string, holders []string) {
 // serviceHolders asks the service, if it is one that tells.
 func (o *runOptions) serviceHolders(name string, at service) (line string, holders []string) {
 	line = fmt.Sprintf("lock %q at %s", name, at.Name())
-	inspector, ok := at.(driver.Inspector)
-	if !ok {
-		return line, nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), explainAfter)
 	defer cancel()
-	locks, _ := inspector.Inspect(ctx)
+	locks, _ := inspect(ctx, at, o.fullName(name))
 	for _, l := range locks {
 		if l.Name != o.fullName(name) {
 			continue

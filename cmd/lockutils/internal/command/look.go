@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lockutils/lockutils"
-	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/lockdebug"
 )
 
@@ -44,7 +43,8 @@ type Party struct {
 // lookOptions say where to look for locks.
 type lookOptions struct {
 	lockOptions
-	url string
+	url  string
+	name string // of the one lock to look at, with its prefix; "" for all
 }
 
 func (o *lookOptions) register(f *pflag.FlagSet) {
@@ -206,20 +206,19 @@ func (o *lookOptions) openService() (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	inspector, ok := at.(driver.Inspector)
-	if !ok {
+	if !tells(at, o.name) {
 		at.Close()
-		return nil, &statusError{statusUnavailable, fmt.Errorf(
-			"%s does not tell who holds its locks: look at the debug page of a program with --url", at.Name())}
+		return nil, &statusError{statusUnavailable, fmt.Errorf("%s does not know the names of its locks: "+
+			"use who NAME, or look at the debug page of a program with --url", at.Name())}
 	}
-	return &source{func() ([]Lock, error) { return lookAtService(inspector) }, func() { at.Close() }}, nil
+	return &source{func() ([]Lock, error) { return lookAtService(at, o.name) }, func() { at.Close() }}, nil
 }
 
-// lookAtService reads what a lock service tells of its locks.
-func lookAtService(at driver.Inspector) ([]Lock, error) {
+// lookAtService reads what a lock service tells of its locks, or of the one with that name.
+func lookAtService(at service, name string) ([]Lock, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), pageLimit)
 	defer cancel()
-	found, err := at.Inspect(ctx)
+	found, err := inspect(ctx, at, name)
 	if err != nil {
 		return nil, &statusError{statusUnavailable, err}
 	}

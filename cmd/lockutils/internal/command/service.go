@@ -81,3 +81,28 @@ func takeOptions(u *url.URL) (o serviceOptions, err error) {
 	u.RawQuery = query.Encode()
 	return o, nil
 }
+
+// A nameInspector is a service that tells of a lock whose name it is told.
+type nameInspector interface {
+	InspectName(ctx context.Context, name string) (driver.Info, error)
+}
+
+// tells reports whether a service tells of its locks, or of the one with that name.
+func tells(at service, name string) bool {
+	_, all := at.(driver.Inspector)
+	_, one := at.(nameInspector)
+	return all || one && name != ""
+}
+
+// inspect returns what a service tells of its locks, or at least of the one with that name. A service
+// that tells nothing has no locks.
+func inspect(ctx context.Context, at service, name string) ([]driver.Info, error) {
+	switch at := at.(type) {
+	case driver.Inspector:
+		return at.Inspect(ctx)
+	case nameInspector:
+		info, err := at.InspectName(ctx, name)
+		return []driver.Info{info}, err
+	}
+	return nil, nil
+}

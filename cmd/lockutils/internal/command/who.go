@@ -3,10 +3,13 @@
 package command
 
 import (
+	"errors"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lockutils/lockutils"
 )
 
 func newWho(s streams) *cobra.Command {
@@ -45,11 +48,15 @@ func newWho(s streams) *cobra.Command {
 // find returns the lock of that name. One that nobody has ever used is free as well.
 func (o *lookOptions) find(name string) (Lock, error) {
 	wanted := func(l Lock) bool { return l.Name == name || l.fullName() == o.fullName(name) }
-	free := Lock{Name: o.fullName(name), Mode: "none", Holders: []Party{}, Waiters: []Party{}}
+	o.name = o.fullName(name)
+	free := Lock{Name: o.name, Mode: "none", Holders: []Party{}, Waiters: []Party{}}
 	if o.url == "" && o.on == "" {
 		path, err := o.filePath(name)
+		if errors.Is(err, lockutils.ErrLockPath) {
+			err = errNoLockPath
+		}
 		if err != nil {
-			return free, errNoLockPath
+			return free, err
 		}
 		o.path, o.prefix = filepath.Dir(path), ""
 		wanted = func(l Lock) bool { return realPath(l.Path) == realPath(path) }
