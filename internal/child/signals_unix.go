@@ -12,16 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passedOn lists the signals that are caught. Those that the program was told to ignore, as
-// nohup(1) does with SIGHUP, stay ignored, and the command inherits that. SIGTSTP, SIGTTIN,
-// SIGTTOU and SIGCONT are absent: a shell sends them to the whole process group, and their
-// default action stops and continues the program along with its command.
-func passedOn() []os.Signal {
+// Endings lists the signals that are passed on and that end a program by default. Those that the
+// program was told to ignore, as nohup(1) does with SIGHUP, stay ignored, and the command inherits that.
+func Endings() []os.Signal {
 	return slices.DeleteFunc([]os.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGWINCH,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM,
 	}, signal.Ignored)
 }
+
+// passedOn lists the signals that are caught. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT are absent: a
+// shell sends them to the whole process group, and their default action stops and continues the
+// program along with its command.
+func passedOn() []os.Signal { return append(Endings(), syscall.SIGWINCH) }
 
 // terminalSends reports whether s is one of the signals that a terminal sends to its foreground
 // process group while the program, and hence the command, is in that group. The command then has

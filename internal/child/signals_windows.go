@@ -5,11 +5,14 @@ import (
 	"syscall"
 )
 
-// passedOn lists what the program outlives: Ctrl-C and Ctrl-Break, which arrive as os.Interrupt,
-// and the closing of the console, which arrives as SIGTERM.
-func passedOn() []os.Signal {
+// Endings lists Ctrl-C and Ctrl-Break, which arrive as os.Interrupt, and the closing of the console,
+// which arrives as SIGTERM.
+func Endings() []os.Signal {
 	return []os.Signal{os.Interrupt, syscall.SIGTERM}
 }
+
+// passedOn lists what the program outlives.
+func passedOn() []os.Signal { return Endings() }
 
 // terminalSends reports true: every process of a console gets its events directly, and no others
 // can be caught.

@@ -43,8 +43,7 @@ type heldLocks struct {
 	guards  lockutils.Guards
 	service service // nil for lock files
 
-	// signals are those that have come since the service was asked; nil for lock files.
-	signals <-chan os.Signal
+	signals <-chan os.Signal // those that have come since the locks were requested
 }
 
 // acquire acquires all the locks, or none, at the service if there is one. It closes the service if it
@@ -108,10 +107,7 @@ func lockPaths(
 // filePath returns the path of the lock file of a name. A path may be that of a symbolic link.
 func (o *lockOptions) filePath(name string) (string, error) {
 	if isPath(name) {
-		if file, err := filepath.EvalSymlinks(name); err == nil {
-			name = file
-		}
-		return filepath.Abs(name)
+		return namedFile(name)
 	}
 	dir := o.path
 	if dir == "" {
@@ -121,6 +117,23 @@ func (o *lockOptions) filePath(name string) (string, error) {
 		return "", lockutils.ErrLockPath
 	}
 	return filepath.Abs(filepath.Join(dir, o.fullName(name)))
+}
+
+// namedFile returns the absolute path of the file at a path. It may be one that is to be made.
+func namedFile(path string) (string, error) {
+	var wrong string
+	if file, err := filepath.EvalSymlinks(path); err == nil {
+		path = file
+	} else if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink != 0 {
+		wrong = "is a symbolic link that leads to no file: make that file first"
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		wrong = "is a directory: lock a file in it"
+	}
+	if wrong != "" {
+		return "", &statusError{statusUnavailable, fmt.Errorf("cannot lock %s: it %s", visible(path), wrong)}
+	}
+	return filepath.Abs(path)
 }
 
 // fullName returns the name with its prefix, as it is that of a lock file or of a lock at a service.

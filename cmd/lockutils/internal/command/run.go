@@ -63,15 +63,12 @@ func newRun(s streams) *cobra.Command {
 	}
 	f := cmd.Flags()
 	o.lockOptions.register(f)
-	f.VarPF(&setter{func(string) error { o.shared = true; return nil }}, "shared", "s",
-		"take the lock together with other shared holders").NoOptDefVal = "true"
-	f.VarPF(&setter{func(string) error { o.shared = false; return nil }}, "exclusive", "x",
-		"take the lock alone (the default)").NoOptDefVal = "true"
-	f.VarPF(&setter{func(string) error { o.shared = false; return nil }}, "exclusive-lock", "e",
-		"").NoOptDefVal = "true"
+	f.BoolFuncP("shared", "s", "take the lock together with other shared holders", o.setShared)
+	f.BoolFuncP("exclusive", "x", "take the lock alone (the default)", o.setExclusive)
+	f.BoolFuncP("exclusive-lock", "e", "", o.setExclusive)
 	f.BoolVar(&o.fair, "fair", false, "be served in order of arrival")
 	f.BoolVar(&o.fcntl, "fcntl", false, "exclude programs that lock with fcntl too, oslo.concurrency among them")
-	f.VarP(&setter{o.setWait}, "wait", "w", "wait no longer than `DURATION`, such as 30s or 2.5 (seconds)")
+	f.FuncP("wait", "w", "wait no longer than `DURATION`, such as 30s or 2.5 (seconds)", o.setWait)
 	f.BoolVarP(&o.noWait, "no-wait", "n", false, "do not wait")
 	f.IntVarP(&o.conflict, "conflict-exit-code", "E", statusConflict,
 		"exit `STATUS` if the lock cannot be acquired in time")
@@ -87,6 +84,12 @@ func newRun(s streams) *cobra.Command {
 		f.Lookup(hidden).Hidden = true
 	}
 	f.SetNormalizeFunc(flockNames)
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if _, ok := errors.AsType[*pflag.NotExistError](err); ok {
+			err = fmt.Errorf(`%w; a name that begins with a hyphen goes between two "--"`, err)
+		}
+		return err
+	})
 	return cmd
 }
 
@@ -101,12 +104,17 @@ func flockNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	return pflag.NormalizedName(name)
 }
 
-// A setter is a flag that calls a function.
-type setter struct{ set func(string) error }
+func (o *runOptions) setShared(value string) (err error) {
+	o.shared, err = strconv.ParseBool(value)
+	return err
+}
 
-func (s *setter) Set(value string) error { return s.set(value) }
-func (s *setter) String() string         { return "" }
-func (s *setter) Type() string           { return "value" }
+// setExclusive undoes an earlier --shared: the last of the two counts.
+func (o *runOptions) setExclusive(value string) error {
+	exclusive, err := strconv.ParseBool(value)
+	o.shared = !exclusive
+	return err
+}
 
 // setWait takes a duration, or seconds as flock(1) does.
 func (o *runOptions) setWait(value string) error {
@@ -122,11 +130,16 @@ func (o *runOptions) setWait(value string) error {
 }
 
 // splitRun tells the names from the command. With a double hyphen it stands between the two;
-// without one there is one name, as in flock(1).
+// without one there is one name, as in flock(1). A double hyphen before an argument with a hyphen ends
+// the options: that is a name, since no command begins so.
 func splitRun(cmd *cobra.Command, args []string, o *runOptions) (names, command []string, err error) {
 	o.useShell = cmd.Flags().Changed("command")
-	if i := cmd.ArgsLenAtDash(); i >= 0 {
-		names, command = args[:i], args[i:]
+	dash := cmd.ArgsLenAtDash()
+	if dash == 0 && len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		dash = -1
+	}
+	if dash >= 0 {
+		names, command = args[:dash], args[dash:]
 	} else if i := slices.Index(args, "--"); i >= 0 {
 		names, command = args[:i], args[i+1:]
 	} else if len(args) > 0 {
@@ -145,6 +158,8 @@ func splitRun(cmd *cobra.Command, args []string, o *runOptions) (names, command 
 		return nil, nil, usageError("the name of a lock is empty")
 	case o.useShell && len(command) > 0:
 		return nil, nil, usageError("both a command and -c are given")
+	case !o.useShell && len(command) == 0 && isNumber(names[0]):
+		return nil, nil, usageError("no command is given; the file descriptor %s cannot be locked", names[0])
 	case !o.useShell && len(command) == 0:
 		return nil, nil, usageError("no command is given")
 	case o.noWait && o.wait >= 0:
@@ -160,6 +175,11 @@ func splitRun(cmd *cobra.Command, args []string, o *runOptions) (names, command 
 		command = []string{shell(), "-c", o.shell}
 	}
 	return names, command, nil
+}
+
+func isNumber(name string) bool {
+	_, err := strconv.Atoi(name)
+	return err == nil
 }
 
 func shell() string {
@@ -207,22 +227,11 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 		ctx, cancel = context.WithTimeout(ctx, o.wait)
 		defer cancel()
 	}
-	at, err := o.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if !o.conflictIsSilent() {
-		explained := time.AfterFunc(explainAfter, func() { explain(s, names, o, at) })
-		defer explained.Stop()
-	}
-	var signals <-chan os.Signal
-	var ended *interruption
-	if at != nil {
-		// A request of a process that is gone would block those behind it until its lease ends.
-		signals = child.CatchSignals()
-		ctx, ended = interruptible(ctx, signals)
-	}
-	held, err := acquire(ctx, names, o, at)
+	// At a service the request of a process that is gone would block those behind it until its lease
+	// ends. And of itself a Go program goes on after some signals that end others.
+	signals := child.CatchSignals()
+	ctx, ended := interruptible(ctx, signals)
+	held, err := dialAndAcquire(ctx, s, names, o)
 	if s := ended.stop(); s != nil {
 		if err == nil {
 			held.unlock()
@@ -249,20 +258,31 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 	return nil, &statusError{statusUnavailable, err}
 }
 
+// dialAndAcquire acquires the locks, and tells what it waits for if that takes long.
+func dialAndAcquire(ctx context.Context, s streams, names []string, o *runOptions) (*heldLocks, error) {
+	at, err := o.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !o.conflictIsSilent() {
+		explained := time.AfterFunc(explainAfter, func() { explain(s, names, o, at) })
+		defer explained.Stop()
+	}
+	return acquire(ctx, names, o, at)
+}
+
 // An interruption is a signal that ends a wait.
 type interruption struct {
 	cancel context.CancelFunc
 	signal chan os.Signal // one, or nil for none
 }
 
-// endings are the signals that end a wait.
-var endings = []os.Signal{os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP}
-
 // interruptible returns a context that ends with the first signal that ends a wait. The caller has to
 // stop the interruption.
 func interruptible(parent context.Context, signals <-chan os.Signal) (context.Context, *interruption) {
 	ctx, cancel := context.WithCancel(parent)
 	i := &interruption{cancel, make(chan os.Signal)}
+	endings := child.Endings()
 	go func() {
 		defer close(i.signal)
 		for {
@@ -284,20 +304,22 @@ func interruptible(parent context.Context, signals <-chan os.Signal) (context.Co
 
 // stop returns the signal that has come, or nil. Later ones stay where they arrive.
 func (i *interruption) stop() os.Signal {
-	if i == nil {
-		return nil
-	}
 	i.cancel()
 	return <-i.signal
 }
 
-// endBy ends the program by a signal, as if it had not been caught.
+// endBy ends the program by a signal, as if it had not been caught. A Go program can die of some only.
+// For the others it exits with the status that a shell would give it.
 func endBy(s os.Signal) error {
-	signal.Reset(s)
-	if self, err := os.FindProcess(os.Getpid()); err == nil && self.Signal(s) == nil {
-		time.Sleep(time.Second) // another thread may take the signal
+	switch s {
+	case syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM:
+		signal.Reset(s)
+		if self, err := os.FindProcess(os.Getpid()); err == nil && self.Signal(s) == nil {
+			time.Sleep(time.Second) // another thread may take the signal
+		}
 	}
-	return &statusError{status: statusFailure}
+	number, _ := s.(syscall.Signal)
+	return &statusError{status: 128 + int(number)}
 }
 
 // notInTime says which lock was not acquired in the time given.
@@ -324,10 +346,6 @@ func explain(s streams, names []string, o *runOptions, at service) {
 
 // runHolding runs the command, and ends it if the lock is lost.
 func runHolding(s streams, cmd *exec.Cmd, held *heldLocks, o *runOptions) (status int, err error) {
-	signals := held.signals
-	if signals == nil {
-		signals = child.CatchSignals()
-	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.in, s.out, s.err
 	if tokens := held.tokens(); tokens != nil {
 		cmd.Env = append(os.Environ(), tokenVariable+"="+strings.Join(tokens, " "))
@@ -353,7 +371,7 @@ func runHolding(s streams, cmd *exec.Cmd, held *heldLocks, o *runOptions) (statu
 		endBeforeRelease(cmd.Process, len(held.guards))
 	}
 	lost := held.lost()
-	status, err = child.Wait(cmd, signals, lost, o.grace)
+	status, err = child.Wait(cmd, held.signals, lost, o.grace)
 	if err != nil {
 		return statusFailure, err
 	}
@@ -365,6 +383,11 @@ func become(command []string, held *heldLocks) error {
 	path, err := exec.LookPath(command[0])
 	if err == nil {
 		err = keepOpen(held.paths())
+	}
+	for len(held.signals) > 0 {
+		if s := <-held.signals; slices.Contains(child.Endings(), s) {
+			return endBy(s)
+		}
 	}
 	if err == nil {
 		err = replaceProcess(path, command)

@@ -57,6 +57,10 @@ func TestBadCommandLinesSayWhatToDo(t *testing.T) {
 	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("none", link); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		want int
@@ -70,15 +74,22 @@ func TestBadCommandLinesSayWhatToDo(t *testing.T) {
 		{[]string{"run", "x", "--"}, 64, "no command is given"},
 		{[]string{"run", "", "true"}, 64, "empty"},
 		{[]string{"run", "--nonsense", "x", "true"}, 64, "unknown flag"},
+		{[]string{"run", "-x1", "--", "true"}, 64, `a name that begins with a hyphen goes between two "--"`},
+		{[]string{"run", "--", "-x1"}, 64, "no command is given"},
+		{[]string{"run", "--", "true", "--", "x"}, 64, "no lock is named"},
 		{[]string{"run", "--wait", "soon", "x", "true"}, 64, "duration"},
 		{[]string{"run", "--wait", "-1s", "x", "true"}, 64, "duration"},
+		{[]string{"run", "--shared=some", "x", "true"}, 64, "--shared"},
 		{[]string{"run", "-n", "-w", "1", "x", "true"}, 64, "both"},
 		{[]string{"run", "-c", "true", "x", "true"}, 64, "both"},
 		{[]string{"run", "-E", "256", "x", "true"}, 64, "0 to 255"},
 		{[]string{"run", "--grace", "-1s", "x", "true"}, 64, "--grace"},
 		{[]string{"run", "x", "true"}, 78, "--path"},
 		{[]string{"run", "--path", file, "x", "true"}, 69, file},
-		{[]string{"run", dir + "/", "true"}, 69, "not a regular file"},
+		{[]string{"run", dir + "/", "true"}, 69, "is a directory: lock a file in it"},
+		{[]string{"run", "/", "true"}, 69, "cannot lock /: it is a directory"},
+		{[]string{"run", link, "true"}, 69, "leads to no file"},
+		{[]string{"run", "-n", "9"}, 64, "the file descriptor 9 cannot be locked"},
 		{[]string{"run", "--path", dir, "..", "true"}, 64, "out of the lock path"},
 		{[]string{"run", "--path", dir, "x", "--", "no\x1b-such"}, 127, `"no\x1b-such" was not found`},
 		{[]string{"run", "--path", dir, "x", "--", ""}, 127, "was not found"},
@@ -96,6 +107,7 @@ func TestBadCommandLinesSayWhatToDo(t *testing.T) {
 		{[]string{"run", "--on", "etcd://127.0.0.1:1", "-w", "0.2", "x", "true"}, 69, "127.0.0.1:1"},
 		{[]string{"who"}, 64, "name of one lock"},
 		{[]string{"who", "x"}, 78, "--path"},
+		{[]string{"who", dir + "/"}, 69, "is a directory"},
 		{[]string{"ls", "x"}, 64, "unexpected argument"},
 		{[]string{"ls", "-o", "xml", "--path", dir}, 64, "unknown format"},
 		{[]string{"ls", "--url", "http://127.0.0.1:1/"}, 69, "no debug page"},
@@ -117,6 +129,29 @@ func TestBadCommandLinesSayWhatToDo(t *testing.T) {
 		if c.want == 64 && !strings.Contains(got.stderr, "usage:") {
 			t.Errorf("%q: no usage in %q", c.args, got.stderr)
 		}
+	}
+}
+
+func TestANameMayBeginWithAHyphen(t *testing.T) {
+	dir := t.TempDir()
+	hold(t, filepath.Join(dir, "-x"), "--")
+	for _, c := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"-n", "--", "-x", "--", "true"}, 75},
+		{[]string{"-n", "--", "-x", "true"}, 75},
+		{[]string{"-n", "--", "-x", "-c", "true"}, 75},
+		{[]string{"-n", "--", "-y", "x", "-x", "--", "true"}, 75},
+		{[]string{"-n", "--", "-y", "x", "--", "sh", "-c", "exit 3"}, 3},
+		{[]string{"-n", "-", "x", "--", "sh", "-c", "exit 4"}, 4},
+	} {
+		if got := runIn(t, dir, c.args...); got.status != c.want {
+			t.Errorf("%q: %+v, want status %d", c.args, got, c.want)
+		}
+	}
+	if got := finish(t, program("who", "--path", dir, "--", "-x")); !strings.Contains(got.out, "holder") {
+		t.Errorf("who: %+v", got)
 	}
 }
 
@@ -177,6 +212,7 @@ func TestRunAndFlockExcludeEachOther(t *testing.T) {
 		want    string
 	}{
 		{nil, "1 1"}, {[]string{"-s"}, "1 0"}, {[]string{"-s", "-x"}, "1 1"}, {[]string{"-x", "-s"}, "1 0"},
+		{[]string{"--shared=false"}, "1 1"}, {[]string{"--exclusive=false"}, "1 0"},
 	} {
 		args := append(c.options, path, "-c",
 			"flock -n "+path+" true; a=$?; flock -n -s "+path+" true; echo $a $?")

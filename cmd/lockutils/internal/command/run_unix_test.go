@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // startFor starts run with a shell script, whose standard input ends with the test.
@@ -81,5 +84,49 @@ func TestTheCommandEndsWithAKilledRun(t *testing.T) {
 	cmd.Wait()
 	if got := runIn(t, dir, "-n", "x", "true"); got.status != 0 {
 		t.Errorf("after the kill: %+v", got)
+	}
+}
+
+// flock(1) dies of each of them. A Go program can die of some only, and has the same status in a shell.
+func TestASignalEndsAWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	hold(t, path)
+	for _, s := range []syscall.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM,
+	} {
+		waiter := program("run", path, "true")
+		var said strings.Builder
+		waiter.Stderr = &said
+		if err := waiter.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(time.Minute, func() { waiter.Process.Kill() })
+		waitForWaiter(t, path)
+		if err := waiter.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		waiter.Wait()
+		timer.Stop()
+		wantEndedBy(t, waiter, s)
+		if strings.Contains(said.String(), "goroutine") {
+			t.Errorf("%v: it says %s", s, said.String())
+		}
+	}
+}
+
+// wantEndedBy checks that a program has died of a signal, or at least has the status of that.
+func wantEndedBy(t *testing.T, cmd *exec.Cmd, s syscall.Signal) {
+	t.Helper()
+	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	switch s {
+	case syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM:
+		if status.Signal() != s {
+			t.Errorf("%v: the program ended with %v", s, cmd.ProcessState)
+		}
+	default:
+		if status.ExitStatus() != 128+int(s) {
+			t.Errorf("%v: the program ended with %v", s, cmd.ProcessState)
+		}
 	}
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/gdamore/tcell/v2"
 	"github.com/rivo/tview"
 	"github.com/spf13/cobra"
+
+	"github.com/lockutils/lockutils/internal/child"
 )
 
 func newTop(s streams) *cobra.Command {
@@ -137,7 +139,7 @@ func (m *monitor) run() error {
 	defer close(quit)
 	go m.refresh(quit)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, endings...)
+	signal.Notify(signals, child.Endings()...)
 	status := 0
 	go func() {
 		s := <-signals
