@@ -67,7 +67,7 @@ func (t *table) print(w io.Writer) error {
 }
 
 // gap separates columns, and narrowest is the width below which none is cut.
-const gap, narrowest = 2, 8
+const gap, narrowest = 2, 4
 
 // columns returns the widths of the columns. If they do not fit, the widest ones become narrower.
 func (t *table) columns(width int) []int {

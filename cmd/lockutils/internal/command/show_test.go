@@ -37,6 +37,25 @@ func TestColumnsFitTheWidth(t *testing.T) {
 	}
 }
 
+func TestAListFitsFortyColumns(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, strings.Repeat("long", 20))
+	hold(t, path)
+	for _, args := range [][]string{{"ls", "--path", dir}, {"who", path}} {
+		cmd := program(args...)
+		cmd.Env = append(cmd.Env, "COLUMNS=40")
+		got := finish(t, cmd)
+		for line := range strings.Lines(got.out) {
+			if n := runewidth.StringWidth(strings.TrimSuffix(line, "\n")); n > 40 {
+				t.Errorf("%s has a line of %d columns: %s", args[0], n, line)
+			}
+		}
+		if !strings.Contains(got.out, "writer") {
+			t.Errorf("%s shows no holder:\n%s", args[0], got.out)
+		}
+	}
+}
+
 func TestListsAreAsWideAsColumnsSays(t *testing.T) {
 	dir := t.TempDir()
 	long := strings.Repeat("x", 200)
