@@ -29,8 +29,8 @@ func newTop(s streams) *cobra.Command {
 		Use:   "top [options]",
 		Short: "Show the locks live, on a page of the terminal",
 		Long: "Top shows what ls shows, and refreshes it. Keys: q quits, s changes the order, / filters\n" +
-			"by name, r refreshes at once, the arrows scroll. With -o json it prints a line for each\n" +
-			"refresh.",
+			"by name, r refreshes at once, the arrows scroll, Ctrl-Z suspends. With -o json it prints a\n" +
+			"line for each refresh.",
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if interval < 100*time.Millisecond {
@@ -123,6 +123,13 @@ func newMonitor(look func() ([]Lock, error), interval time.Duration) *monitor {
 		m.app.SetFocus(m.table)
 	})
 	m.table.SetInputCapture(m.key)
+	m.app.SetInputCapture(func(event *tcell.EventKey) *tcell.EventKey {
+		if event.Key() != tcell.KeyCtrlZ {
+			return event
+		}
+		m.app.Suspend(stopJob)
+		return nil
+	})
 	keys := tview.NewTextView().SetWrap(false).SetText("q quit  s sort  / filter  r refresh")
 	m.page = tview.NewFlex().SetDirection(tview.FlexRow).
 		AddItem(m.status, 1, 0, false).

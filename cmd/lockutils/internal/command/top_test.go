@@ -171,6 +171,41 @@ func TestTopLeavesTheTerminalAsItWasWhenASignalEndsIt(t *testing.T) {
 	}
 }
 
+func TestCtrlZSuspendsTopAndFgShowsThePageAgain(t *testing.T) {
+	dir := hundredLocks(t)
+	x := openTerminal(t, 80, 24)
+	x.enter("stty -g >" + dir + "/before; echo begun")
+	x.awaitLine("begun")
+	x.enter("lockutils top --path " + dir)
+	x.awaitText("lock-42")
+	suspend := func() {
+		t.Helper()
+		x.press("C-z")
+		x.awaitText("Stopped")
+		x.awaitPrompt()
+		x.wantTerminalAs(dir + "/before")
+	}
+	suspend()
+	x.resize(100, 40)
+	x.enter("fg")
+	x.await("37 locks", func(screen []string) bool { return len(shown(screen)) == 37 })
+	x.press("/")
+	x.awaitText("filter:")
+	x.press("4", "2")
+	suspend()
+	x.enter("fg")
+	x.await("one lock and the filter", func(screen []string) bool {
+		return len(shown(screen)) == 1 && slices.Contains(screen, "filter: 42")
+	})
+	x.press("Escape")
+	x.await("all again", func(screen []string) bool { return len(shown(screen)) > 30 })
+	x.press("q")
+	x.awaitPrompt()
+	x.enter("echo status=$?")
+	x.awaitLine("status=0")
+	x.wantTerminalAs(dir + "/before")
+}
+
 func TestTopInATerminalThatIsUnknownSaysWhatToDo(t *testing.T) {
 	x := openTerminal(t, 80, 24)
 	x.enter("TERM=nonsense lockutils top --path " + t.TempDir() + "; echo status=$?")

@@ -1,0 +1,4 @@
+package command
+
+// stopJob does nothing: Windows has no job control.
+func stopJob() {}
