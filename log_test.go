@@ -291,29 +291,13 @@ func TestHandlerThatPanicsLeavesNoneOfSeveralHeld(t *testing.T) {
 	}
 }
 
-// A logger without a handler is a mistake of the program.
-func TestLoggerWithoutHandlerPanicsBeforeAnythingIsHeld(t *testing.T) {
+func TestSetLoggerRefusesALoggerWithoutHandler(t *testing.T) {
 	t.Cleanup(func() { lockutils.SetLogger(nil) })
-	calls := map[string]func(){
-		"Lock": func() { _, _ = lockutils.Lock("x") },
-		"Do": func() {
-			_ = lockutils.Do(t.Context(), "x", func(context.Context) error { return nil })
-		},
-		"LockAll":      func() { _, _ = lockutils.LockAll(t.Context(), []string{"x", "y"}) },
-		"Synchronized": func() { _ = lockutils.Synchronized("x", wrapped)() },
-	}
-	for name, call := range calls {
-		lockutils.SetLogger(new(slog.Logger))
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%s does not panic", name)
-				}
-			}()
-			call()
-		}()
-		lockutils.SetLogger(nil)
-		wantFree(t, "x")
-		wantFree(t, "y")
-	}
+	defer func() {
+		if v := recover(); v != "lockutils: SetLogger: logger without a handler" {
+			t.Errorf("panic %v", v)
+		}
+		wantFree(t, "x") // with the logger set before
+	}()
+	lockutils.SetLogger(new(slog.Logger))
 }
