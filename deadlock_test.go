@@ -651,15 +651,19 @@ func TestWaitsThatEndByThemselvesAreNoDeadlocks(t *testing.T) {
 }
 
 func TestDeadlockCheckCanBeTurnedOff(t *testing.T) {
-	lockutils.SetDeadlockCheck(0)
 	defer lockutils.SetDeadlockCheck(50 * time.Millisecond)
-	synctest.Test(t, func(t *testing.T) {
-		errs := runCycle(t, doStep("a", "b", lockutils.WithTimeout(time.Minute)),
-			doStep("b", "a", lockutils.WithTimeout(time.Hour)))
-		if !errors.Is(errs[0], lockutils.ErrTimeout) || errs[1] != nil {
-			t.Errorf("%v", errs)
-		}
-	})
+	// Before the waits begin, and between the two examinations that find the cycle.
+	for _, when := range []time.Duration{0, 52 * time.Millisecond} {
+		lockutils.SetDeadlockCheck(50 * time.Millisecond)
+		synctest.Test(t, func(t *testing.T) {
+			time.AfterFunc(when, func() { lockutils.SetDeadlockCheck(0) })
+			errs := runCycle(t, doStep("a", "b", lockutils.WithTimeout(time.Minute)),
+				doStep("b", "a", lockutils.WithTimeout(time.Hour)))
+			if !errors.Is(errs[0], lockutils.ErrTimeout) || errs[1] != nil {
+				t.Errorf("turned off after %v: %v", when, errs)
+			}
+		})
+	}
 }
 
 func TestNegativeDurationsPanic(t *testing.T) {

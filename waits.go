@@ -266,6 +266,9 @@ func (a *watcher) watches(w *wait) bool {
 func (a *watcher) watch() (due time.Duration) {
 	now := queue.Clock()
 	after := time.Duration(deadlockCheck.Load())
+	if after == 0 {
+		a.suspects = nil
+	}
 	examine := len(a.suspects) > 0
 	var late []waitCopy
 	eachWait(func(w *wait) {
