@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/drivers/drivertest"
 )
 
@@ -284,6 +285,38 @@ func TestClassifierThatEndsTheGoroutineLeavesNothingBehind(t *testing.T) {
 			t.Errorf("%s: still in use: %+v", test.name, i)
 		}
 	}
+}
+
+// A foreignContext is of another program, and has an end of its own.
+type foreignContext struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c foreignContext) Done() <-chan struct{} { return c.done }
+
+func TestClassifierThatEndsTheGoroutineLeavesNothingAtItsContext(t *testing.T) {
+	lockutils.SetClassifier(func(string, string) string {
+		runtime.Goexit()
+		return ""
+	})
+	defer lockutils.SetClassifier(nil)
+	synctest.Test(t, func(t *testing.T) { // which ends only if all its goroutines do
+		m := drivertest.NewMemory()
+		s := m.Open()
+		otherHost(t, m, driver.Request{Name: "x"})
+		ctx := foreignContext{t.Context(), make(chan struct{})}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = lockutils.Do(ctx, "w", func(ctx context.Context) error {
+				_, err := lockutils.LockContext(ctx, "x", lockutils.On(s))
+				t.Error(err)
+				return nil
+			})
+		}()
+		<-ended
+	})
 }
 
 // A classifier that ends the goroutine of a request for a lock file ends it at once, although another

@@ -112,7 +112,14 @@ func Outside(ctx context.Context, m Mode, fair bool, about Subject) (context.Con
 	w.Context = ctx
 	w.stack = make([]uintptr, stackDepth)
 	w.stack = w.stack[:runtime.Callers(2, w.stack)]
+	begun := false
+	defer func() {
+		if !begun && w.cancel != nil { // The observer has panicked, or ended the goroutine.
+			w.cancel(nil)
+		}
+	}()
 	observer.Begin(w)
+	begun = true
 	return ctx, w
 }
 
