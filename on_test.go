@@ -745,7 +745,7 @@ func TestLockAllAtAService(t *testing.T) {
 }
 
 // A breaking service panics where it is told to.
-type breaking struct{ inAcquire, inRelease bool }
+type breaking struct{ inAcquire, inRelease, inLost, inDeadline bool }
 
 func (b *breaking) Acquire(context.Context, driver.Request) (driver.Hold, error) {
 	if b.inAcquire {
@@ -766,9 +766,21 @@ func (h breakingHold) Release(context.Context) error {
 	return nil
 }
 
-func (breakingHold) Token() uint64           { return 0 }
-func (breakingHold) Lost() <-chan struct{}   { return nil }
-func (breakingHold) Deadline() time.Duration { return 0 }
+func (breakingHold) Token() uint64 { return 0 }
+
+func (h breakingHold) Lost() <-chan struct{} {
+	if h.inLost {
+		panic("broken")
+	}
+	return nil
+}
+
+func (h breakingHold) Deadline() time.Duration {
+	if h.inDeadline {
+		panic("broken")
+	}
+	return 0
+}
 
 func TestADriverThatPanicsLeavesNothingHeld(t *testing.T) {
 	calls := map[string]func(opts ...lockutils.Option) error{
@@ -781,7 +793,9 @@ func TestADriverThatPanicsLeavesNothingHeld(t *testing.T) {
 		},
 	}
 	for name, call := range calls {
-		for _, b := range []*breaking{{inAcquire: true}, {inRelease: true}} {
+		for _, b := range []*breaking{
+			{inAcquire: true}, {inRelease: true}, {inLost: true}, {inDeadline: true},
+		} {
 			func() {
 				defer func() {
 					if recover() == nil {

@@ -36,23 +36,21 @@ func (h *hold) isLost() bool {
 }
 
 // release ends the part of one holder, and the hold at the service with the last of them.
-func (h *hold) release() error {
-	if !h.lastHolder() {
-		h.giveBack()
-		return nil
-	}
-	if h.isLost() {
-		go h.endAndGiveBack()
-		return driver.ErrLost
-	}
-	later := false
+func (h *hold) release() (err error) {
+	last, later := h.lastHolder(), false
 	defer func() {
 		if !later { // also if the driver panics
 			h.giveBack()
 		}
 	}()
-	err := h.releaseWithin(h.releaseTime())
-	if later = !confirmed(err); later {
+	switch {
+	case h.isLost():
+		later, err = last, driver.ErrLost
+	case last:
+		err = h.releaseWithin(h.releaseTime())
+		later = !confirmed(err)
+	}
+	if later {
 		go h.endAndGiveBack()
 	}
 	return err

@@ -66,9 +66,8 @@ func Acquire(ctx context.Context, r Request) (*Hold, error) {
 // release goes on in the background then, until it is confirmed or the hold is lost, and requests of
 // this process for the lock wait for that.
 func (h *Hold) Release() error {
-	wasLost := h.isLost()
 	err := h.hold.release()
-	if wasLost || errors.Is(err, driver.ErrLost) {
+	if errors.Is(err, driver.ErrLost) {
 		h.state.Store(lost)
 		return driver.ErrLost
 	}
