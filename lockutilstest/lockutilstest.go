@@ -99,8 +99,12 @@ func holders(err error, opts []lockutils.Option) string {
 			found = append(found, fmt.Sprintf("%s as a %v", process, p.Mode))
 		}
 	}
+	path := failed.Path
+	if found == nil {
+		path = "" // The lock inside the process is held, and not the file.
+	}
 	for _, lock := range lockutils.Snapshot() {
-		if lock.Scope == failed.Scope && lock.Name == failed.Name && lock.Path == failed.Path {
+		if lock.Scope == failed.Scope && lock.Name == failed.Name && lock.Path == path {
 			for _, h := range lock.Holders {
 				found = append(found, goroutine(h))
 			}

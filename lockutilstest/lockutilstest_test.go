@@ -183,3 +183,12 @@ func TestHoldSaysWhichProcessHoldsTheLock(t *testing.T) {
 	wantHoldToFail(t, &stage{TB: t}, lockutils.ErrLocked, text, lockutils.External(),
 		lockutils.NonBlocking())
 }
+
+func TestHoldSaysWhichGoroutineHoldsTheLockWithoutItsFile(t *testing.T) {
+	lockutilstest.TempLockPath(t)
+	lockutils.SetTracking(1)
+	defer lockutils.SetTracking(0)
+	lockutilstest.Hold(t, "x")
+	wantHoldToFail(t, &stage{TB: t}, lockutils.ErrLocked, "a goroutine of this process",
+		lockutils.External(), lockutils.NonBlocking())
+}
