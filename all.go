@@ -229,7 +229,9 @@ func (set *lockSet) acquire(ctx context.Context) error {
 	}
 	set.handOver()
 	for _, m := range set.members {
-		watchOrder(ctx, s.key(m.name), s.mode())
+		if s.waits() {
+			watchOrder(ctx, s.key(m.name), s.mode())
+		}
 	}
 	return nil
 }

@@ -398,11 +398,13 @@ func observeHold(ctx context.Context, name, path string, held *layers, s *settin
 	if tracked() {
 		trackHold(name, path, held, s)
 	}
-	watchOrder(ctx, s.key(name), s.mode())
+	if s.waits() {
+		watchOrder(ctx, s.key(name), s.mode())
+	}
 	seen = true
 }
 
-// watchOrder tells package lockutilstest of an acquisition, if it wants to know.
+// watchOrder tells package lockutilstest of an acquisition that could wait, if it wants to know.
 func watchOrder(ctx context.Context, k queue.Key, m queue.Mode) {
 	watch := order.Get()
 	if watch == nil {

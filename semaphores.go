@@ -157,11 +157,25 @@ func acquireNamed(
 	if err := t.AcquireNamed(ctx, k, h, m, o); err != nil {
 		return waitError(ctx, err)
 	}
+	if observed.Load() {
+		observeNamed(ctx, t, k, h, m)
+	}
+	return nil
+}
+
+// observeNamed is observeHold for handles.
+func observeNamed(ctx context.Context, t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode) {
+	seen := false
+	defer func() {
+		if !seen {
+			releaseNamed(t, k, h, m)
+		}
+	}()
 	if tracked() {
 		trackNamed(t, k, m)
 	}
 	watchOrder(ctx, k, m)
-	return nil
+	seen = true
 }
 
 func tryAcquireNamed(t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o queue.Order) bool {

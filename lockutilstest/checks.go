@@ -90,9 +90,10 @@ func place(by string, stack []uintptr) string {
 //
 // Locks of one class are one to CheckOrder, so that it need not meet the very locks that could
 // deadlock. classify says the class by prefix and name; nil means the prefix, or the name without
-// a prefix. Locks of one class may be acquired in the ascending order of their names, and of
-// their prefixes if those are the same. Orders in which all locks are Shared are ignored, since
-// readers do not wait for each other.
+// a prefix. Containers do not tell locks apart. Locks of one class may be acquired in the ascending
+// order of their names, and of their prefixes if those are the same. Orders in which all locks are
+// Shared are ignored, since readers do not wait for each other. So are requests that do not wait,
+// such as those with NonBlocking.
 //
 // Locks are process-wide: those of tests that run in parallel count as well.
 func CheckOrder(t testing.TB, classify func(scope, name string) string) {

@@ -150,6 +150,7 @@ func TestCheckOrderReportsBothOrders(t *testing.T) {
 		"descending":   {byLetter, [][]string{{"a1", "a2"}, {"a2", "a1"}}, nil, 1},
 		"classes":      {byLetter, [][]string{{"a1", "b1"}, {"b2", "a2"}}, nil, 1},
 		"readers only": {nil, [][]string{{"a", "b"}, {"b", "a"}}, []lockutils.Option{lockutils.Shared()}, 0},
+		"not waiting":  {nil, [][]string{{"a", "b"}, {"b", "a"}}, []lockutils.Option{lockutils.NonBlocking()}, 0},
 		"by prefix":    {nil, [][]string{{"a", "b"}}, []lockutils.Option{lockutils.WithPrefix("p")}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -273,6 +274,7 @@ func TestCheckOrderReleasesTheLockIfClassifyPanics(t *testing.T) {
 		"Goexit": func(string, string) string { runtime.Goexit(); return "" },
 	} {
 		before := len(lockutils.Snapshot())
+		var container lockutils.ReaderWriterLocks
 		found := failures(t, func(t testing.TB) {
 			lockutilstest.CheckOrder(t, classify)
 			for _, opts := range [][]lockutils.Option{nil, {lockutils.External()}, {lockutils.Shared()}} {
@@ -290,6 +292,14 @@ func TestCheckOrderReleasesTheLockIfClassifyPanics(t *testing.T) {
 				}()
 				<-ended
 			}
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				defer func() { _ = recover() }()
+				_ = lockutils.Do(context.Background(), "outer", container.Get("inner").LockContext)
+				t.Errorf("LockContext returns")
+			}()
+			<-ended
 		})
 		for _, f := range found {
 			t.Errorf("%s: %s", name, f)
