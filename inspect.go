@@ -632,7 +632,8 @@ func placeOf(stack []uintptr) string {
 // SetSlowWait makes the package warn, through the logger, about waits that last longer than d, and again
 // at 2d, 4d and so on. The message says which lock is waited for, how long, at which place of the queue,
 // and what is known of the holders. Zero, the default, turns it off. It panics if d is negative. Waits
-// that are under way are not affected. [WithLogging] turns the warnings of a call off too.
+// that are under way are not affected. [WithLogging] turns the warnings of a call off too. Warnings that
+// are due while the logger still writes earlier ones are left out.
 func SetSlowWait(d time.Duration) {
 	if d < 0 {
 		panic("lockutils: SetSlowWait: negative duration")
@@ -717,13 +718,20 @@ func (w *waitCopy) holders(now time.Duration, known holders) []string {
 		infos = known.files[w.about.Path].infos
 		processes, _ := filelock.Holders(w.about.Path)
 		for _, p := range processes {
-			described = append(described, strings.TrimSpace(fmt.Sprintf("PID %d %s", p.PID, p.Command)))
+			described = append(described, describeProcess(p))
 		}
 	}
 	for _, i := range infos {
 		described = append(described, i.describe(now))
 	}
 	return described
+}
+
+func describeProcess(p filelock.Holder) string {
+	if p.PID == UnknownPID {
+		return "a process that cannot be told"
+	}
+	return strings.TrimSpace(fmt.Sprintf("PID %d %s", p.PID, p.Command))
 }
 
 func (i HolderInfo) describe(now time.Duration) string {
