@@ -97,6 +97,32 @@ func TestSnapshotShowsHoldersAndWaitersInOrder(t *testing.T) {
 	})
 }
 
+// Tracking counts from the moment at which a lock is acquired, also for requests that wait already.
+func TestTrackingIncludesHoldsOfEarlierRequests(t *testing.T) {
+	defer lockutils.SetTracking(0)
+	synctest.Test(t, func(t *testing.T) {
+		first := mustLock(t, "x")
+		second := make(chan lockutils.Guard)
+		go func() {
+			g, err := lockutils.Lock("x")
+			if err != nil {
+				t.Error(err)
+			}
+			second <- g
+		}()
+		synctest.Wait()
+		lockutils.SetTracking(1)
+		_ = first.Unlock()
+		g := <-second
+		if i, _ := find("", "x", ""); len(i.Holders) != 1 {
+			t.Errorf("%+v", i)
+		}
+		if err := g.Unlock(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func placed(stack []uintptr) string {
 	var b strings.Builder
 	frames := runtime.CallersFrames(stack)
