@@ -114,7 +114,8 @@ matrix: ## the tests again: portable engine, one processor, 32 bits; and those o
 bench: ## compare with peers, and write docs/benchmarks.md
 	cd bench && $(GO) run . -out ../docs
 
-bench-hosts: peers ## locks across hosts beside others on the same servers, and draw their charts (ENGINE=redis)
+bench-hosts: peers ## compare locks across hosts with others, and write docs/across-hosts.md (ENGINE=redis)
+	@for server in $(DRIVERS); do scripts/servers.sh $$server; done
 	cd bench/hosts && $(GO) run . -out ../../docs $(if $(filter-out file,$(origin ENGINE)),-engine $(ENGINE))
 
 bench-quick: ## the same in two minutes, printed only

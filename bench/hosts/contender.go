@@ -20,6 +20,7 @@ type engine struct {
 // A server is one that runs.
 type server interface {
 	address() string
+	version(ctx context.Context) (string, error) // with the name of the engine
 	// counts returns how many requests the server has served, and how many connections it has. Those
 	// of a client may be counted only when it is closed.
 	counts(ctx context.Context) (requests, connections float64, err error)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
@@ -38,6 +39,17 @@ func startEtcd(ctx context.Context) (server, error) {
 
 func (s etcdServer) address() string { return s.Endpoints()[0] }
 func (s etcdServer) stop()           { s.Stop() }
+
+func (s etcdServer) version(context.Context) (string, error) {
+	reply, err := http.Get("http://" + s.address() + "/version")
+	if err != nil {
+		return "", err
+	}
+	defer reply.Body.Close()
+	var version struct{ Etcdserver string }
+	err = json.NewDecoder(reply.Body).Decode(&version)
+	return "etcd " + version.Etcdserver, err
+}
 
 // counts takes every message of a stream for a request.
 func (s etcdServer) counts(context.Context) (requests, connections float64, err error) {

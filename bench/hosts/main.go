@@ -7,23 +7,30 @@
 //	go run . -engine redis         one engine
 //	go run . -only 'free|handover' only the scenarios whose key matches
 //	go run . -with 'redislock$'    only contenders whose name matches
-//	go run . -out ../../docs       draw charts too
+//	go run . -out ../../docs       write the tables to across-hosts.md there, and draw charts
 //
 // It prints one table for each engine. A round measures each contender once, in turns, and the
-// table shows the median of the rounds.
+// table shows the median of the rounds. Scenarios that wait for a TTL are measured once, for all
+// contenders of an engine at the same time.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/lockutils/lockutils/bench/internal/chart"
 )
@@ -36,26 +43,31 @@ func main() {
 	engine := flag.String("engine", "", "measure this engine only: etcd, postgres, redis")
 	only := flag.String("only", "", "measure only the scenarios whose key matches this `regexp`")
 	with := flag.String("with", "", "measure only contenders whose name matches this `regexp`")
-	rounds := flag.Int("rounds", 5, "how many rounds to take the median of")
-	out := flag.String("out", "", "draw charts into charts/ of this `directory`")
+	rounds := flag.Int("rounds", 3, "how many rounds to take the median of")
+	out := flag.String("out", "", "write the tables and charts into this `directory` of documents")
 	flag.Parse()
+	if *out != "" && *only+*with != "" {
+		fail(errors.New("-out: a table on the page has all scenarios and contenders"))
+	}
 	match, err := regexp.Compile(*only)
 	fail(err)
 	names, err := regexp.Compile(*with)
 	fail(err)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	var errs []error
 	for _, e := range engines {
-		if *engine == "" || *engine == e.name {
-			e.contenders = slices.DeleteFunc(slices.Clone(e.contenders), func(c contender) bool {
-				return !names.MatchString(c.name) || c.isMissing()
-			})
-			if err := run(ctx, e, match, *rounds, *out); err != nil {
-				stop()
-				fail(fmt.Errorf("%s: %w", e.name, err))
-			}
+		if *engine != "" && *engine != e.name || ctx.Err() != nil {
+			continue
+		}
+		e.contenders = slices.DeleteFunc(slices.Clone(e.contenders), func(c contender) bool {
+			return !names.MatchString(c.name) || c.isMissing()
+		})
+		if err := run(ctx, e, match, *rounds, *out); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", e.name, err))
 		}
 	}
+	fail(errors.Join(errs...))
 }
 
 func fail(err error) {
@@ -65,74 +77,153 @@ func fail(err error) {
 	}
 }
 
-// run measures one engine, prints its table, and draws its charts if there is a directory for them.
+// run measures one engine and prints its table. With a directory it also writes the table to the
+// page there and draws the charts.
 func run(ctx context.Context, e engine, match *regexp.Regexp, rounds int, out string) error {
+	begun := time.Now()
 	s, err := e.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	chosen := slices.Clone(scenarios)
-	chosen = slices.DeleteFunc(chosen, func(x scenario) bool { return !match.MatchString(x.key) })
-	fmt.Printf("### %s\n\n| |", e.name)
-	for _, c := range e.contenders {
-		fmt.Printf(" %s |", c.name)
+	version, err := s.version(ctx)
+	if err != nil {
+		return err
 	}
-	fmt.Print("\n| --- |")
-	for range e.contenders {
-		fmt.Print(" ---: |")
-	}
+	chosen := slices.DeleteFunc(slices.Clone(scenarios), func(x scenario) bool {
+		return !match.MatchString(x.key)
+	})
+	var table strings.Builder
+	results := measureAll(ctx, e, s, chosen, rounds, io.MultiWriter(os.Stdout, &table))
 	fmt.Println()
-	for _, x := range chosen {
-		panels, err := row(ctx, e, s, x, rounds)
-		if err == nil && out != "" {
-			err = chart.Write(filepath.Join(out, "charts", "hosts-"+e.name+"-"+x.key+".svg"), panels)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case out != "":
+		heading := fmt.Sprintf("%s, %d processors, medians of %d rounds. The run took %v.", version,
+			runtime.NumCPU(), rounds, time.Since(begun).Round(time.Second))
+		err = errors.Join(writeCharts(out, e, chosen, results),
+			writePage(filepath.Join(out, page), e.name, heading+"\n\n"+table.String()))
+	}
+	if err == nil && slices.ContainsFunc(results, result.incomplete) {
+		err = errors.New("some measurements have failed")
+	}
+	return err
+}
+
+// measureAll measures the scenarios and writes their table. Those that wait are the last.
+func measureAll(
+	ctx context.Context, e engine, s server, chosen []scenario, rounds int, table io.Writer,
+) []result {
+	results := make([]result, len(chosen))
+	var waits sync.WaitGroup
+	writeHead(table, e)
+	for i, x := range chosen {
+		switch x.manner {
+		case inTurns:
+			results[i] = measureInTurns(ctx, e, s, x, rounds)
+		case once:
+			results[i] = measureInTurns(ctx, e, s, x, 1)
+		case together:
+			waits.Go(func() { results[i] = measureTogether(ctx, e, s, x) })
+			continue
 		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", x.key, err)
+		results[i].write(table, x)
+	}
+	waits.Wait()
+	for i, x := range chosen {
+		if x.manner == together {
+			results[i].write(table, x)
 		}
 	}
-	fmt.Println()
+	return results
+}
+
+func writeCharts(out string, e engine, chosen []scenario, results []result) error {
+	for i, x := range chosen {
+		file := filepath.Join(out, "charts", "hosts-"+e.name+"-"+x.key+".svg")
+		if err := chart.Write(file, results[i].panels(e, x)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// row measures one scenario, prints a line for each of its figures, and draws some of them.
-func row(ctx context.Context, e engine, s server, x scenario, rounds int) ([]chart.Panel, error) {
-	figures := make([][][]float64, len(x.figures)) // by figure, contender and round
-	for i := range figures {
-		figures[i] = make([][]float64, len(e.contenders))
-	}
-	for range min(rounds, x.maxRounds) {
-		for j, c := range e.contenders {
-			values, err := x.measure(ctx, target{s, e, c})
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", c.name, err)
-			}
-			for i, v := range values {
-				figures[i][j] = append(figures[i][j], v)
-			}
+// A result has the values of a scenario by contender and round, each with those of its figures.
+type result [][][]float64
+
+// measureInTurns measures each contender once in each round.
+func measureInTurns(ctx context.Context, e engine, s server, x scenario, rounds int) result {
+	r := make(result, len(e.contenders))
+	for range rounds {
+		for i, c := range e.contenders {
+			r[i] = append(r[i], measure(ctx, x, target{s, e, c})...)
 		}
 	}
-	var panels []chart.Panel
+	return r
+}
+
+// measureTogether measures all contenders once, at the same time.
+func measureTogether(ctx context.Context, e engine, s server, x scenario) result {
+	r := make(result, len(e.contenders))
+	var all sync.WaitGroup
+	for i, c := range e.contenders {
+		all.Go(func() { r[i] = measure(ctx, x, target{s, e, c}) })
+	}
+	all.Wait()
+	return r
+}
+
+// patience bounds each measurement.
+const patience = 3 * time.Minute
+
+// measure returns one round, or none if it fails, so that the others are measured all the same.
+func measure(ctx context.Context, x scenario, t target) [][]float64 {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	values, err := x.measure(ctx, t)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "hosts: %s: %s: %s: %v\n", t.engine.name, x.key, t.contender.name, err)
+		return nil
+	}
+	return [][]float64{values}
+}
+
+// incomplete reports whether there is a contender that has failed in all rounds.
+func (r result) incomplete() bool {
+	return slices.ContainsFunc(r, func(rounds [][]float64) bool { return len(rounds) == 0 })
+}
+
+// of returns the values of a figure, by contender.
+func (r result) of(figure int) [][]float64 {
+	all := make([][]float64, len(r))
+	for i, rounds := range r {
+		for _, values := range rounds {
+			all[i] = append(all[i], values[figure])
+		}
+	}
+	return all
+}
+
+// panels draws the figures that have a caption.
+func (r result) panels(e engine, x scenario) (panels []chart.Panel) {
 	for i, f := range x.figures {
-		fmt.Printf("| %s |", f.name)
 		p := chart.Panel{Title: f.name, Caption: f.caption, Format: format}
-		for j, values := range figures[i] {
-			v := median(values)
-			fmt.Printf(" %s |", format(v))
-			if !math.IsNaN(v) {
-				p.Bars = append(p.Bars, chart.Bar{
-					Name: e.contenders[j].name, Value: v, Least: slices.Min(values), Most: slices.Max(values),
-					Ours: e.contenders[j].service != nil,
-				})
+		for j, values := range r.of(i) {
+			if len(values) == 0 || math.IsNaN(median(values)) {
+				continue
 			}
+			p.Bars = append(p.Bars, chart.Bar{
+				Name: e.contenders[j].name, Value: median(values),
+				Least: slices.Min(values), Most: slices.Max(values),
+				Ours: e.contenders[j].service != nil,
+			})
 		}
-		fmt.Println()
 		if f.caption != "" && len(p.Bars) > 0 {
 			panels = append(panels, p)
 		}
 	}
-	return panels, nil
+	return panels
 }
 
 // median returns that of the values, which are not empty.
@@ -143,11 +234,9 @@ func median(values []float64) float64 {
 
 func format(v float64) string {
 	switch {
-	case math.IsNaN(v):
-		return "-"
-	case v >= 100:
+	case math.Abs(v) >= 100:
 		return fmt.Sprintf("%.0f", v)
-	case v >= 10:
+	case math.Abs(v) >= 10:
 		return fmt.Sprintf("%.1f", v)
 	default:
 		return fmt.Sprintf("%.2f", v)

@@ -57,6 +57,17 @@ func (s postgresServer) address() string {
 	return "postgres://postgres@" + s.Addr() + "/postgres?sslmode=disable"
 }
 
+func (s postgresServer) version(ctx context.Context) (version string, err error) {
+	conn, err := pgx.Connect(ctx, s.address())
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(ctx)
+	err = conn.QueryRow(ctx, "select current_setting('server_version')").Scan(&version)
+	version, _, _ = strings.Cut(version, " ") // without the package's
+	return "PostgreSQL " + version, err
+}
+
 // counts takes every transaction for a request, which a statement by itself is.
 func (s postgresServer) counts(ctx context.Context) (requests, connections float64, err error) {
 	conn, err := pgx.Connect(ctx, s.address())

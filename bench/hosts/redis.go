@@ -54,6 +54,10 @@ func startRedis(context.Context) (server, error) {
 
 func (s *redisServer) address() string { return s.Addr }
 
+func (s *redisServer) version(context.Context) (string, error) {
+	return "Redis " + s.Info("redis_version"), nil
+}
+
 // counts takes every command for a request, also those of a script.
 func (s *redisServer) counts(context.Context) (requests, connections float64, err error) {
 	requests, err = strconv.ParseFloat(s.Info("total_commands_processed"), 64)

@@ -28,37 +28,55 @@ type target struct {
 
 // A scenario asks one question of all contenders. It returns one value for each of its figures.
 type scenario struct {
-	key       string
-	figures   []figure
-	maxRounds int // since some take long
-	measure   func(ctx context.Context, t target) ([]float64, error)
+	key     string
+	figures []figure
+	manner  manner
+	measure func(ctx context.Context, t target) ([]float64, error)
 }
 
-// A figure is what a value means. One with a caption is drawn.
-type figure struct{ name, caption string }
+// A manner is how contenders are measured.
+type manner int
+
+const (
+	inTurns  manner = iota // once in each round, one after another
+	once                   // one after another, since each round would give the same
+	together               // once, at the same time, since they do little but wait
+)
+
+// A figure is what a value means. One with a caption is drawn. NaN stands for what none says.
+type figure struct{ name, caption, none string }
 
 const (
 	less = "less is better"
 	more = "more is better"
 )
 
-var fewest = figure{"the process with the fewest, of a fair share", ""}
+var fewest = figure{"the process with the fewest of them, of a fair share", "", ""}
 
 var scenarios = []scenario{
-	{"free", []figure{{"acquire a free lock, µs", less}, {"release it, µs", less}}, 99, free},
-	{"handover", []figure{{"hand-over to a waiting client, p50 ms", less}, {"p99 ms", ""}}, 3, handover},
-	{"throughput-4", []figure{{"4 processes on one name, holds/s", more}, fewest}, 3, throughput(4)},
-	{"throughput-16", []figure{{"16 processes on one name, holds/s", more}, fewest}, 3, throughput(16)},
+	{"free", []figure{
+		{"acquire a free lock, µs", less, ""}, {"release it, µs", less, ""},
+	}, inTurns, free},
+	{"handover", []figure{
+		{"hand-over to a waiting client, p50 ms", less, ""}, {"hand-over p99, ms", "", ""},
+	}, inTurns, handover},
+	{"throughput-4", []figure{
+		{"4 processes on one name, holds/s", more, ""}, fewest,
+	}, inTurns, throughput(4)},
+	{"throughput-16", []figure{
+		{"16 processes on one name, holds/s", more, ""}, fewest,
+	}, inTurns, throughput(16)},
 	{"cost", []figure{
-		{"requests at the server for each hold", less}, {"connections of a client", ""},
-	}, 1, cost},
-	{"takeover", []figure{{"take-over after SIGKILL, s", less}}, 1, takeover},
+		{"requests at the server for each hold", less, ""}, {"connections of a client", "", ""},
+	}, once, cost},
+	{"takeover", []figure{{"take-over after SIGKILL, s", less, ""}}, together, takeover},
 	{"cut", []figure{
-		{"from a cut to the news of the loss, s", less}, {"from then to the next grant, s", ""},
-	}, 1, cut},
+		{"from a cut to the news of the loss, s", less, "never told"},
+		{"from then to the next grant, s", "", "-"},
+	}, together, cut},
 }
 
-// free measures the median of holds that nobody else wants.
+// free measures the median of holds that nobody else wants: 1,000, or what two seconds suffice for.
 func free(ctx context.Context, t target) ([]float64, error) {
 	c, err := t.client(ctx, t.address())
 	if err != nil {
@@ -66,7 +84,7 @@ func free(ctx context.Context, t target) ([]float64, error) {
 	}
 	defer c.close()
 	var acquires, releases []float64
-	for range 1000 {
+	for started := time.Now(); len(acquires) < 1000 && time.Since(started) < 2*time.Second; {
 		begun := time.Now()
 		h, err := c.acquire(context.Background(), "free")
 		if err != nil {
@@ -103,7 +121,7 @@ func handover(ctx context.Context, t target) ([]float64, error) {
 	}
 	defer b.close()
 	var times []float64
-	for range 60 {
+	for range 40 {
 		h, err := a.acquire(ctx, "handover")
 		if err != nil {
 			return nil, err
@@ -146,7 +164,7 @@ func begin(ctx context.Context, c client, name string) <-chan grant {
 // throughput measures how many holds processes have together that always want the same lock.
 func throughput(processes int) func(context.Context, target) ([]float64, error) {
 	return func(ctx context.Context, t target) ([]float64, error) {
-		const length = 2 * time.Second
+		const length = 1500 * time.Millisecond
 		var workers []*worker
 		defer func() {
 			for _, w := range workers {
@@ -154,7 +172,7 @@ func throughput(processes int) func(context.Context, target) ([]float64, error) 
 			}
 		}()
 		for range processes {
-			w, err := startWorker(t, "rush", length.String())
+			w, err := startWorker(ctx, t, "rush", length.String())
 			if err != nil {
 				return nil, err
 			}
@@ -228,7 +246,8 @@ func requests(ctx context.Context, t target, holds int) (n, connections float64,
 
 // takeover measures from the death of a holder until a client that waits has the lock.
 func takeover(ctx context.Context, t target) ([]float64, error) {
-	w, err := startWorker(t, "hold")
+	name := "takeover " + t.contender.name // contenders of the same library have one namespace
+	w, err := startWorker(ctx, t, "hold", name)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +260,7 @@ func takeover(ctx context.Context, t target) ([]float64, error) {
 		return nil, err
 	}
 	defer c.close()
-	granted := begin(ctx, c, "takeover")
+	granted := begin(ctx, c, name)
 	time.Sleep(2 * time.Second)
 	begun := time.Now()
 	w.kill()
@@ -271,26 +290,31 @@ func cut(ctx context.Context, t target) ([]float64, error) {
 		return nil, err
 	}
 	defer waiter.close()
-	h, err := holder.acquire(ctx, "cut")
+	name := "cut " + t.contender.name
+	h, err := holder.acquire(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	if h.lost == nil {
 		return []float64{math.NaN(), math.NaN()}, h.release(ctx)
 	}
-	granted := begin(ctx, waiter, "cut")
+	granted := begin(ctx, waiter, name)
 	time.Sleep(2 * time.Second)
 	begun := time.Now()
 	link.Freeze()
 	defer link.Mend()
-	<-h.lost
+	select {
+	case <-h.lost:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	lost := time.Now()
-	between := math.NaN()
+	between := math.Inf(1)
 	var g grant
 	select {
 	case g = <-granted:
 		between = g.at.Sub(lost).Seconds()
-	case <-time.After(30 * time.Second): // the link has the connection to the server still open
+	case <-time.After(grantTime): // the link has the connection to the server still open
 		link.Mend()
 		g = <-granted
 	}
@@ -299,6 +323,9 @@ func cut(ctx context.Context, t target) ([]float64, error) {
 	}
 	return []float64{lost.Sub(begun).Seconds(), between}, g.release(ctx)
 }
+
+// grantTime is how long cut waits for the next grant.
+const grantTime = 30 * time.Second
 
 // through returns an address that leads by way of the link.
 func through(link *drivertest.Proxy, address string) (string, error) {
@@ -319,13 +346,13 @@ type worker struct {
 	out *bufio.Reader
 }
 
-func startWorker(t target, task ...string) (*worker, error) {
+func startWorker(ctx context.Context, t target, task ...string) (*worker, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	args := append([]string{workerArg, t.engine.name, t.contender.name, t.address()}, task...)
-	w := &worker{cmd: exec.Command(self, args...)}
+	w := &worker{cmd: exec.CommandContext(ctx, self, args...)}
 	w.cmd.Stderr = os.Stderr
 	in, err := w.cmd.StdinPipe()
 	if err != nil {
@@ -368,7 +395,7 @@ func work(args []string) error {
 	closed := sync.OnceFunc(l.close)
 	defer closed()
 	if args[3] == "hold" {
-		if _, err := l.acquire(ctx, "takeover"); err != nil {
+		if _, err := l.acquire(ctx, args[4]); err != nil {
 			return err
 		}
 		fmt.Println("held")
