@@ -236,13 +236,23 @@ func (a *acquisition) ended(ctx context.Context) error {
 // passes reports whether the cause of an error may go away by itself. The trouble has lasted for so
 // long.
 func (a *acquisition) passes(err error, lasted time.Duration) bool {
+	if errors.As(err, new(*replicasError)) {
+		return false
+	}
 	switch kind(err) {
-	case "": // not an answer
-		return !errors.As(err, new(*replicasError))
-	case "LOADING", "TRYAGAIN":
-		return true
 	case "READONLY", "CLUSTERDOWN", "MASTERDOWN": // what a failover looks like
 		return a.refused && lasted < a.ttl
+	default:
+		return isPassing(err)
+	}
+}
+
+// isPassing reports whether a call failed because the server could not be reached, loads its data, or
+// moves the keys to another node of the Cluster just now.
+func isPassing(err error) bool {
+	switch kind(err) {
+	case "", "LOADING", "TRYAGAIN":
+		return true
 	default:
 		return false
 	}

@@ -124,7 +124,7 @@ func TestDialShowsMissingRights(t *testing.T) {
 	s := dial(t, option)
 	h := acquire(t, s, driver.Request{Name: "a", Shared: true})
 	waiter := start(t.Context(), s, driver.Request{Name: "a"})
-	time.Sleep(20 * time.Millisecond)
+	waiting(t, server, 1)
 	release(t, h)
 	release(t, granted(t, waiter))
 

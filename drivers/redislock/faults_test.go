@@ -13,6 +13,7 @@ import (
 	"github.com/lockutils/lockutils/drivers/drivertest"
 	"github.com/lockutils/lockutils/drivers/redislock"
 	"github.com/lockutils/lockutils/drivers/redislock/redistest"
+	"github.com/redis/rueidis"
 )
 
 var modes = map[string]bool{"exclusive": false, "shared": true}
@@ -39,23 +40,34 @@ func fails(t *testing.T, s *redislock.Service, r driver.Request, words ...string
 
 func TestServerOutOfMemory(t *testing.T) {
 	server := redistest.Start(t)
-	s := dial(t, at(server.Addr), redislock.WithTTL(4*time.Second))
-	old := acquire(t, s, driver.Request{Name: "old"})
+	s := dial(t, at(server.Addr), redislock.WithTTL(6*time.Second))
+	old := acquire(t, s, driver.Request{Name: "a"})
 	oldShared := acquire(t, s, driver.Request{Name: "shared", Shared: true})
 	leaving := acquire(t, s, driver.Request{Name: "leaving"})
+	leavingShared := acquire(t, s, driver.Request{Name: "leaving, shared", Shared: true})
+	waiter := start(t.Context(), s, driver.Request{Name: "a"})
+	waiting(t, server, 1)
 	server.Do("CONFIG", "SET", "maxmemory", "1")
 	for mode, shared := range modes {
 		t.Run(mode, func(t *testing.T) {
 			fails(t, s, driver.Request{Name: "new", Shared: shared}, server.Addr, "OOM")
+			if server.Do("EXISTS", "lockutils{:new}", "lockutils{:new}shares") != "0" {
+				t.Error("the server has kept the lock")
+			}
 		})
 	}
 	renewed(t, old)
 	renewed(t, oldShared)
 	release(t, leaving)
+	release(t, leavingShared)
+	if g := receive(t, "end of a wait", waiter); g.err == nil || !strings.Contains(g.err.Error(), "OOM") {
+		t.Errorf("a wait that tries again: %v", g.err)
+	}
+	waiting(t, server, 0)
 	server.Do("CONFIG", "SET", "maxmemory", "0")
 	release(t, old)
 	release(t, oldShared)
-	for _, name := range []string{"old", "shared", "new", "leaving"} {
+	for _, name := range []string{"a", "shared", "new", "leaving", "leaving, shared"} {
 		free(t, s, name)
 	}
 }
@@ -77,10 +89,10 @@ func TestServerBecomesReadOnly(t *testing.T) {
 func TestWaitOutlastsReadOnly(t *testing.T) {
 	server := redistest.Start(t)
 	replica := server.StartReplica()
-	s := dial(t, at(server.Addr), redislock.WithTTL(3*time.Second))
+	s := dial(t, at(server.Addr), redislock.WithTTL(10*time.Second))
 	h := acquire(t, s, driver.Request{Name: "a"})
 	waiter := start(t.Context(), s, driver.Request{Name: "a"})
-	time.Sleep(20 * time.Millisecond)
+	waiting(t, server, 1)
 	replica.Promote()
 	server.Do("REPLICAOF", "127.0.0.1", replica.Port)
 	server.Do("CLIENT", "KILL", "TYPE", "pubsub") // the waiter tries
@@ -91,7 +103,7 @@ func TestWaitOutlastsReadOnly(t *testing.T) {
 
 func TestScriptsAreLoadedAgain(t *testing.T) {
 	server := redistest.Start(t)
-	s := dial(t, at(server.Addr), redislock.WithTTL(4*time.Second))
+	s := dial(t, at(server.Addr), redislock.WithTTL(8*time.Second))
 	flush := func() { server.Do("SCRIPT", "FLUSH") }
 	for mode, shared := range modes {
 		t.Run(mode, func(t *testing.T) {
@@ -102,7 +114,7 @@ func TestScriptsAreLoadedAgain(t *testing.T) {
 			renewed(t, h)
 			flush()
 			waiter := start(t.Context(), s, driver.Request{Name: "a"})
-			time.Sleep(20 * time.Millisecond)
+			waiting(t, server, 1)
 			flush()
 			release(t, h)
 			flush()
@@ -184,9 +196,84 @@ func TestRightsTakenAwayAndGivenBack(t *testing.T) {
 	release(t, h)
 }
 
+// The connections that were there are broken, so that new ones meet the password.
+func TestPasswordThatIsChanged(t *testing.T) {
+	server := redistest.Start(t, "requirepass first")
+	option := at(server.Addr)
+	option.Password = "first"
+	s := dial(t, option)
+	admin := connect(t, option)
+	admin("CONFIG", "SET", "requirepass", "second")
+	admin("CLIENT", "KILL", "TYPE", "pubsub")
+	admin("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	for _, shared := range modes {
+		fails(t, s, driver.Request{Name: "a", Shared: shared}, server.Addr, "WRONGPASS")
+	}
+	admin("CONFIG", "SET", "requirepass", "first")
+	free(t, s, "a")
+}
+
+// The server closes each new connection, and its reason gets lost.
+func TestServerWithTooManyClientsIsWaitedFor(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr))
+	admin := connect(t, at(server.Addr))
+	admin("CONFIG", "SET", "maxclients", "1")
+	err := dialFails(t, 300*time.Millisecond, at(server.Addr), []string{server.Addr})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	admin("CLIENT", "KILL", "TYPE", "pubsub")
+	admin("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	for _, shared := range modes {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		_, err := s.Acquire(ctx, driver.Request{Name: "a", Shared: shared})
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), server.Addr) {
+			t.Error(err)
+		}
+	}
+	waiter := start(t.Context(), s, driver.Request{Name: "a"})
+	admin("CONFIG", "SET", "maxclients", "100")
+	release(t, granted(t, waiter))
+}
+
+// connect returns what runs commands on a connection that stays.
+func connect(t *testing.T, option rueidis.ClientOption) func(args ...string) {
+	t.Helper()
+	option.DisableCache, option.ForceSingleClient, option.PipelineMultiplex = true, true, -1
+	c, err := rueidis.NewClient(option)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return func(args ...string) {
+		t.Helper()
+		if err := c.Do(t.Context(), c.B().Arbitrary(args...).Build()).Error(); err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+	}
+}
+
+func TestServerThatMustNotWrite(t *testing.T) {
+	server := redistest.Start(t)
+	s := dial(t, at(server.Addr))
+	h := acquire(t, s, driver.Request{Name: "held"})
+	server.Do("CONFIG", "SET", "min-replicas-to-write", "1")
+	for _, shared := range modes {
+		fails(t, s, driver.Request{Name: "a", Shared: shared}, server.Addr, "NOREPLICAS")
+	}
+	if err := h.Release(t.Context()); err == nil || !strings.Contains(err.Error(), "NOREPLICAS") {
+		t.Errorf("release: %v", err)
+	}
+	server.Do("CONFIG", "SET", "min-replicas-to-write", "0")
+	release(t, h)
+	free(t, s, "a")
+}
+
 func TestRequestThatMustNotWaitEndsWithoutAnswer(t *testing.T) {
 	server := redistest.Start(t)
-	s := dial(t, at(server.Addr), redislock.WithTTL(2*time.Second))
+	s := dial(t, at(server.Addr), redislock.WithTTL(6*time.Second))
 	server.Freeze()
 	h, err := s.Acquire(context.Background(), driver.Request{Name: "a", NoWait: true})
 	if err == nil || errors.Is(err, driver.ErrLocked) || !strings.Contains(err.Error(), server.Addr) {
@@ -200,7 +287,7 @@ func TestHoldIsLostWhenTheServerForgets(t *testing.T) {
 	for mode, shared := range modes {
 		t.Run(mode, func(t *testing.T) {
 			server := redistest.Start(t)
-			s := dial(t, at(server.Addr), redislock.WithTTL(4*time.Second))
+			s := dial(t, at(server.Addr), redislock.WithTTL(8*time.Second))
 			r := driver.Request{Name: "a", Shared: shared}
 			h := acquire(t, s, r)
 			server.Kill()
@@ -223,7 +310,7 @@ func TestHoldOutlivesARestartWithPersistence(t *testing.T) {
 	for mode, shared := range modes {
 		t.Run(mode, func(t *testing.T) {
 			server := redistest.Start(t, "appendonly yes", "appendfsync always")
-			s := dial(t, at(server.Addr), redislock.WithTTL(6*time.Second))
+			s := dial(t, at(server.Addr), redislock.WithTTL(10*time.Second))
 			h := acquire(t, s, driver.Request{Name: "a", Shared: shared})
 			waiter := start(t.Context(), s, driver.Request{Name: "a"})
 			server.Kill()
@@ -245,7 +332,7 @@ func TestWaitersOutlastARestart(t *testing.T) {
 	s := dial(t, at(server.Addr), redislock.WithTTL(10*time.Second))
 	h := acquire(t, s, driver.Request{Name: "a"})
 	waiter := start(t.Context(), s, driver.Request{Name: "a"})
-	time.Sleep(20 * time.Millisecond)
+	waiting(t, server, 1)
 	server.Kill()
 	server.Restart()
 	next := granted(t, waiter)
@@ -263,9 +350,7 @@ func TestWaitOutlastsALostSubscription(t *testing.T) {
 	for range 10 {
 		h := acquire(t, other, driver.Request{Name: "a"})
 		waiter := start(t.Context(), s, driver.Request{Name: "a"})
-		server.Eventually("the waiter is to be woken", func() bool {
-			return server.Do("ZCARD", "lockutils{:a}waiters") == "1"
-		})
+		waiting(t, server, 1)
 		server.Do("CLIENT", "KILL", "TYPE", "pubsub")
 		release(t, h)
 		release(t, granted(t, waiter))

@@ -45,8 +45,8 @@ func (h *hold) Lost() <-chan struct{} { return h.lost }
 // Deadline implements driver.Hold.
 func (h *hold) Deadline() time.Duration { return time.Duration(h.ends.Load()) }
 
-// Release implements driver.Hold. It is repeated while the server cannot be reached, until ctx
-// ends or the hold is lost.
+// Release implements driver.Hold. It is repeated while the server cannot be reached, loads its data
+// or moves the lock to another node, until ctx ends or the hold is lost.
 func (h *hold) Release(ctx context.Context) error {
 	pause := time.Duration(0)
 	for {
@@ -57,7 +57,7 @@ func (h *hold) Release(ctx context.Context) error {
 		if outcome, ended := h.leases.endRelease(h, answer, err); ended {
 			return outcome
 		}
-		if kind(err) != "" {
+		if !isPassing(err) {
 			return h.failure(err)
 		}
 		timer := time.NewTimer(pause)

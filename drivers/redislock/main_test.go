@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/drivers/redislock"
+	"github.com/lockutils/lockutils/drivers/redislock/redistest"
 	"github.com/redis/rueidis"
 	"go.uber.org/goleak"
 )
@@ -128,6 +130,14 @@ func eventually(t *testing.T, what string, is func() bool) {
 			t.Fatal("it is still not so that ", what)
 		}
 	}
+}
+
+// waiting returns once the server knows of so many requests that wait for the lock "a".
+func waiting(t *testing.T, server *redistest.Server, n int) {
+	t.Helper()
+	server.Eventually(fmt.Sprintf("%d requests wait", n), func() bool {
+		return server.Do("ZCARD", "lockutils{:a}waiters") == strconv.Itoa(n)
+	})
 }
 
 // renewed waits until the hold has been renewed by the server twice more.

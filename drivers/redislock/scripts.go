@@ -83,9 +83,10 @@ local function wake(lock, waiters, most)
 	end
 end
 `
-	// leave ends a shared hold, and returns how many there were: 1 or 0.
+	// leave ends a shared hold, and the lock with the last one. It returns how many holds there were:
+	// 1 or 0.
 	luaLeave = `
-local function leave(lock, shares, waiters, id, most)
+local function leave(lock, shares, id)
 	if redis.call('HDEL', shares, 'r' .. id) == 0 then return 0 end
 	local time, last, entries = now(), 0, redis.call('HGETALL', shares)
 	for i = 1, #entries, 2 do
@@ -96,7 +97,6 @@ local function leave(lock, shares, waiters, id, most)
 		redis.call('PEXPIRE', lock, last - time)
 	else
 		redis.call('DEL', lock)
-		wake(lock, waiters, most)
 	end
 	return 1
 end
@@ -196,7 +196,10 @@ return 1
 
 	// releaseShared returns 1, or 0 if there was nothing to release.
 	releaseShared = newScript(luaNow+luaWake+luaLeave, `
-return leave(KEYS[1], KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[2]))
+local lock, shares, waiters, id, most = KEYS[1], KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[2])
+if leave(lock, shares, id) == 0 then return 0 end
+if not redis.call('GET', lock) then wake(lock, waiters, most) end
+return 1
 `)
 
 	// withdrawExclusive releases the lock if the request holds it, and takes back its wait: if it
@@ -214,7 +217,7 @@ return holder == id and 1 or 0
 	// withdrawShared is withdrawExclusive for a shared request.
 	withdrawShared = newScript(luaNow+luaWake+luaLeave, `
 local lock, shares, waiters, id, most = KEYS[1], KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[2])
-local left = leave(lock, shares, waiters, id, most)
+local left = leave(lock, shares, id)
 redis.call('ZREM', waiters, 'r' .. id)
 if not redis.call('GET', lock) then wake(lock, waiters, most) end
 return left

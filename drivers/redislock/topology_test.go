@@ -1,7 +1,9 @@
 package redislock_test
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,7 +19,7 @@ import (
 func TestReplicasConfirm(t *testing.T) {
 	server := redistest.Start(t)
 	replica := server.StartReplica()
-	s := dial(t, at(server.Addr), redislock.WithReplicas(1), redislock.WithTTL(10*time.Second))
+	s := dial(t, at(server.Addr), redislock.WithReplicas(1))
 	for mode, shared := range modes {
 		t.Run(mode, func(t *testing.T) {
 			h := acquire(t, s, driver.Request{Name: "a", Shared: shared})
@@ -51,7 +53,7 @@ func TestReplicasConfirm(t *testing.T) {
 func TestPromotionOfAReplicaThatLagsLetsTwoIn(t *testing.T) {
 	server := redistest.Start(t)
 	replica := server.StartReplica()
-	a := dial(t, at(server.Addr), redislock.WithTTL(2*time.Second))
+	a := dial(t, at(server.Addr), redislock.WithTTL(4*time.Second))
 	free(t, a, "a")
 	server.Eventually("the replica has the counter", func() bool {
 		return replica.Do("EXISTS", "lockutils{:a}token") == "1"
@@ -79,10 +81,10 @@ func TestSentinelFailover(t *testing.T) {
 	}
 	option := at(addrs...)
 	option.Sentinel.MasterSet = "mine"
-	a := dial(t, option, redislock.WithReplicas(1), redislock.WithTTL(15*time.Second))
+	a := dial(t, option, redislock.WithReplicas(1), redislock.WithTTL(20*time.Second))
 	h := acquire(t, a, driver.Request{Name: "a"})
 	waiter := start(t.Context(), a, driver.Request{Name: "a"})
-	time.Sleep(20 * time.Millisecond)
+	waiting(t, server, 1)
 	server.Kill()
 	replica.Eventually("it is the primary", func() bool { return replica.Info("role") == "master" })
 	b := dial(t, option)
@@ -112,8 +114,8 @@ func TestUnknownSentinelSet(t *testing.T) {
 
 func TestCluster(t *testing.T) {
 	nodes := redistest.StartCluster(t)
-	a := dial(t, at(nodes[0].Addr), redislock.WithTTL(10*time.Second), redislock.WithReplicas(1))
-	b := dial(t, at(nodes[1].Addr), redislock.WithTTL(10*time.Second))
+	a := dial(t, at(nodes[0].Addr), redislock.WithTTL(20*time.Second), redislock.WithReplicas(1))
+	b := dial(t, at(nodes[1].Addr), redislock.WithTTL(20*time.Second))
 	name := func(i int) driver.Request { return driver.Request{Name: strconv.Itoa(i), Shared: i%3 == 0} }
 	const names = 60
 	var holds []driver.Hold
@@ -166,6 +168,50 @@ func TestCluster(t *testing.T) {
 	})
 }
 
+// Before the Cluster knows that a slot has moved, its nodes answer ASK and TRYAGAIN, and then MOVED.
+func TestLocksMoveWithTheirSlot(t *testing.T) {
+	nodes := redistest.StartCluster(t)
+	s := dial(t, at(nodes[0].Addr), redislock.WithTTL(20*time.Second))
+	for mode, shared := range modes {
+		t.Run(mode, func(t *testing.T) {
+			h := acquire(t, s, driver.Request{Name: "a", Shared: shared})
+			waiter := start(t.Context(), s, driver.Request{Name: "a"})
+			moveSlot(t, nodes[:3], "lockutils{:a}", func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				defer cancel()
+				if err := h.Release(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("a release while the lock moves: %v", err)
+				}
+			})
+			release(t, h)
+			next := granted(t, waiter)
+			if next.Token() <= h.Token() {
+				t.Errorf("token %d after %d", next.Token(), h.Token())
+			}
+			release(t, next)
+		})
+	}
+}
+
+// moveSlot moves the slot of a key to another primary. It calls between when the keys are there and
+// the Cluster does not know it.
+func moveSlot(t *testing.T, primaries []*redistest.Server, key string, between func()) {
+	t.Helper()
+	slot := primaries[0].Do("CLUSTER", "KEYSLOT", key)
+	i := slices.IndexFunc(primaries, func(s *redistest.Server) bool {
+		return s.Do("CLUSTER", "COUNTKEYSINSLOT", slot) != "0"
+	})
+	from, to := primaries[i], primaries[(i+1)%len(primaries)]
+	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", from.Do("CLUSTER", "MYID"))
+	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", to.Do("CLUSTER", "MYID"))
+	move := []string{"MIGRATE", "127.0.0.1", to.Port, "", "0", "5000", "KEYS"}
+	from.Do(append(move, strings.Split(from.Do("CLUSTER", "GETKEYSINSLOT", slot, "100"), "\n")...)...)
+	between()
+	for _, node := range []*redistest.Server{to, from, primaries[(i+2)%len(primaries)]} {
+		node.Do("CLUSTER", "SETSLOT", slot, "NODE", to.Do("CLUSTER", "MYID"))
+	}
+}
+
 func TestClusterThatIsDown(t *testing.T) {
 	node := redistest.Start(t, "cluster-enabled yes")
 	node.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
@@ -173,18 +219,19 @@ func TestClusterThatIsDown(t *testing.T) {
 		return strings.Contains(node.Do("CLUSTER", "INFO"), "cluster_state:ok")
 	})
 	s := dial(t, at(node.Addr))
-	free(t, s, "a")
+	h := acquire(t, s, driver.Request{Name: "a"})
+	waiter := start(t.Context(), s, driver.Request{Name: "a"})
+	waiting(t, node, 1)
 	node.Do("CLUSTER", "DELSLOTS", "1")
 	fails(t, s, driver.Request{Name: "a"}, node.Addr, "CLUSTERDOWN")
 	dialFails(t, patience, at(node.Addr), []string{node.Addr, "CLUSTERDOWN"})
+	node.Do("CLIENT", "KILL", "TYPE", "pubsub") // the waiter tries
+	if err := h.Release(t.Context()); err == nil || !strings.Contains(err.Error(), "CLUSTERDOWN") {
+		t.Errorf("release: %v", err)
+	}
 	node.Do("CLUSTER", "ADDSLOTS", "1")
-	eventually(t, "it is up again", func() bool {
-		h, err := try(t, s, driver.Request{Name: "a"})
-		if err == nil {
-			release(t, h)
-		}
-		return err == nil
-	})
+	eventually(t, "it is up again", func() bool { return h.Release(t.Context()) == nil })
+	release(t, granted(t, waiter))
 }
 
 func TestClusterBehindASingleClient(t *testing.T) {

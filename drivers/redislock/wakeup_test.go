@@ -2,6 +2,7 @@ package redislock_test
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"strconv"
 	"testing"
@@ -55,16 +56,51 @@ func published(t *testing.T, server *redistest.Server) int {
 func TestReleaseWakesTwoOfThoseWhoWait(t *testing.T) {
 	server := redistest.Start(t)
 	h := acquire(t, dial(t, at(server.Addr), redislock.WithTTL(long)), driver.Request{Name: "a"})
+	wakesTwo(t, server, func() { release(t, h) })
+}
+
+// The answer to the request is late, so it is withdrawn once it has the lock.
+func TestWithdrawalOfAHoldWakesTwoOfThoseWhoWait(t *testing.T) {
+	for mode, shared := range modes {
+		t.Run(mode, func(t *testing.T) {
+			server := redistest.Start(t)
+			link := drivertest.NewProxy()
+			t.Cleanup(func() { link.Close() })
+			addr, err := link.Addr(server.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := dial(t, at(addr), redislock.WithTTL(long))
+			link.Delay(0, time.Hour)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			held := start(ctx, s, driver.Request{Name: "a", Shared: shared})
+			server.Eventually("the lock is held", func() bool { return server.Do("EXISTS", "lockutils{:a}") == "1" })
+			wakesTwo(t, server, func() {
+				cancel()
+				if g := receive(t, "end of a request", held); !errors.Is(g.err, context.Canceled) {
+					t.Error(g.err)
+				}
+				link.Mend()
+			})
+		})
+	}
+}
+
+// wakesTwo has six exclusive requests wait for the lock "a", and checks that what frees it wakes two
+// of them, and that all have their turn.
+func wakesTwo(t *testing.T, server *redistest.Server, free func()) {
+	t.Helper()
 	waiters := make(chan grant)
 	for range 6 {
 		c := wait(t, server, at(server.Addr))
 		go func() { waiters <- <-c }()
 	}
 	before := published(t, server)
-	release(t, h)
+	free()
 	next := granted(t, waiters)
 	if n := published(t, server) - before; n != 2 {
-		t.Errorf("a release has woken %d requests", n)
+		t.Errorf("%d requests have been woken", n)
 	}
 	for range 5 {
 		release(t, next)
@@ -96,9 +132,7 @@ func TestServiceThatStandsStillIsPassedWithAllItsWaiters(t *testing.T) {
 	s := dial(t, at(addr), redislock.WithTTL(long))
 	for n := range 3 {
 		start(t.Context(), s, driver.Request{Name: "a"})
-		server.Eventually("the request waits", func() bool {
-			return server.Do("ZCARD", "lockutils{:a}waiters") == strconv.Itoa(n+1)
-		})
+		waiting(t, server, n+1)
 	}
 	other := wait(t, server, at(server.Addr))
 	link.Freeze()
@@ -133,9 +167,7 @@ func TestCancelledWaiterPassesItsWakeUpOn(t *testing.T) {
 			defer cancel()
 			first := start(ctx, dial(t, at(server.Addr), redislock.WithTTL(long)),
 				driver.Request{Name: "a", Shared: shared})
-			server.Eventually("the request waits", func() bool {
-				return server.Do("ZCARD", "lockutils{:a}waiters") == "1"
-			})
+			waiting(t, server, 1)
 			second := wait(t, server, at(server.Addr))
 			server.Do("ZPOPMIN", "lockutils{:a}waiters") // as a release whose message is still on its way
 			server.Do("DEL", "lockutils{:a}")
@@ -154,7 +186,7 @@ func TestReleaseWakesAllSharersInFront(t *testing.T) {
 	for range 5 {
 		waiters = append(waiters, start(t.Context(), s, driver.Request{Name: "a", Shared: true}))
 	}
-	server.Eventually("they wait", func() bool { return server.Do("ZCARD", "lockutils{:a}waiters") == "5" })
+	waiting(t, server, 5)
 	release(t, h)
 	var holds []driver.Hold
 	for _, c := range waiters {

@@ -130,7 +130,7 @@ func (s *Server) Do(args ...string) string {
 
 // Try is Do that returns what goes wrong.
 func (s *Server) Try(args ...string) (string, error) {
-	conn, err := net.DialTimeout("tcp", s.Addr, time.Second)
+	conn, err := net.DialTimeout("tcp", s.Addr, patience)
 	if err != nil {
 		return "", err
 	}
@@ -281,6 +281,7 @@ func StartCluster(t T) []*Server {
 	return all
 }
 
+// freePort returns a port that is free, as is the one 10000 above, which a Cluster uses too.
 func freePort(t T) string {
 	t.Helper()
 	for range 100 {
@@ -289,8 +290,10 @@ func freePort(t T) string {
 			t.Fatal(err)
 		}
 		port := l.Addr().(*net.TCPAddr).Port
+		bus, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+10000)))
 		l.Close()
-		if port < 55000 { // a Cluster also uses the port 10000 above
+		if err == nil {
+			bus.Close()
 			return strconv.Itoa(port)
 		}
 	}
