@@ -172,16 +172,103 @@ func TestWaitEndsWhenTheServerRefusesForGood(t *testing.T) {
 	}
 	runSQL(t, s, "alter role app login")
 	release(t, h)
+	served(t, a, "28000")
+}
+
+// served returns once the Service acquires the lock "x", and checks that until then its errors have
+// this code.
+func served(t *testing.T, s *Service, failing string) {
+	t.Helper()
 	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		h, err := a.Acquire(within(t), driver.Request{Name: "x"})
+		h, err := s.Acquire(within(t), driver.Request{Name: "x"})
 		if err == nil {
 			release(t, h)
-			break
+			return
 		}
-		if time.Since(begun) > patience {
+		if code(err) != failing || time.Since(begun) > patience {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestServerThatTakesNoWritesAnyMore(t *testing.T) {
+	const readOnly = "25006"
+	s := own(t)
+	service := dial(t, parse(s.URL()))
+	held := acquire(t, service, driver.Request{Name: "held"})
+	lost := acquire(t, service, driver.Request{Name: "lost"})
+	runSQL(t, s, "alter system set default_transaction_read_only = on")
+	runSQL(t, s, "select pg_reload_conf()")
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) { // until the session has heard of it
+		h, err := service.Acquire(within(t), driver.Request{Name: "x"})
+		if code(err) == readOnly {
+			break
+		}
+		if err != nil || time.Since(begun) > patience {
+			t.Fatal(err)
+		}
+		release(t, h)
+	}
+	for _, r := range []driver.Request{
+		{Name: "x", Shared: true}, {Name: "x", NoWait: true}, {Name: "x", Fair: true},
+	} {
+		_, err := service.Acquire(within(t), r)
+		if code(err) != readOnly || !strings.Contains(err.Error(), s.Addr()) {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+	if n := heldAt(t, s, keyOf(t.Name(), "x").lock); n != 0 {
+		t.Errorf("%d locks held after an error", n)
+	}
+	release(t, held)
+	runSQL(t, s, `select pg_terminate_backend(pid) from pg_stat_activity
+		where application_name like 'lockutils%'`)
+	isLost(t, lost)
+	_, err := service.Acquire(within(t), driver.Request{Name: "x", NoWait: true})
+	if err == nil || !strings.Contains(err.Error(), "default_transaction_read_only") {
+		t.Errorf("a request to a server that takes no writes: %v", err)
+	}
+	waiter := background(t, service, driver.Request{Name: "x"})
+	runSQL(t, s, "alter system reset default_transaction_read_only")
+	runSQL(t, s, "select pg_reload_conf()")
+	if h := <-waiter; h != nil {
+		release(t, h)
+	}
+}
+
+func TestServerThatIsFullWhenTheServiceComesBack(t *testing.T) {
+	const tooMany = "53300"
+	s := own(t)
+	runSQL(t, s, "create role app login; grant usage on schema lockutils to app; "+
+		"grant usage on sequence lockutils.token to app")
+	config := parse(s.URL())
+	config.User = "app"
+	service, other := dial(t, config), dial(t, parse(s.URL()))
+	lost := acquire(t, service, driver.Request{Name: "lost"})
+	held := acquire(t, other, driver.Request{Name: "x"})
+	failed := make(chan error, 2)
+	for _, fair := range []bool{false, true} {
+		go func() {
+			_, err := service.Acquire(within(t), driver.Request{Name: "x", Fair: fair})
+			failed <- err
+		}()
+	}
+	queued(t, service, "x", 2)
+	runSQL(t, s, "alter role app connection limit 0")
+	runSQL(t, s, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+	isLost(t, lost)
+	for range cap(failed) {
+		if err := <-failed; code(err) != tooMany || !strings.Contains(err.Error(), s.Addr()) {
+			t.Errorf("a wait: %v", err)
+		}
+	}
+	_, err := service.Acquire(within(t), driver.Request{Name: "x", NoWait: true})
+	if code(err) != tooMany {
+		t.Errorf("a request that must not wait: %v", err)
+	}
+	runSQL(t, s, "alter role app connection limit -1")
+	release(t, held)
+	served(t, service, tooMany)
 }
 
 // A ledger is a resource behind a fence: it refuses writes with a token below the greatest seen.

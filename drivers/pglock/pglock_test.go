@@ -339,6 +339,24 @@ func TestSessionPoolerServes(t *testing.T) {
 	})
 }
 
+func TestServerThatRestartsBehindASessionPooler(t *testing.T) {
+	s := own(t)
+	service := dial(t, parse(pool(t, s, "session", 10).URL()))
+	h := acquire(t, service, driver.Request{Name: "x"})
+	waiter := background(t, service, driver.Request{Name: "x"})
+	queued(t, service, "x", 1)
+	if err := s.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	isLost(t, h)
+	if next := <-waiter; next != nil {
+		if next.Token() <= h.Token() {
+			t.Errorf("token %d after %d", next.Token(), h.Token())
+		}
+		release(t, next)
+	}
+}
+
 func TestRoleSettingsDoNotEndHolds(t *testing.T) {
 	s := own(t)
 	runSQL(t, s, `create role hasty login;

@@ -85,6 +85,7 @@ auth_file = %s
 pool_mode = %s
 default_pool_size = %d
 max_client_conn = 1000
+server_login_retry = 1
 `, s.port, p.port, users, mode, size)
 	return errors.Join(
 		os.WriteFile(users, []byte(`"postgres" ""`+"\n"), 0o644),
