@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/lockutils/lockutils"
 )
@@ -62,43 +65,81 @@ func manyWaiters(b budget) scenario {
 	sc := scenario{
 		key: "many-waiters", title: "how cost grows: waiters",
 		about: "Goroutines acquire one name in order of arrival, release it at once and queue again. Time of one " +
-			"hand-over to the first waiter.",
+			"hand-over to the first waiter. The other locks show what the goroutines themselves cost, whose " +
+			"stacks do not fit into a processor's cache.",
 		metrics:   []metric{{"time", nanoseconds}},
 		yardstick: waitersRow(10), ours: waitersRow(100_000),
 	}
+	turns := func(n int, open func() fifo) func() ([]float64, error) {
+		return func() ([]float64, error) { return []float64{open().handOverAmong(n, b.contended)}, nil }
+	}
 	for _, n := range []int{10, 1_000, 10_000, 100_000} {
-		sc.contenders = append(sc.contenders, contender{
-			name: waitersRow(n), mine: true,
-			turn: func() ([]float64, error) { return []float64{handOverAmong(n, b.contended)}, nil },
-		})
+		sc.contenders = append(sc.contenders, contender{name: waitersRow(n), mine: true, turn: turns(n, fairLock)})
+	}
+	for _, n := range []int{10, 100_000} {
+		sc.contenders = append(sc.contenders,
+			contender{
+				name: "semaphore, " + waitersRow(n), note: "x/sync Weighted(1), no names",
+				turn: turns(n, weightedOne),
+			},
+			contender{
+				name: "channel, " + waitersRow(n), note: "with room for one value, no names",
+				turn: turns(n, channelOfOne),
+			})
 	}
 	return sc
 }
 
+// A fifo is one lock that is acquired in order of arrival.
+type fifo struct{ acquire, release func() }
+
+func fairLock() fifo {
+	var held lockutils.Guard // of the holder
+	return fifo{
+		acquire: func() { held = mustLock("handed over", lockutils.Fair()) },
+		release: func() { must(held.Unlock()) },
+	}
+}
+
+func weightedOne() fifo {
+	s := semaphore.NewWeighted(1)
+	return fifo{
+		acquire: func() { must(s.Acquire(context.Background(), 1)) },
+		release: func() { s.Release(1) },
+	}
+}
+
+func channelOfOne() fifo {
+	c := make(chan struct{}, 1)
+	return fifo{
+		acquire: func() { c <- struct{}{} },
+		release: func() { <-c },
+	}
+}
+
 // handOverAmong returns how long one hand-over takes with that many waiters, in nanoseconds.
-func handOverAmong(waiters int, slice time.Duration) float64 {
-	const name = "handed over"
+func (f fifo) handOverAmong(waiters int, slice time.Duration) float64 {
 	var (
 		passed atomic.Int64
 		queued atomic.Int64
 		done   atomic.Bool
 		all    sync.WaitGroup
 	)
-	first := mustLock(name)
+	f.acquire()
 	for range waiters {
 		all.Go(func() {
 			queued.Add(1)
 			for !done.Load() {
-				g := mustLock(name, lockutils.Fair())
+				f.acquire()
 				passed.Add(1)
-				must(g.Unlock())
+				f.release()
 			}
 		})
 	}
 	for queued.Load() < int64(waiters) {
 		time.Sleep(time.Millisecond)
 	}
-	must(first.Unlock())
+	f.release()
 	time.Sleep(slice / 4) // each has waited once
 	before, start := passed.Load(), time.Now()
 	time.Sleep(slice)
