@@ -119,6 +119,8 @@ func Dial(ctx context.Context, client *clientv3.Client, opts ...Option) (*Servic
 	return s, nil
 }
 
+func (s *Service) isDialed() bool { return s != nil && s.client != nil }
+
 func owner() string {
 	host, _ := os.Hostname()
 	return fmt.Sprintf("%s %d", host, os.Getpid())
@@ -135,14 +137,14 @@ func (s *Service) Can() driver.Capability {
 var (
 	errClosed       = errors.New("service is closed")
 	errClientClosed = errors.New("client is closed")
-	errNil          = errors.New("etcdlock: nil Service")
+	errNotDialed    = errors.New("etcdlock: Service that is not from Dial")
 )
 
 // Acquire implements driver.Service. A request that must not wait for the lock waits for etcd for a
 // third of the TTL at most.
 func (s *Service) Acquire(ctx context.Context, r driver.Request) (driver.Hold, error) {
-	if s == nil {
-		return nil, errNil
+	if !s.isDialed() {
+		return nil, errNotDialed
 	}
 	if r.NoWait {
 		var cancel context.CancelFunc
@@ -235,8 +237,8 @@ func (s *Service) goBackground(f func()) bool {
 // returns an error: the locks then end with the lease. The client stays open. Closing again does
 // nothing.
 func (s *Service) Close() error {
-	if s == nil {
-		return errNil
+	if !s.isDialed() {
+		return errNotDialed
 	}
 	s.mu.Lock()
 	session, was := s.session, s.closed

@@ -3,13 +3,17 @@ package etcdlock_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -134,17 +138,22 @@ func TestDialRefusesBadInput(t *testing.T) {
 	wants(t, err, "etcd", "too large lease TTL", time.Duration(math.MaxInt64).String())
 }
 
-func TestNilServiceIsAnError(t *testing.T) {
-	var s *etcdlock.Service
-	if _, err := s.Acquire(t.Context(), driver.Request{Name: "a"}); err == nil {
-		t.Error("a nil Service granted a lock")
+func TestServiceThatIsNotFromDialIsAnError(t *testing.T) {
+	for _, s := range []*etcdlock.Service{nil, new(etcdlock.Service)} {
+		if _, err := s.Acquire(t.Context(), driver.Request{Name: "a"}); err == nil {
+			t.Error("it granted a lock")
+		}
+		if _, err := s.Inspect(t.Context()); err == nil {
+			t.Error("it told who has its locks")
+		}
+		if err := s.Close(); err == nil {
+			t.Error("it was closed")
+		}
+		if s.Name() != "etcd" || !s.Can().Has(driver.Fenced) {
+			t.Error("it does not say what it is")
+		}
 	}
-	if err := s.Close(); err == nil {
-		t.Error("a nil Service was closed")
-	}
-	if s.Name() != "etcd" || !s.Can().Has(driver.Fenced) {
-		t.Error("a nil Service does not say what it is")
-	}
+	refused(t, new(etcdlock.Service), "not from Dial")
 }
 
 func TestShortTTLIsKept(t *testing.T) {
@@ -386,6 +395,76 @@ func TestCredentialsAreChecked(t *testing.T) {
 	refused(t, s, "authentication failed")
 }
 
+// An expiringStream accepts one watch, and refuses others as etcd does when the token has expired with
+// which the stream was opened.
+type expiringStream struct {
+	grpc.ClientStream
+	used bool
+}
+
+func (s *expiringStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if reply := m.(*pb.WatchResponse); err == nil && reply.Created {
+		if s.used {
+			reply.WatchId, reply.Canceled = clientv3.InvalidWatchID, true
+			reply.CancelReason = rpctypes.ErrGRPCInvalidAuthToken.Error()
+		}
+		s.used = true
+	}
+	return err
+}
+
+func TestWaitOutlastsTheTokenOfAStream(t *testing.T) {
+	var streams atomic.Int32
+	client := intercepted(t, func(
+		ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
+		streamer grpc.Streamer, opts ...grpc.CallOption,
+	) (grpc.ClientStream, error) {
+		s, err := streamer(ctx, desc, cc, method, opts...)
+		if method == "/etcdserverpb.Watch/Watch" {
+			streams.Add(1)
+			s = &expiringStream{ClientStream: s}
+		}
+		return s, err
+	})
+	s, blocker := dial(t, client), dial(t, server(t).Client(t))
+	var holds []driver.Hold
+	var waiters []<-chan driver.Hold
+	for i := range 2 {
+		name := fmt.Sprint("token ", i)
+		holds = append(holds, acquire(t, blocker, name))
+		granted := make(chan driver.Hold, 1)
+		go func() {
+			defer close(granted)
+			granted <- acquire(t, s, name)
+		}()
+		waiters = append(waiters, granted)
+		for int(streams.Load()) <= i && !t.Failed() { // the second watch needs a second stream
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for i := range holds {
+		release(t, holds[i])
+		for h := range waiters[i] {
+			release(t, h)
+		}
+	}
+}
+
+// intercepted returns a client whose streams pass through f.
+func intercepted(t *testing.T, f grpc.StreamClientInterceptor) *clientv3.Client {
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: server(t).Endpoints(), Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithChainStreamInterceptor(f)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
 func second[T any](_ T, err error) error { return err }
 
 func TestFullServer(t *testing.T) {
@@ -493,37 +572,30 @@ func TestWithoutQuorum(t *testing.T) {
 	}
 }
 
-// A lateKV keeps the first transaction on its way until the test delivers it, and passes the
-// others.
-type lateKV struct {
+// A tappedKV passes each transaction to commit, with the function that commits it.
+type tappedKV struct {
 	clientv3.KV
-	late   chan func() (*clientv3.TxnResponse, error) // holds the first one
-	passed chan struct{}                              // receives when another one has been answered
+	commit func(ctx context.Context, do doCommit) (*clientv3.TxnResponse, error)
 }
 
-func (k *lateKV) Txn(ctx context.Context) clientv3.Txn {
-	return &lateTxn{Txn: k.KV.Txn(context.WithoutCancel(ctx)), kv: k, ctx: ctx}
+type doCommit func() (*clientv3.TxnResponse, error)
+
+func (k *tappedKV) Txn(ctx context.Context) clientv3.Txn {
+	return &tappedTxn{Txn: k.KV.Txn(context.WithoutCancel(ctx)), kv: k, ctx: ctx}
 }
 
-type lateTxn struct {
+type tappedTxn struct {
 	clientv3.Txn
-	kv  *lateKV
+	kv  *tappedKV
 	ctx context.Context
 }
 
-func (t *lateTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { t.Txn = t.Txn.If(cs...); return t }
-func (t *lateTxn) Then(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(ops...); return t }
-func (t *lateTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(ops...); return t }
+func (t *tappedTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { t.Txn = t.Txn.If(cs...); return t }
+func (t *tappedTxn) Then(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(ops...); return t }
+func (t *tappedTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(ops...); return t }
 
-func (t *lateTxn) Commit() (*clientv3.TxnResponse, error) {
-	select {
-	case t.kv.late <- t.Txn.Commit:
-		<-t.ctx.Done()
-		return nil, t.ctx.Err()
-	default:
-		defer func() { t.kv.passed <- struct{}{} }()
-		return t.Txn.Commit()
-	}
+func (t *tappedTxn) Commit() (*clientv3.TxnResponse, error) {
+	return t.kv.commit(t.ctx, t.Txn.Commit)
 }
 
 // A transaction reaches etcd after its request was withdrawn. It must not create a key, which would
@@ -531,16 +603,26 @@ func (t *lateTxn) Commit() (*clientv3.TxnResponse, error) {
 func TestLateTransactionCreatesNothing(t *testing.T) {
 	client := server(t).Client(t)
 	s := dial(t, client)
-	kv := &lateKV{client.KV, make(chan func() (*clientv3.TxnResponse, error), 1), make(chan struct{}, 10)}
-	client.KV = kv
+	late := make(chan doCommit, 1)
+	withdrawn := make(chan struct{}, 10)
+	client.KV = &tappedKV{client.KV, func(ctx context.Context, do doCommit) (*clientv3.TxnResponse, error) {
+		select {
+		case late <- do:
+			<-ctx.Done()
+			return nil, ctx.Err()
+		default:
+			defer func() { withdrawn <- struct{}{} }()
+			return do()
+		}
+	}}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := s.Acquire(ctx, driver.Request{Name: "late"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("acquire: %v", err)
 	}
-	await(t, kv.passed, "the withdrawal")
-	commit := <-kv.late
-	kv.late <- nil // from now on all pass
+	await(t, withdrawn, "the withdrawal")
+	commit := <-late
+	late <- nil // from now on all pass
 	if reply, err := commit(); err != nil || reply.Succeeded {
 		t.Fatalf("the late transaction returned %v, %v", reply, err)
 	}
@@ -548,4 +630,22 @@ func TestLateTransactionCreatesNothing(t *testing.T) {
 		t.Fatalf("%d keys are left", n)
 	}
 	release(t, acquire(t, s, "late"))
+}
+
+// The transaction that exhausts the space of etcd is carried out and refused.
+func TestTransactionThatExhaustsTheSpaceIsUndone(t *testing.T) {
+	client := server(t).Client(t)
+	s := dial(t, client)
+	var exhausted sync.Once
+	client.KV = &tappedKV{client.KV, func(_ context.Context, do doCommit) (*clientv3.TxnResponse, error) {
+		reply, err := do()
+		exhausted.Do(func() { reply, err = nil, rpctypes.ErrNoSpace })
+		return reply, err
+	}}
+	_, err := s.Acquire(t.Context(), driver.Request{Name: "last"})
+	wants(t, err, "etcd", "space exceeded")
+	release(t, acquire(t, s, "last"))
+	for keys(t, client, "lockutils", "last") > 0 {
+		time.Sleep(time.Millisecond)
+	}
 }

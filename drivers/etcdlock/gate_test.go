@@ -1,6 +1,7 @@
 package etcdlock
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/lockutils/lockutils/driver"
@@ -34,6 +35,25 @@ func TestNoKeyIsCreatedWithoutAGate(t *testing.T) {
 		}
 		if _, err := client.Delete(t.Context(), q.key); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A request that is too large is not sent, so nothing has to be withdrawn, which would be too large as well.
+func TestNameThatIsTooLongLeavesNothing(t *testing.T) {
+	s, err := Dial(t.Context(), etcdtest.Run(t, 1).Client(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, length := range []int{550 << 10, 1 << 20} { // the server refuses one, the client the other
+		_, err := s.Acquire(t.Context(), driver.Request{Name: strings.Repeat("x", length)})
+		if err == nil || !strings.Contains(err.Error(), "larg") {
+			t.Errorf("%d bytes: %v", length, err)
+		}
+		n, _ := s.knownSession()
+		if len(n.free) != n.used {
+			t.Errorf("%d bytes: the key may be at the server", length)
 		}
 	}
 }

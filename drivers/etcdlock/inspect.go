@@ -17,6 +17,9 @@ var _ driver.Inspector = (*Service)(nil)
 // returns was true at one instant. A client is described by its host and process ID. etcd does not
 // tell since when.
 func (s *Service) Inspect(ctx context.Context) ([]driver.Info, error) {
+	if !s.isDialed() {
+		return nil, errNotDialed
+	}
 	prefix := s.keyPrefix()
 	reply, err := s.client.Get(ctx, prefix, clientv3.WithPrefix(),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))

@@ -32,6 +32,13 @@ func TestLeaderKilled(t *testing.T) {
 // With passwords every new stream authenticates, which needs a leader.
 func TestLeaderKilledWithPasswords(t *testing.T) {
 	cluster := etcdtest.Run(t, 3)
+	protect(t, cluster)
+	killLeaders(t, cluster, withPassword(t, cluster), 2)
+}
+
+// protect has the cluster ask for a password.
+func protect(t *testing.T, cluster *etcdtest.Cluster) {
+	t.Helper()
 	ctx, setup := t.Context(), cluster.Client(t)
 	if err := errors.Join(
 		second(setup.UserAdd(ctx, "root", "secret")), second(setup.UserGrantRole(ctx, "root", "root")),
@@ -39,6 +46,11 @@ func TestLeaderKilledWithPasswords(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// withPassword returns a client of the cluster that protect was called for.
+func withPassword(t *testing.T, cluster *etcdtest.Cluster) *clientv3.Client {
+	t.Helper()
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: cluster.Endpoints(), Username: "root", Password: "secret", Logger: zap.NewNop(),
 	})
@@ -46,7 +58,7 @@ func TestLeaderKilledWithPasswords(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
-	killLeaders(t, cluster, client, 2)
+	return client
 }
 
 func killLeaders(t *testing.T, cluster *etcdtest.Cluster, client *clientv3.Client, workers int) {

@@ -2,10 +2,12 @@ package etcdlock
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/lockutils/lockutils/driver"
 )
@@ -150,11 +152,15 @@ func (q *request) look(ctx context.Context) error {
 // pollInterval is how often a request that waits looks for itself, in case its watch is stuck.
 const pollInterval = 2 * time.Second
 
+// minPause is how long a request leaves its watch broken, at first.
+const minPause = 20 * time.Millisecond
+
 // await waits until the key ahead may be gone, and notes what is ahead then.
 //
 // The watch begins at the present revision, so that etcd serves it at once: one that begins in the
 // past is served from a loop that runs every 100 ms. Once etcd has confirmed the watch, one read
-// tells whether the key went before.
+// tells whether the key went before. A watch that fails is replaced. The reads tell whether its
+// error is one that lasts.
 func (q *request) await(ctx context.Context) error {
 	s, was := q.session.service, q.ahead
 	w := q.startWatch()
@@ -162,27 +168,27 @@ func (q *request) await(ctx context.Context) error {
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
 	var events clientv3.WatchChan // nil until etcd has confirmed the watch, and once it has failed
-	failed := false
+	var replace <-chan time.Time  // receives when a watch that has failed is to be replaced
+	pause := minPause
 	for q.ahead.key == was.key {
 		select {
 		case events = <-w.confirmed:
 			continue
 		case reply, ok := <-events:
-			switch err := reply.Err(); {
-			case err != nil && permanent(err) && ctx.Err() == nil:
-				return s.failed(err)
-			case !ok || err != nil:
-				events, failed = nil, true // until the next poll
-				continue
+			switch {
+			case !ok || reply.Err() != nil:
+				w.failed(reply.Err())
+				events, replace = nil, time.After(pause)
+				pause = min(2*pause, tryTime)
 			case len(reply.Events) > 0 && was.only:
 				q.ahead = ahead{} // nobody comes in before a key that is there
 				return nil
 			}
+		case <-replace:
+			w.stop()
+			w, replace = q.startWatch(), nil
+			continue
 		case <-poll.C:
-			if failed {
-				w.stop()
-				w, failed = q.startWatch(), false
-			}
 		case <-ctx.Done():
 			return s.interrupted(ctx, nil)
 		}
@@ -195,11 +201,21 @@ func (q *request) await(ctx context.Context) error {
 
 // A watch is one of the key ahead of a request.
 type watch struct {
+	session   *session
+	stream    int64                   // the number of its stream
 	confirmed chan clientv3.WatchChan // receives once, when etcd has confirmed the watch or it failed
 	stopped   chan struct{}
 }
 
 func (w *watch) stop() { close(w.stopped) }
+
+// failed has the watches to come use another stream, if etcd has refused this one: a stream keeps the
+// token with which it was opened, which may have expired. The client opens a broken stream anew.
+func (w *watch) failed(refusal error) {
+	if refusal != nil {
+		w.session.watchStream.CompareAndSwap(w.stream, w.stream+1)
+	}
+}
 
 // startWatch starts a watch, which goes on until it is stopped or the session ends. It fails if etcd
 // does not confirm it within a TTL.
@@ -208,8 +224,10 @@ func (w *watch) stop() { close(w.stopped) }
 // So a watch that is stopped before is ended only then, and the request does not wait for that.
 func (q *request) startWatch() *watch {
 	n, key := q.session, q.ahead.key
-	w := &watch{make(chan clientv3.WatchChan, 1), make(chan struct{})}
+	w := &watch{n, n.watchStream.Load(), make(chan clientv3.WatchChan, 1), make(chan struct{})}
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(n.ctx))
+	// The client has a stream for each value of the metadata.
+	ctx = metadata.AppendToOutgoingContext(ctx, "lockutils-stream", strconv.FormatInt(w.stream, 10))
 	n.service.goBackground(func() {
 		defer cancel()
 		late := time.AfterFunc(n.ttl, cancel)

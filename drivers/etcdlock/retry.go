@@ -112,10 +112,17 @@ func permanent(err error) bool {
 	}
 }
 
-// refused reports whether etcd has answered, and has done nothing.
+// refused reports whether the request has certainly changed nothing.
 func refused(err error) bool {
 	var answer rpctypes.EtcdError
-	return errors.As(err, &answer) && permanent(err)
+	switch {
+	case errors.Is(err, rpctypes.ErrNoSpace): // etcd carries out the request that exhausts its space
+		return false
+	case errors.As(err, &answer):
+		return permanent(err)
+	default: // too large for the client to send or the server to receive
+		return code(err) == codes.ResourceExhausted
+	}
 }
 
 func code(err error) codes.Code {

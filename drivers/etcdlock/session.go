@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,8 @@ type session struct {
 	deadline atomic.Int64 // a boottime.Now
 	gate     atomic.Int64 // mod revision of the gate key; 0 if it has to be made
 	lapse    *time.Timer  // checks the deadline
+
+	watchStream atomic.Int64 // the number of the stream for watches to come
 
 	mu    sync.Mutex // guards all below, and lets each hold be lost or released, not both
 	ended bool
@@ -140,7 +143,6 @@ func (n *session) startKeepers() {
 // keepAlive renews the lease every third of the TTL, until the session ends.
 func (n *session) keepAlive(first time.Duration) {
 	k := &keeper{session: n}
-	defer k.drop()
 	timer := time.NewTimer(first)
 	defer timer.Stop()
 	for {
@@ -150,75 +152,135 @@ func (n *session) keepAlive(first time.Duration) {
 			return
 		}
 		begun := boottime.Now()
-		sent, err := k.renew()
-		switch {
-		case err == nil:
-			n.extend(sent)
+		if k.renew() == nil {
 			timer.Reset(begun + n.ttl/3 - boottime.Now())
-		case errors.Is(err, rpctypes.ErrLeaseNotFound):
-			n.end(errSessionEnded)
-		default:
+		} else {
 			n.service.reconnect()
 			timer.Reset(max(begun+n.ttl/30-boottime.Now(), 0))
 		}
 	}
 }
 
-// A keeper renews the lease of a session. It keeps its stream, since each new one authenticates. A
-// stream that fails to answer is dropped; the next one goes to another endpoint.
+// A keeper renews the lease of a session. It keeps its stream, since each new one authenticates. When
+// an answer is late, the next renewal goes to another endpoint, by a stream of its own. The late
+// one stays meanwhile: a member without a leader answers when it has one, and authenticates nobody
+// until then.
 type keeper struct {
 	session *session
-	stream  pb.Lease_LeaseKeepAliveClient // nil if there is none
-	cancel  context.CancelFunc            // of the stream, or the last one; nil before the first
+	streams []*stream // the one in use, and those that are late
 }
 
-// renew renews the lease once. It returns when the renewal was sent.
-func (k *keeper) renew() (sent time.Duration, err error) {
-	if k.stream == nil {
-		err = k.open()
+// A stream carries one renewal after the other.
+type stream struct {
+	pb.Lease_LeaseKeepAliveClient
+	cancel   context.CancelFunc
+	answered chan error // receives the outcome of the renewal under way, unless exchange has
+}
+
+// errLate is the outcome of a renewal whose answer is still awaited.
+var errLate = errors.New("the lease is not renewed yet")
+
+// renew renews the lease once. It returns an error if that has to be done again.
+func (k *keeper) renew() (err error) {
+	s := k.ready()
+	if s == nil {
+		if s, err = k.open(); err != nil {
+			return err
+		}
+		k.streams = append(k.streams, s)
 	}
-	if err == nil {
-		sent, err = k.exchange()
+	switch err = k.exchange(s); err {
+	case nil:
+		k.dropOthers(s)
+	case errLate:
+	default:
+		k.drop(s)
 	}
-	if err != nil {
-		k.drop()
+	return err
+}
+
+// ready returns a stream without a renewal under way, or nil.
+func (k *keeper) ready() (ready *stream) {
+	for _, s := range slices.Clone(k.streams) {
+		select {
+		case err := <-s.answered:
+			if err != nil {
+				k.drop(s)
+				continue
+			}
+			s.answered = nil
+		default:
+		}
+		if s.answered == nil {
+			ready = s
+		}
 	}
-	return sent, err
+	return ready
 }
 
 // open makes a stream. That takes some time only if it has to authenticate.
-func (k *keeper) open() (err error) {
+func (k *keeper) open() (*stream, error) {
 	n := k.session
-	var ctx context.Context
-	ctx, k.cancel = context.WithCancel(clientv3.WithRequireLeader(n.ctx))
-	defer time.AfterFunc(n.ttl/3, k.cancel).Stop()
-	k.stream, err = n.service.leases.LeaseKeepAlive(ctx)
-	return rpctypes.Error(err)
-}
-
-func (k *keeper) exchange() (sent time.Duration, err error) {
-	n := k.session
-	defer time.AfterFunc(n.ttl/6, k.cancel).Stop()
-	sent = boottime.Now()
-	if err := k.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(n.id)}); err != nil {
-		return 0, err
-	}
-	reply, err := k.stream.Recv()
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(n.ctx))
+	defer time.AfterFunc(n.ttl/3, cancel).Stop()
+	client, err := n.service.leases.LeaseKeepAlive(ctx)
 	if err != nil {
-		return 0, rpctypes.Error(err)
+		cancel()
+		return nil, err
 	}
-	if reply.TTL <= 0 {
-		return 0, rpctypes.ErrLeaseNotFound
-	}
-	return sent, nil
+	return &stream{client, cancel, nil}, nil
 }
 
-// drop ends the stream.
-func (k *keeper) drop() {
-	if k.cancel != nil {
-		k.cancel()
+// exchange renews the lease by the stream, and waits for a sixth of the TTL for the answer.
+func (k *keeper) exchange(s *stream) error {
+	n := k.session
+	sent := boottime.Now()
+	if err := s.Send(&pb.LeaseKeepAliveRequest{ID: int64(n.id)}); err != nil {
+		return err
 	}
-	k.stream = nil
+	answered := make(chan error, 1)
+	if !n.service.goBackground(func() { answered <- n.renewed(s, sent) }) {
+		return errClosed
+	}
+	late := time.NewTimer(n.ttl / 6)
+	defer late.Stop()
+	select {
+	case err := <-answered:
+		s.answered = nil
+		return err
+	case <-late.C:
+		s.answered = answered
+		return errLate
+	}
+}
+
+// renewed waits for the answer to the renewal that was sent then.
+func (n *session) renewed(s *stream, sent time.Duration) error {
+	reply, err := s.Recv()
+	switch {
+	case err != nil:
+		return err
+	case reply.TTL <= 0:
+		n.end(errSessionEnded)
+		return errSessionEnded
+	}
+	n.extend(sent)
+	return nil
+}
+
+// drop ends a stream.
+func (k *keeper) drop(s *stream) {
+	s.cancel()
+	k.streams = slices.DeleteFunc(k.streams, func(t *stream) bool { return t == s })
+}
+
+// dropOthers ends the streams that are late, since this one is not.
+func (k *keeper) dropOthers(s *stream) {
+	for _, t := range slices.Clone(k.streams) {
+		if t != s {
+			k.drop(t)
+		}
+	}
 }
 
 // end ends the session: all holds are lost, and all requests fail with the cause.
