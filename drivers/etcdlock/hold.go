@@ -80,7 +80,7 @@ func (h *hold) tryFirst(ctx context.Context) error {
 	if err := h.session.ctx.Err(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	ctx, cancel := bounded(ctx, tryTime)
 	defer cancel()
 	return h.try(ctx)
 }

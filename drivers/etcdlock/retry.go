@@ -30,10 +30,13 @@ func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error
 		if s.client.Ctx().Err() != nil {
 			return s.failed(errClientClosed)
 		}
-		try, cancel := context.WithTimeout(ctx, max(tryTime, time.Since(begun)/2))
+		try, cancel := bounded(ctx, max(tryTime, time.Since(begun)/2))
 		err := do(try)
 		timedOut := try.Err() != nil
 		cancel()
+		if timedOut && errors.Is(err, context.Canceled) {
+			err = errNoAnswer
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -56,6 +59,19 @@ func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error
 		case <-ctx.Done():
 			return s.interrupted(ctx, last)
 		}
+	}
+}
+
+// bounded returns a context that ends with ctx, or after that time. It has no deadline. gRPC would send
+// one with each call, which costs more than all that this package does.
+func bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	try, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	timer := time.AfterFunc(d, cancel)
+	return try, func() {
+		stop()
+		timer.Stop()
+		cancel()
 	}
 }
 
