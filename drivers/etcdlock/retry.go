@@ -62,8 +62,8 @@ func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error
 	}
 }
 
-// bounded returns a context that ends with ctx, or after that time. It has no deadline. gRPC would send
-// one with each call, which costs more than all that this package does.
+// bounded returns a context that ends with ctx, or after that time. It has no deadline, which gRPC would
+// send with each call.
 func bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	try, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
