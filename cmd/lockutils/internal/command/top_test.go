@@ -39,6 +39,7 @@ func hundredLocks(t *testing.T) (dir string) {
 		waiter.Process.Kill()
 		waiter.Wait()
 	})
+	waitForWaiter(t, filepath.Join(dir, "lock-42"))
 	return dir
 }
 
@@ -124,7 +125,11 @@ func TestTopFitsScrollsSortsFiltersAndLeavesTheTerminalAsItWas(t *testing.T) {
 // written to a file. The shell is at its prompt.
 func (x *terminal) wantTerminalAs(before string) {
 	x.t.Helper()
-	x.enter("stty -g >" + before + ".now; clear; echo writ''ten")
+	x.enter("clear") // there may be the line of a former call
+	x.await("a clear screen", func(screen []string) bool {
+		return strings.TrimSpace(strings.Join(screen, "\n")) == "$"
+	})
+	x.enter("stty -g >" + before + ".now; echo writ''ten")
 	x.awaitLine("written")
 	old, err := os.ReadFile(before)
 	if err != nil {
