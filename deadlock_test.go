@@ -666,17 +666,18 @@ func TestDeadlockCheckCanBeTurnedOff(t *testing.T) {
 	}
 }
 
-func TestNegativeDurationsPanic(t *testing.T) {
+func TestArgumentsThatMakeNoSensePanic(t *testing.T) {
 	for name, f := range map[string]func(){
 		"SetDeadlockCheck": func() { lockutils.SetDeadlockCheck(-1) },
 		"SetSlowWait":      func() { lockutils.SetSlowWait(-1) },
 		"SetTracking":      func() { lockutils.SetTracking(-1) },
+		"ReadStats":        func() { lockutils.ReadStats(nil) },
 		//lint:ignore SA1012 a nil context is what is tested
 		"Guard.Context": func() { lockutils.Guard{}.Context(nil) },
 	} {
 		func() {
 			defer func() {
-				if r := recover(); r == nil || !strings.Contains(fmt.Sprint(r), name) {
+				if r := recover(); r == nil || !strings.HasPrefix(fmt.Sprint(r), "lockutils: "+name) {
 					t.Errorf("%s panics with %v", name, r)
 				}
 			}()

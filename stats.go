@@ -76,6 +76,9 @@ type Histogram struct {
 // ReadStats reads the figures into s, whose memory it uses again. Each figure is exact, but they
 // are not all from the same instant. It panics if s is nil.
 func ReadStats(s *Stats) {
+	if s == nil {
+		panic("lockutils: ReadStats: nil Stats")
+	}
 	all := *allFigures.Load()
 	keys := make([]figuresKey, 0, len(all))
 	for k := range all {
