@@ -651,6 +651,7 @@ func (a *watcher) warnOf(late []waitCopy, now time.Duration) {
 	}
 	go func() {
 		defer a.warning.Store(false)
+		traceWaits(allTables()) // so that holders that wait tell where
 		known := knownHolders()
 		views := make(map[*queue.Lock]queue.View)
 		for _, w := range late {

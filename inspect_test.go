@@ -547,6 +547,43 @@ func TestTheLongestSlowWaitIsNever(t *testing.T) {
 	}
 }
 
+func TestSlowWaitTellsWhereAHolderWaits(t *testing.T) {
+	r := record(t, slog.LevelWarn)
+	lockutils.SetSlowWait(time.Millisecond)
+	defer lockutils.SetSlowWait(0)
+	warning := func(lock string) (found message) {
+		for _, m := range r.take() {
+			if m.attrs["lock"].String() == lock {
+				found = m
+			}
+		}
+		return found
+	}
+	outer := mustLock(t, "outer")
+	done := make(chan error, 1)
+	go func() {
+		done <- lockutils.Do(t.Context(), "inner", func(ctx context.Context) error {
+			return lockutils.Do(ctx, "outer", func(context.Context) error { return nil })
+		})
+	}()
+	for warning("outer").attrs == nil {
+		runtime.Gosched()
+	}
+	var m message
+	for m.attrs == nil {
+		_, err := lockutils.Lock("inner", lockutils.WithTimeout(50*time.Millisecond))
+		wantError(t, err, lockutils.ErrTimeout)
+		m = warning("inner")
+	}
+	if holders := fmt.Sprint(m.attrs["holders"]); !strings.Contains(holders, "inspect_test.go") {
+		t.Errorf("holders %s", holders)
+	}
+	mustUnlock(t, outer)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // A panicking handler panics once.
 type panickingHandler struct {
 	*recorder
