@@ -1,6 +1,7 @@
 package lockutils
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -64,7 +65,8 @@ func release(h queue.Hold) {
 }
 
 // HeldLocks returns the names of the locks that ctx holds, the outermost first: those of the calls
-// of [Do], [DoAll] and [Synchronized] that ctx comes from, and of [Guard.Context]. A nil ctx holds none.
+// of [Do], [DoAll] and [Synchronized] that ctx comes from, and of [Guard.Context]. An [InterProcessLock]
+// has its path in place of a name. A nil ctx holds none.
 func HeldLocks(ctx context.Context) []string { return heldBelow(innermost(ctx)) }
 
 // A holdingContext is the context that Do passes on: one link of the chain of locks held. It is
@@ -202,7 +204,7 @@ func heldBelow(c *holdingContext) []string {
 	var names []string
 	for ; c != nil; c = c.outer {
 		if c.hold.Held() {
-			names = append(names, c.name)
+			names = append(names, cmp.Or(c.name, c.path))
 		}
 	}
 	slices.Reverse(names)

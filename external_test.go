@@ -708,6 +708,11 @@ func TestInterProcessLockGuards(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := g.Context(t.Context())
+	if held := lockutils.HeldLocks(ctx); !slices.Equal(held, []string{l.Path()}) {
+		t.Errorf("HeldLocks: %q", held)
+	}
+	cancel()
 	if g.Path() != path || g.Name() != "" || l.Locked() {
 		t.Errorf("path %q, name %q, Locked %v", g.Path(), g.Name(), l.Locked())
 	}
