@@ -73,8 +73,8 @@ func SweepExternalLockFiles(olderThan time.Duration, opts ...Option) (SweepResul
 	return result, errors.Join(failures...)
 }
 
-// A SweepResult tells the paths of the files that [SweepExternalLockFiles] has found old enough
-// to go, in the order of their names. Those used within the time given are in none of the lists.
+// A SweepResult tells the paths of the files that [SweepExternalLockFiles] has found, in the order
+// of their names. Empty files used within the time given are in none of the lists.
 type SweepResult struct {
 	Removed  []string // with DryRun: those that would have been removed
 	InUse    []string // left because somebody holds the lock or waits for it
