@@ -68,14 +68,15 @@ func Snapshot() []LockInfo {
 	return snapshot(tables, knownHolders())
 }
 
-// snapshot is Snapshot for holders that are known from an instant before.
+// snapshot is Snapshot for holders that are known from an instant before. While Visit shows a lock, no
+// holder of it that is known can end its hold without taking itself off the list first.
 func snapshot(tables []scopedTable, known holders) []LockInfo {
 	var infos []LockInfo
 	for _, t := range tables {
 		t.table.Visit(func(k queue.Key, l *queue.Lock, v queue.View) {
 			i := infoOf(scopeWithin(t.scope, k.Scope), k.Name, "", v)
 			if v.Held {
-				i.Holders = slices.Concat(known.locks[heldLock{l, k.Name}], known.named[namedLock{t.table, k}])
+				i.Holders = stillHolding(known.locks[heldLock{l, k.Name}], known.named[namedLock{t.table, k}])
 			}
 			infos = append(infos, i)
 		})
@@ -84,7 +85,7 @@ func snapshot(tables []scopedTable, known holders) []LockInfo {
 	filelock.Visit(func(path string, _ *queue.Lock, v queue.View) {
 		file := known.files[path]
 		i := infoOf(file.key.Scope, file.key.Name, path, v)
-		i.Holders = file.infos
+		i.Holders = stillHolding(file.known)
 		waits := outside[resourceName{path: path}]
 		delete(outside, resourceName{path: path})
 		for _, w := range waits {
@@ -307,6 +308,7 @@ type track struct {
 
 	// Guarded by part.mu.
 	prev, next *track
+	ended      uint64 // how many holds it has been the record of that have ended
 
 	// Written before it is on the list.
 	lock    *queue.Lock // inside the process; nil if there is none
@@ -361,7 +363,7 @@ func (t *track) list() {
 	t.part.mu.Unlock()
 }
 
-// end takes the record of a hold away that ends. A nil track records nothing.
+// end takes the record of a hold away before the hold ends. A nil track records nothing.
 func (t *track) end() {
 	if t == nil {
 		return
@@ -382,6 +384,7 @@ func (t *track) unlist() {
 	if t.next != nil {
 		t.next.prev = t.prev
 	}
+	t.ended++
 	t.next, t.prev, t.lock, t.named = nil, nil, nil, namedLock{}
 	t.path, t.service, t.name, t.by = "", "", queue.Key{}, ""
 }
@@ -491,22 +494,52 @@ type heldLock struct {
 
 // holders are those that are known.
 type holders struct {
-	locks    map[heldLock][]HolderInfo
-	named    map[namedLock][]HolderInfo
+	locks    map[heldLock][]knownHolder
+	named    map[namedLock][]knownHolder
 	files    map[string]fileHolders
 	services []LockInfo
+}
+
+// A knownHolder is one that was a holder when it was found.
+type knownHolder struct {
+	HolderInfo
+	track *track     // nil for a holder that waits
+	ended uint64     // as the track had it
+	hold  queue.Hold // of a holder that waits
+}
+
+// holds reports whether it is a holder still.
+func (k knownHolder) holds() bool {
+	if k.track == nil {
+		return k.hold.Held()
+	}
+	k.track.part.mu.Lock()
+	defer k.track.part.mu.Unlock()
+	return k.track.ended == k.ended
+}
+
+// stillHolding returns those that are holders still.
+func stillHolding(lists ...[]knownHolder) (infos []HolderInfo) {
+	for _, list := range lists {
+		for _, k := range list {
+			if k.holds() {
+				infos = append(infos, k.HolderInfo)
+			}
+		}
+	}
+	return infos
 }
 
 // fileHolders are the holders of a lock file, and the name that it has among locks if it has one.
 type fileHolders struct {
 	key   queue.Key
-	infos []HolderInfo
+	known []knownHolder
 }
 
 // knownHolders returns the holders that are tracked, and those that wait.
 func knownHolders() holders {
 	h := holders{
-		make(map[heldLock][]HolderInfo), make(map[namedLock][]HolderInfo),
+		make(map[heldLock][]knownHolder), make(map[namedLock][]knownHolder),
 		make(map[string]fileHolders), nil,
 	}
 	seen := make(map[queue.Hold]bool)
@@ -516,7 +549,7 @@ func knownHolders() holders {
 		for t := p.head; t != nil; t = t.next {
 			stack := callers(append([]uintptr(nil), t.stack[:t.depth]...))
 			info := HolderInfo{queue.At(t.since), cmp.Or(t.by, functionOf(stack)), stack}
-			h.addTracked(t, info)
+			h.addTracked(t, knownHolder{HolderInfo: info, track: t, ended: t.ended})
 		}
 		p.mu.Unlock()
 	}
@@ -529,52 +562,52 @@ func knownHolders() holders {
 		for c := w.chain; c != nil; c = c.outer {
 			if !c.tracked && c.hold.Held() && !seen[c.hold] {
 				seen[c.hold] = true
-				h.addLink(c, info)
+				h.addLink(c, knownHolder{HolderInfo: info, hold: c.hold})
 			}
 		}
 	})
 	return h
 }
 
-func (h *holders) addTracked(t *track, info HolderInfo) {
+func (h *holders) addTracked(t *track, k knownHolder) {
 	if t.lock != nil {
 		l := heldLock{t.lock, t.name.Name}
-		h.locks[l] = append(h.locks[l], info)
+		h.locks[l] = append(h.locks[l], k)
 	}
 	if t.named.table != nil {
-		h.named[t.named] = append(h.named[t.named], info)
+		h.named[t.named] = append(h.named[t.named], k)
 	}
 	if t.path != "" {
-		h.addToFile(t.path, t.name, info)
+		h.addToFile(t.path, t.name, k)
 	}
 	if t.service != "" {
 		h.services = append(h.services, LockInfo{
 			Scope: t.name.Scope, Name: t.name.Name, Service: t.service, Mode: modeOf(t.mode, true),
-			Holders: []HolderInfo{info},
+			Holders: []HolderInfo{k.HolderInfo},
 		})
 	}
 }
 
-func (h *holders) addLink(c *holdingContext, info HolderInfo) {
+func (h *holders) addLink(c *holdingContext, k knownHolder) {
 	if lock, _ := c.of(); lock != nil {
 		l := heldLock{lock, c.name}
-		h.locks[l] = append(h.locks[l], info)
+		h.locks[l] = append(h.locks[l], k)
 	}
 	if c.path != "" {
 		key := queue.Key{Scope: c.scope, Name: c.name}
 		if c.keyless {
 			key = queue.Key{} // its scope is not known
 		}
-		h.addToFile(c.path, key, info)
+		h.addToFile(c.path, key, k)
 	}
 }
 
-func (h *holders) addToFile(path string, key queue.Key, info HolderInfo) {
+func (h *holders) addToFile(path string, key queue.Key, k knownHolder) {
 	f := h.files[path]
 	if key.Name != "" {
 		f.key = key
 	}
-	f.infos = append(f.infos, info)
+	f.known = append(f.known, k)
 	h.files[path] = f
 }
 
@@ -710,19 +743,19 @@ func (w *waitCopy) warn(now time.Duration, known holders, views map[*queue.Lock]
 
 // holders describes those of what the wait is for.
 func (w *waitCopy) holders(now time.Duration, known holders) []string {
-	infos := known.locks[heldLock{w.lock, w.about.Key.Name}]
+	found := known.locks[heldLock{w.lock, w.about.Key.Name}]
 	if t, ok := w.about.In.(*queue.Table); ok {
-		infos = slices.Concat(infos, known.named[namedLock{t, w.about.Key}])
+		found = slices.Concat(found, known.named[namedLock{t, w.about.Key}])
 	}
 	var described []string
 	if w.about.Path != "" {
-		infos = known.files[w.about.Path].infos
+		found = known.files[w.about.Path].known
 		processes, _ := filelock.Holders(w.about.Path)
 		for _, p := range processes {
 			described = append(described, describeProcess(p))
 		}
 	}
-	for _, i := range infos {
+	for _, i := range stillHolding(found) {
 		described = append(described, i.describe(now))
 	}
 	return described

@@ -639,3 +639,54 @@ func TestSnapshotTakesNoHolderForThatOfAnotherName(t *testing.T) {
 	}
 	mustUnlock(t, second)
 }
+
+func writeShortly(name string) error {
+	g, err := lockutils.Lock(name)
+	if err != nil {
+		return err
+	}
+	return g.Unlock()
+}
+
+func readShortly(name string) error {
+	g, err := lockutils.Lock(name, lockutils.Shared())
+	if err != nil {
+		return err
+	}
+	return g.Unlock()
+}
+
+func TestSnapshotShowsHoldersThatFitTheirLock(t *testing.T) {
+	lockutils.SetTracking(1)
+	defer lockutils.SetTracking(0)
+	name := t.Name()
+	var ended atomic.Bool
+	var users sync.WaitGroup
+	defer users.Wait()
+	defer ended.Store(true)
+	for _, use := range []func(string) error{writeShortly, readShortly, readShortly} {
+		users.Go(func() {
+			for !ended.Load() {
+				if err := use(name); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 2000 {
+		i, _ := find("", name, "")
+		holders, of := i.Readers, "readShortly"
+		if i.Mode == lockutils.ModeWriter {
+			holders, of = 1, "writeShortly"
+		}
+		if len(i.Holders) > holders {
+			t.Fatalf("%d holders of a lock that has %d", len(i.Holders), holders)
+		}
+		for _, h := range i.Holders {
+			if !strings.HasSuffix(h.By, of) {
+				t.Fatalf("%s holds a lock that is held as %v", h.By, i.Mode)
+			}
+		}
+	}
+}

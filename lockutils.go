@@ -335,7 +335,7 @@ func (x *guardState) release() (err error) {
 
 // release releases in the opposite order of acquisition, also if a driver panics.
 func (h layers) release() (err error) {
-	defer h.track.end()
+	h.track.end()
 	defer h.internal.Release()
 	for _, alias := range h.aliases {
 		defer alias.hold.Release()
