@@ -79,7 +79,7 @@ func (w *waiter) tellMet(m met) {
 func (w *waiter) free() {
 	w.awake, w.signal, w.granted, w.met = false, false, false, met{}
 	w.aborted, w.tracing, w.depth = nil, false, 0
-	w.Context, w.lock, w.Subject = nil, nil, Subject{}
+	w.Context, w.cancel, w.lock, w.Subject = nil, nil, nil, Subject{}
 	waiters.Put(w)
 }
 

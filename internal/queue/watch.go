@@ -59,24 +59,21 @@ type Wait struct {
 	// when the Wait is used for another request, so that the observer need not allocate it anew.
 	Note any
 
-	lock   *Lock
-	waiter *waiter
-
-	// Outside a lock:
-	cancel context.CancelCauseFunc
-	stack  []uintptr
+	lock   *Lock                   // nil outside of locks
+	cancel context.CancelCauseFunc // of the context, for a wait outside of locks that may be aborted
+	waiter *waiter                 // that the Wait is part of; never changed
 }
 
 // Abortable reports whether Abort may be called.
-func (w *Wait) Abortable() bool { return w.waiter != nil || w.cancel != nil }
+func (w *Wait) Abortable() bool { return w.lock != nil || w.cancel != nil }
 
 // Abort ends the wait with err, unless the lock has been granted. It must be called before End.
 func (w *Wait) Abort(err error) {
-	me := w.waiter
-	if me == nil {
+	if w.cancel != nil {
 		w.cancel(abortion{err})
 		return
 	}
+	me := w.waiter
 	me.mu.Lock()
 	me.aborted = err
 	me.signal = true
@@ -88,9 +85,6 @@ func (w *Wait) Abort(err error) {
 // yet. It must be called before End.
 func (w *Wait) Granted() bool {
 	me := w.waiter
-	if me == nil {
-		return false
-	}
 	me.mu.Lock()
 	defer me.mu.Unlock()
 	return me.granted
@@ -105,22 +99,21 @@ func Outside(ctx context.Context, m Mode, fair bool, about Subject) (context.Con
 	if observer == nil || about.In == nil {
 		return ctx, nil
 	}
-	w := &Wait{Subject: about, Mode: m, Fair: fair, Since: Clock()}
+	me := newWaiter(ctx, nil, m, Barging, about)
+	me.Fair, me.position = fair, 0
 	if observer.Aborts(ctx) {
-		ctx, w.cancel = context.WithCancelCause(ctx)
+		me.Context, me.cancel = context.WithCancelCause(ctx)
 	}
-	w.Context = ctx
-	w.stack = make([]uintptr, stackDepth)
-	w.stack = w.stack[:runtime.Callers(2, w.stack)]
+	me.traceNow()
 	begun := false
 	defer func() {
-		if !begun && w.cancel != nil { // The observer has panicked, or ended the goroutine.
-			w.cancel(nil)
+		if !begun && me.cancel != nil { // The observer has panicked, or ended the goroutine.
+			me.cancel(nil)
 		}
 	}()
-	observer.Begin(w)
+	observer.Begin(&me.Wait)
 	begun = true
-	return ctx, w
+	return me.Context, &me.Wait
 }
 
 // Over ends a wait that began with Outside, and returns its error: that of Abort in place of err.
@@ -136,6 +129,7 @@ func (w *Wait) Over(err error) error {
 		w.cancel(nil)
 	}
 	observer.End(w, err)
+	w.waiter.free()
 	return err
 }
 
@@ -147,9 +141,6 @@ const stackDepth = 24
 // So a stack costs nothing unless it is wanted, and only a goroutine itself can know it.
 func (w *Wait) Trace() {
 	me := w.waiter
-	if me == nil {
-		return
-	}
 	me.mu.Lock()
 	if me.depth == 0 && !me.signal {
 		me.tracing = true
@@ -162,9 +153,6 @@ func (w *Wait) Trace() {
 // called or has not had its effect yet.
 func (w *Wait) Stack() []uintptr {
 	me := w.waiter
-	if me == nil {
-		return w.stack
-	}
 	me.mu.Lock()
 	defer me.mu.Unlock()
 	if me.depth == 0 {
@@ -186,12 +174,7 @@ func (w *waiter) trace() {
 }
 
 // Position returns a number above 0 that grows along the queue of the lock, or 0 outside of locks.
-func (w *Wait) Position() uint64 {
-	if w.waiter == nil {
-		return 0
-	}
-	return w.waiter.position
-}
+func (w *Wait) Position() uint64 { return w.waiter.position }
 
 // Lock returns the lock that is waited for, which stays the same until End, or nil outside of
 // locks.
@@ -292,15 +275,10 @@ func (s *slot) key() Key {
 
 // look returns the state; busy is set.
 func (l *Lock) look(w word) State {
-	s := State{Permits: max(int64(l.permits), 1)}
-	switch {
-	case w.heldAs(Exclusive):
-		s.Held, s.Mode, s.Holders = true, Exclusive, 1
-		if l.permits > 1 {
-			s.Holders = int(w.count())
-		}
-	case w.heldAs(Shared):
-		s.Held, s.Mode, s.Holders = true, Shared, int(w.count())
+	s := State{Permits: max(int64(l.permits), 1), Holders: int(w.count())}
+	s.Mode, s.Held = w.holder()
+	if w.heldAs(Exclusive) && l.permits <= 1 {
+		s.Holders = 1 // the count may be that of requests that are about to leave
 	}
 	for q := l.queue.head; q != nil && (s.FirstExclusive == 0 || s.FirstShared == 0); q = q.next {
 		switch {
