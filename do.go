@@ -35,9 +35,11 @@ func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) err
 	if fn == nil {
 		return s.refused(name, invalid("nil function"))
 	}
-	if h, ok := s.acquireFast(ctx, name); ok {
-		defer release(h)
-		return fn(holdingFree(ctx, name, h, s))
+	if canWait(ctx) {
+		if h, ok := s.acquireFast(ctx, name); ok {
+			defer release(h)
+			return fn(holdingFree(ctx, name, h, s))
+		}
 	}
 	g, err := acquireSlow(ctx, name, by, s)
 	if err != nil {
@@ -157,7 +159,7 @@ func newHolding(
 		details holdingDetails
 	})
 	x.holdingContext = holdingContext{ctx, outer, name, hold, &x.details}
-	x.scope, x.mode = s.prefixScope(), s.mode()
+	x.scope, x.mode = s.prefixScope, s.mode()
 	if s.onService {
 		x.service, x.serviceName = s.service, s.serviceName(name)
 	}

@@ -121,6 +121,9 @@ func waitError(ctx context.Context, err error) error {
 	return ended(ctx)
 }
 
+// canWait reports whether ctx can be waited with.
+func canWait(ctx context.Context) bool { return ctx != nil && ctx.Err() == nil }
+
 // usable returns an error unless ctx can be waited with.
 func usable(ctx context.Context) error {
 	if ctx == nil {

@@ -304,7 +304,7 @@ func removeExternalLockFile(name string, s *settings) error {
 		return nil
 	}
 	return fmt.Errorf("lockutils: cannot remove the file of %s%s: %w",
-		title(s.prefixScope(), name), inFile(path), err)
+		title(s.prefixScope, name), inFile(path), err)
 }
 
 // UnknownPID is the PID of a [Holder] that cannot be told: of another user, or in another
@@ -336,7 +336,7 @@ func Holders(name string, opts ...Option) ([]Holder, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lockutils: cannot tell the holders of %s%s: %w",
-			title(s.prefixScope(), name), inFile(path), err)
+			title(s.prefixScope, name), inFile(path), err)
 	}
 	return found, nil
 }

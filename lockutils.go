@@ -109,7 +109,7 @@ func Lock(name string, opts ...Option) (Guard, error) {
 // ctx comes from [Do] and holds the lock, the error matches [ErrDeadlock]. A nil ctx gives an error
 // that matches [ErrOptions].
 func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error) {
-	if ctx == nil || ctx.Err() != nil {
+	if !canWait(ctx) {
 		return lockSlow(ctx, name, opts)
 	}
 	if len(opts) > 0 {
@@ -337,8 +337,8 @@ func (x *guardState) release() (err error) {
 func (h layers) release() (err error) {
 	h.track.end()
 	defer h.internal.Release()
-	for _, alias := range h.aliases {
-		defer alias.hold.Release()
+	for _, a := range h.aliases {
+		defer a.hold.Release()
 	}
 	if h.service != nil {
 		err = h.service.Release()
@@ -355,16 +355,18 @@ func (h layers) release() (err error) {
 // acquire takes the lock with these settings: the way of every acquisition by name. Log messages
 // name the function that takes the lock, by, unless it is "".
 func acquire(ctx context.Context, name, by string, s *settings) (Guard, error) {
-	if h, ok := s.acquireFast(ctx, name); ok {
-		return Guard{name, h}, nil
+	if canWait(ctx) {
+		if h, ok := s.acquireFast(ctx, name); ok {
+			return Guard{name, h}, nil
+		}
 	}
 	return acquireSlow(ctx, name, by, s)
 }
 
-// acquireFast acquires a free lock of this process, of no container.
+// acquireFast acquires a free lock of this process, of no container. The context must not have
+// ended.
 func (s *settings) acquireFast(ctx context.Context, name string) (queue.Hold, bool) {
-	if !s.plain() || observed.Load() || ctx == nil || ctx.Err() != nil ||
-		!s.silent && handler().Enabled(ctx, slog.LevelDebug) {
+	if !s.plain() || observed.Load() || !s.silent && handler().Enabled(ctx, slog.LevelDebug) {
 		return queue.Hold{}, false
 	}
 	k, hash := s.key(name), s.prefixHash.Of(name)
@@ -552,19 +554,15 @@ func (s *settings) table() *queue.Table {
 	return internalLocks
 }
 
-// key returns what a lock is known by in its container; the two spellings of a prefix are made one.
-func (s *settings) key(name string) queue.Key {
-	return queue.Key{Scope: s.prefixScope(), Name: name}
-}
-
-func (s *settings) prefixScope() string { return strings.TrimSuffix(s.prefix, "-") }
+// key returns what a lock is known by in its container.
+func (s *settings) key(name string) queue.Key { return queue.Key{Scope: s.prefixScope, Name: name} }
 
 // scope returns what tells the lock from those of the same name in errors and log messages.
 func (s *settings) scope() string {
 	if s.semaphores == nil || s.fileOnly {
-		return s.prefixScope()
+		return s.prefixScope
 	}
-	return scopeWithin(s.semaphores.scope(), s.prefixScope())
+	return scopeWithin(s.semaphores.scope(), s.prefixScope)
 }
 
 // waits reports whether the call may wait.

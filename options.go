@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -181,7 +182,8 @@ type settings struct {
 	delay          time.Duration
 	fileMode       fs.FileMode
 	prefix         string
-	prefixHash     queue.ScopeHash // of the prefix without a hyphen at its end
+	prefixScope    string          // the prefix without a hyphen at its end: its two spellings are one
+	prefixHash     queue.ScopeHash // of prefixScope
 	lockPath       string
 	semaphores     *Semaphores
 	dryRun         bool
@@ -217,7 +219,8 @@ func (s *settings) apply(opts []Option) {
 			s.external = true
 		case optPrefix:
 			s.prefix = o.text
-			s.prefixHash = queue.NewScopeHash(s.prefixScope())
+			s.prefixScope = strings.TrimSuffix(o.text, "-")
+			s.prefixHash = queue.NewScopeHash(s.prefixScope)
 			s.details = nil
 		case optLockPath:
 			s.lockPath = o.text
@@ -323,7 +326,7 @@ func (k *keptOptions) applyTo(s *settings) {
 }
 
 // keep prepares the settings for many calls, whose contexts share the details.
-func (s *settings) keep() { s.details = &holdingDetails{scope: s.prefixScope(), ofHold: true} }
+func (s *settings) keep() { s.details = &holdingDetails{scope: s.prefixScope, ofHold: true} }
 
 // settings returns what the options amount to now. The caller must not change it.
 func (k *keptOptions) settings() *settings {

@@ -35,7 +35,15 @@ type CleanupFunc func(name string, opts ...Option) error
 func LockWithPrefix(prefix string, defaults ...Option) LockFunc {
 	project := projectOptions(prefix, defaults)
 	return func(name string, opts ...Option) (Guard, error) {
-		return project.acquire(context.Background(), name, opts)
+		ctx := context.Background()
+		if len(opts) > 0 {
+			return project.acquireWith(ctx, name, opts)
+		}
+		s := project.settings()
+		if h, ok := s.acquireFast(ctx, name); ok {
+			return Guard{name, h}, nil
+		}
+		return acquireSlow(ctx, name, "", s)
 	}
 }
 
@@ -44,7 +52,10 @@ func LockWithPrefix(prefix string, defaults ...Option) LockFunc {
 func LockContextWithPrefix(prefix string, defaults ...Option) LockContextFunc {
 	project := projectOptions(prefix, defaults)
 	return func(ctx context.Context, name string, opts ...Option) (Guard, error) {
-		return project.acquire(ctx, name, opts)
+		if len(opts) > 0 {
+			return project.acquireWith(ctx, name, opts)
+		}
+		return acquire(ctx, name, "", project.settings())
 	}
 }
 
@@ -85,17 +96,7 @@ func projectOptions(prefix string, defaults []Option) *keptOptions {
 	return keepOptions(append([]Option{WithPrefix(prefix)}, defaults...))
 }
 
-// acquire acquires a lock with these options and those of a call.
-func (k *keptOptions) acquire(ctx context.Context, name string, opts []Option) (Guard, error) {
-	if len(opts) == 0 {
-		if h, ok := k.settings().acquireFast(ctx, name); ok {
-			return Guard{name, h}, nil
-		}
-		return acquireSlow(ctx, name, "", k.settings())
-	}
-	return k.acquireWith(ctx, name, opts)
-}
-
+// acquireWith acquires a lock with these options and those of a call.
 func (k *keptOptions) acquireWith(ctx context.Context, name string, opts []Option) (Guard, error) {
 	s := k.with(opts)
 	return acquire(ctx, name, "", &s)

@@ -100,7 +100,7 @@ func (l *ReaderWriterLock) Downgrade() {
 func (l *ReaderWriterLock) Owner() Mode { return modeOf(l.lock.Holder()) }
 
 // HasPendingWriters reports whether a writer waits for the lock now.
-func (l *ReaderWriterLock) HasPendingWriters() bool { return l.lock.Waiting(queue.Exclusive) > 0 }
+func (l *ReaderWriterLock) HasPendingWriters() bool { return l.lock.State().FirstExclusive > 0 }
 
 func (l *ReaderWriterLock) acquire(ctx context.Context, m queue.Mode) error {
 	if err := usable(ctx); err != nil {
@@ -145,7 +145,7 @@ type ReaderWriterLocks struct {
 // Get returns the handle of the lock of that name. It allocates nothing, and the handle keeps
 // nothing alive. Handles of equal names of one container are equal.
 func (c *ReaderWriterLocks) Get(name string) NamedReaderWriterLock {
-	return NamedReaderWriterLock{c, name, queue.Key{Name: name}.Hash()}
+	return NamedReaderWriterLock{c, name, noScope.Of(name)}
 }
 
 // Len returns how many names are in use now: held or waited for.
@@ -173,15 +173,16 @@ type NamedReaderWriterLock struct {
 }
 
 // Lock acquires the lock for writing and waits for it if necessary.
-func (l NamedReaderWriterLock) Lock() {
-	if !l.acquireFast(queue.Exclusive) {
-		mustAcquire(l.LockContext(context.Background()))
-	}
-}
+func (l NamedReaderWriterLock) Lock() { mustAcquire(l.LockContext(context.Background())) }
 
 // LockContext is Lock with a wait that ends with ctx. It then returns an [*AcquireError] that
 // matches ctx.Err(). A nil ctx gives an error that matches [ErrOptions].
 func (l NamedReaderWriterLock) LockContext(ctx context.Context) error {
+	if canWait(ctx) && !observed.Load() {
+		if _, ok := l.owner.locks().AcquireFast(l.key(), l.hash, queue.Fair); ok {
+			return nil
+		}
+	}
 	return l.failed(acquireNamed(ctx, l.owner.locks(), l.key(), l.hash, queue.Exclusive, queue.Fair))
 }
 
@@ -192,21 +193,19 @@ func (l NamedReaderWriterLock) TryLock() bool {
 
 // Unlock releases a writer's hold. It panics if there is no writer.
 func (l NamedReaderWriterLock) Unlock() {
-	if t := l.owner.locks(); !releaseNamedFast(t, l.key(), l.hash, queue.Exclusive) &&
-		!releaseNamed(t, l.key(), l.hash, queue.Exclusive) {
-		panic(fmt.Sprintf("lockutils: Unlock of %s, which no writer holds", title(l.owner.scope(), l.Name())))
+	if !releaseNamedFast(l.owner.locks(), l.key(), l.hash, queue.Exclusive) {
+		l.unlockSlow(queue.Exclusive, "Unlock")
 	}
 }
 
 // RLock acquires the lock for reading and waits for it if necessary.
-func (l NamedReaderWriterLock) RLock() {
-	if !l.acquireFast(queue.Shared) {
-		mustAcquire(l.RLockContext(context.Background()))
-	}
-}
+func (l NamedReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Background())) }
 
 // RLockContext is RLock with a wait that ends with ctx, see LockContext.
 func (l NamedReaderWriterLock) RLockContext(ctx context.Context) error {
+	if canWait(ctx) && !observed.Load() && l.owner.locks().ShareNamedFast(l.key(), l.hash) {
+		return nil
+	}
 	return l.failed(acquireNamed(ctx, l.owner.locks(), l.key(), l.hash, queue.Shared, queue.Fair))
 }
 
@@ -218,9 +217,16 @@ func (l NamedReaderWriterLock) TryRLock() bool {
 
 // RUnlock releases one reader's hold. It panics if there is no reader.
 func (l NamedReaderWriterLock) RUnlock() {
-	if t := l.owner.locks(); !releaseNamedFast(t, l.key(), l.hash, queue.Shared) &&
-		!releaseNamed(t, l.key(), l.hash, queue.Shared) {
-		panic(fmt.Sprintf("lockutils: RUnlock of %s, which no reader holds", title(l.owner.scope(), l.Name())))
+	if !releaseNamedFast(l.owner.locks(), l.key(), l.hash, queue.Shared) {
+		l.unlockSlow(queue.Shared, "RUnlock")
+	}
+}
+
+// unlockSlow is Unlock or RUnlock, which call says, for all but most holds.
+func (l NamedReaderWriterLock) unlockSlow(m queue.Mode, call string) {
+	if !releaseNamed(l.owner.locks(), l.key(), l.hash, m) {
+		panic(fmt.Sprintf("lockutils: %s of %s, which no %s holds",
+			call, title(l.owner.scope(), l.Name()), modeOf(m, true)))
 	}
 }
 
@@ -240,21 +246,17 @@ func (l NamedReaderWriterLock) Downgrade() {
 
 // Owner returns how the lock is held now.
 func (l NamedReaderWriterLock) Owner() Mode {
-	return modeOf(l.owner.locks().Holder(l.key(), l.hash))
+	s := l.owner.locks().State(l.key(), l.hash)
+	return modeOf(s.Mode, s.Held)
 }
 
 // HasPendingWriters reports whether a writer waits for the lock now.
 func (l NamedReaderWriterLock) HasPendingWriters() bool {
-	return l.owner.locks().Waiting(l.key(), l.hash, queue.Exclusive) > 0
+	return l.owner.locks().State(l.key(), l.hash).FirstExclusive > 0
 }
 
 // Name returns the lock's name.
 func (l NamedReaderWriterLock) Name() string { return l.name }
-
-// acquireFast acquires a lock that takes no waiting.
-func (l NamedReaderWriterLock) acquireFast(m queue.Mode) bool {
-	return !observed.Load() && l.owner.locks().AcquireNamedFast(l.key(), l.hash, m, queue.Fair)
-}
 
 func (l NamedReaderWriterLock) key() queue.Key { return queue.Key{Name: l.name} }
 

@@ -36,7 +36,7 @@ func NewSemaphores(permits int64) *Semaphores {
 // Get returns the handle of the semaphore of that name. It allocates nothing, and the handle keeps
 // nothing alive. Handles of equal names of one container are equal.
 func (s *Semaphores) Get(name string) Semaphore {
-	return Semaphore{s, name, queue.Key{Name: name}.Hash()}
+	return Semaphore{s, name, noScope.Of(name)}
 }
 
 // Len returns how many names are in use now: held or waited for.
@@ -76,9 +76,10 @@ type Semaphore struct {
 // [*AcquireError] that matches ctx.Err(). If ctx comes from [Do] and holds all the permits itself,
 // the error matches [ErrDeadlock]. A nil ctx gives an error that matches [ErrOptions].
 func (s Semaphore) Acquire(ctx context.Context) error {
-	if ctx != nil && ctx.Err() == nil && !observed.Load() &&
-		s.owner.locks().AcquireNamedFast(s.key(), s.hash, queue.Exclusive, queue.Barging) {
-		return nil
+	if canWait(ctx) && !observed.Load() {
+		if _, ok := s.owner.locks().AcquireFast(s.key(), s.hash, queue.Barging); ok {
+			return nil
+		}
 	}
 	return s.acquireSlow(ctx)
 }
@@ -99,8 +100,14 @@ func (s Semaphore) TryAcquire() bool {
 // Release releases a permit that Acquire or TryAcquire has acquired. It panics if none is held. A
 // permit that [Lock] has acquired is released by its guard.
 func (s Semaphore) Release() {
-	if t := s.owner.locks(); !releaseNamedFast(t, s.key(), s.hash, queue.Exclusive) &&
-		!releaseNamed(t, s.key(), s.hash, queue.Exclusive) {
+	if !releaseNamedFast(s.owner.locks(), s.key(), s.hash, queue.Exclusive) {
+		s.releaseSlow()
+	}
+}
+
+// releaseSlow is Release for all but most holds.
+func (s Semaphore) releaseSlow() {
+	if !releaseNamed(s.owner.locks(), s.key(), s.hash, queue.Exclusive) {
 		panic(fmt.Sprintf("lockutils: Release of %s, which nobody holds", title(s.owner.scope(), s.Name())))
 	}
 }
@@ -148,9 +155,6 @@ func (c *container) len() int {
 func acquireNamed(
 	ctx context.Context, t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o queue.Order,
 ) error {
-	if ctx != nil && ctx.Err() == nil && !observed.Load() && t.AcquireNamedFast(k, h, m, o) {
-		return nil
-	}
 	if err := usable(ctx); err != nil {
 		return err
 	}

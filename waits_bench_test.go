@@ -92,7 +92,7 @@ func passOn(ctx context.Context, n int, about queue.Subject) time.Duration {
 		group.Go(func() {
 			for left.Load() > 0 {
 				g, _ := l.AcquireFor(ctx, queue.Exclusive, queue.Fair, about)
-				for left.Add(-1) > 0 && l.Waiting(queue.Exclusive) == 0 {
+				for left.Add(-1) > 0 && l.State().FirstExclusive == 0 {
 					left.Add(1)
 					runtime.Gosched()
 				}

@@ -145,7 +145,12 @@ func awaitWaiters(t testing.TB, r Request, n int) {
 func waitersOf(r Request) int {
 	p := paths.enter(r.Path)
 	defer paths.leave(p)
-	waiting := p.turn.Waiting(r.Mode)
+	waiting := 0
+	for _, q := range p.turn.View().Waits {
+		if q.Mode == r.Mode {
+			waiting++
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w := p.waits[kindOf(r)]; w != nil {

@@ -52,7 +52,7 @@ func TestNothingIsAllocatedByWaiting(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		h, _ := table.Acquire(background, k, Exclusive, Fair)
 		asked <- true
-		for table.slots[0].Waiting(Exclusive) == 0 {
+		for table.slots[0].State().FirstExclusive == 0 {
 			runtime.Gosched()
 		}
 		h.Release()

@@ -14,7 +14,12 @@ import (
 // All methods may be called concurrently. A hold is not tied to a goroutine: any goroutine may
 // release it.
 type Lock struct {
-	// Set before first use. They share a cache line with state, because they are read with it.
+	// A word. While busy is clear anybody changes it by compare-and-swap. The goroutine that has
+	// set busy decides alone, except that shared holders come and go by addition, or leave by a
+	// swap together with the bit sharing.
+	state atomic.Uint64
+
+	// Set before first use.
 	owner   owner // what a hold of the lock is part of; nil if nothing
 	permits int32 // how many exclusive holders at once; 0 means 1
 
@@ -24,11 +29,6 @@ type Lock struct {
 	// The permits that are released by name, where there are several. Each is counted after it
 	// has been acquired and until just before it is released.
 	named atomic.Int32
-
-	// A word. While busy is clear anybody changes it by compare-and-swap. The goroutine that has
-	// set busy decides alone, except that shared holders come and go by addition, or leave by a
-	// swap together with the bit sharing.
-	state atomic.Uint64
 
 	// Serialises the slow path: busy is set and cleared with mu held, so that goroutines sleep
 	// rather than spin for it.
@@ -134,39 +134,16 @@ func (l *Lock) Holder() (m Mode, held bool) { return l.load().holder() }
 
 // holder is Holder for a word.
 func (w word) holder() (m Mode, held bool) {
-	switch {
-	case w.heldAs(Exclusive):
-		return Exclusive, true
-	case w.heldAs(Shared):
+	if w.heldAs(Shared) {
 		return Shared, true
 	}
-	return Exclusive, false
+	return Exclusive, w.heldAs(Exclusive)
 }
 
 // Holds reports whether the hold g is still held.
 func (l *Lock) Holds(g Generation) bool {
 	w := l.load()
 	return w&(held|sharing) != 0 && w.generation() == g
-}
-
-// Waiting returns how many requests of mode m are queued.
-func (l *Lock) Waiting(m Mode) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	w := l.lockState()
-	defer l.unlockState(w)
-	return l.waiting(m)
-}
-
-// waiting is Waiting with busy set.
-func (l *Lock) waiting(m Mode) int {
-	n := 0
-	for q := l.queue.head; q != nil; q = q.next {
-		if q.Mode == m {
-			n++
-		}
-	}
-	return n
 }
 
 // The fast path: one atomic operation.

@@ -208,7 +208,7 @@ func TestHolderAndWaitingTellTheState(t *testing.T) {
 			if gotMode, got := l.Holder(); got != is || gotMode != m {
 				t.Errorf("%s: Holder() = %d, %t", when, gotMode, got)
 			}
-			if w, r := l.Waiting(Exclusive), l.Waiting(Shared); w != writers || r != readers {
+			if w, r := l.waiting(Exclusive), l.waiting(Shared); w != writers || r != readers {
 				t.Errorf("%s: %d writers and %d readers wait", when, w, r)
 			}
 		}

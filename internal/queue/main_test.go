@@ -93,7 +93,22 @@ func (t *Table) checkIdle(tt *testing.T) {
 // waitFor returns when the lock has n requests of mode m queued. It is for tests whose goroutines
 // cannot run in a bubble.
 func (l *Lock) waitFor(n int, m Mode) {
-	for l.Waiting(m) != n {
+	for l.waiting(m) != n {
 		time.Sleep(50 * time.Microsecond)
 	}
+}
+
+// waiting returns how many requests of mode m are queued.
+func (l *Lock) waiting(m Mode) (n int) {
+	for _, q := range l.View().Waits {
+		if q.Mode == m {
+			n++
+		}
+	}
+	return n
+}
+
+// Acquire is AcquireFrom without an origin.
+func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
+	return t.AcquireFrom(ctx, k, m, o, Origin{})
 }

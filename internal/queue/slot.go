@@ -19,9 +19,11 @@ import (
 type slot struct {
 	// The name that the lock serves: the last bytes of text, of the scope first. It is written by
 	// a new exclusive holder that has found the lock unused, or with busy set while the lock is
-	// not in use. So a holder may read it, and the goroutine that has called lockName. It stands
-	// before the word, and a short name shares its cache line: a processor that claims the slot
-	// from another one waits for one line only.
+	// not in use. So a holder may read it, and the goroutine that has called lockName.
+	//
+	// The last 14 bytes of text, the lengths, the identity and the word are 32 bytes at a multiple
+	// of 32. So they share a cache line wherever the table begins, and a processor that claims the
+	// slot for a short name from another one waits for one line only.
 	text  [78]byte
 	scope uint8 // its length
 	size  uint8 // the length of both
@@ -42,14 +44,7 @@ func (s *slot) acquireFast(k Key, h Hash, m Mode, o Order) bool {
 	if !s.identifies(h) {
 		return false
 	}
-	if m == Shared && s.permits <= 1 {
-		if s.load()&barred != 0 {
-			return false
-		}
-		if w := s.Lock.add(oneHolder) - oneHolder; w&barred != 0 {
-			return s.leaveAgain(w)
-		}
-	} else if _, ok := s.Lock.acquireFast(m, o); !ok {
+	if _, ok := s.Lock.acquireFast(m, o); !ok {
 		return false
 	}
 	return s.serves(k) || s.reject(m)
@@ -73,14 +68,10 @@ func (s *slot) share(w word) bool {
 	return w&(barred|sharing) == 0 && s.swap(w, w.nextSharing())
 }
 
-// confirm reports whether a hold that was acquired by the name in brief is of the key's lock. It
-// releases it if not.
-func (s *slot) confirm(k Key, taken word) bool {
-	// A holder can tell whether the name is the key's, and it nearly always is. The holder of
-	// another name may have lost its hold to a mistaken release by name, and the slot to others.
-	if s.serves(k) && s.load().generation() == taken.generation() {
-		return true
-	}
+// giveBack releases a hold that was acquired by the name in brief, unless it is there no more, and
+// returns false. A holder can tell whether the name is the key's, and it nearly always is. If it is
+// not, a mistaken release of that name may have ended the hold, and others may have the slot.
+func (s *slot) giveBack(taken word) bool {
 	Hold{&s.Lock, taken}.Release()
 	return false
 }

@@ -38,14 +38,20 @@ func NewTable(slots int, permits int64) *Table {
 // Permits returns how many exclusive holders a key may have at once.
 func (t *Table) Permits() int64 { return max(t.permits, 1) }
 
-// AcquireFast acquires the key's lock exclusively if that takes a single step, in a table with
-// one permit for each key: if the name of its slot is the key's and the word admits the request,
-// or if the slot is not in use. Beside a slot that another key uses it takes a few more. It is what
-// the other methods try first. h is the hash of the key.
+// AcquireFast acquires the key's lock exclusively if that takes a single step: if the name of its
+// slot is the key's and the word admits the request, or if the slot is not in use. Beside a slot
+// that another key uses it takes a few more. h is the hash of the key. Where a key has several
+// permits, the Hold is zero: the permit is for callers that release by name.
 func (t *Table) AcquireFast(k Key, h Hash, o Order) (Hold, bool) {
 	s, h := t.slot(h)
 	w := s.load()
 	switch {
+	case t.permits > 1:
+		ok := s.acquireFast(k, h, Exclusive, o)
+		if ok {
+			s.countNamed(Exclusive)
+		}
+		return Hold{}, ok
 	case !s.identifies(h) && w&overflowed != 0:
 		return s.acquireBeside(k, h, o)
 	case !s.identifies(h):
@@ -55,7 +61,7 @@ func (t *Table) AcquireFast(k Key, h Hash, o Order) (Hold, bool) {
 		return Hold{}, false
 	}
 	w = w.next()
-	return Hold{&s.Lock, w}, s.confirm(k, w)
+	return Hold{&s.Lock, w}, s.serves(k) && s.Holds(w.generation()) || s.giveBack(w)
 }
 
 // ShareFast is AcquireFast for a shared hold, in a table whose shared holds are not released by
@@ -64,7 +70,7 @@ func (t *Table) ShareFast(k Key, h Hash) (Hold, bool) {
 	s, h := t.slot(h)
 	if w := s.load(); s.identifies(h) && s.share(w) {
 		w = w.nextSharing()
-		return Hold{&s.Lock, w}, s.confirm(k, w)
+		return Hold{&s.Lock, w}, s.serves(k) && s.Holds(w.generation()) || s.giveBack(w)
 	}
 	if !s.acquireFast(k, h, Shared, Fair) {
 		return Hold{}, false
@@ -72,18 +78,10 @@ func (t *Table) ShareFast(k Key, h Hash) (Hold, bool) {
 	return place{slot: s}.hold(Shared), true
 }
 
-// AcquireNamedFast is AcquireFast for callers that release by name.
-func (t *Table) AcquireNamedFast(k Key, h Hash, m Mode, o Order) bool {
-	if m == Exclusive && t.permits <= 1 {
-		_, ok := t.AcquireFast(k, h, o)
-		return ok
-	}
+// ShareNamedFast is ShareFast for callers that release by name.
+func (t *Table) ShareNamedFast(k Key, h Hash) bool {
 	s, h := t.slot(h)
-	if !s.acquireFast(k, h, m, o) {
-		return false
-	}
-	s.countNamed(m)
-	return true
+	return s.acquireFast(k, h, Shared, Fair)
 }
 
 // acquireFast is AcquireFast for any request.
@@ -109,13 +107,9 @@ func (t *Table) TryAcquire(k Key, m Mode, o Order) (Hold, bool) {
 	return p.hold(m), true
 }
 
-// Acquire acquires the key's lock, waiting for it if necessary. If ctx ends first it returns
-// ctx.Err(), and it is as if the lock had not been requested.
-func (t *Table) Acquire(ctx context.Context, k Key, m Mode, o Order) (Hold, error) {
-	return t.AcquireFrom(ctx, k, m, o, Origin{})
-}
-
-// AcquireFrom is Acquire with what the observer is told of the origin of the request.
+// AcquireFrom acquires the key's lock, waiting for it if necessary. If ctx ends first it returns
+// ctx.Err(), and it is as if the lock had not been requested. The observer is told of the origin
+// of the request.
 func (t *Table) AcquireFrom(ctx context.Context, k Key, m Mode, o Order, from Origin) (Hold, error) {
 	p, err := t.acquire(ctx, k, k.Hash(), m, o, from)
 	if err != nil {
@@ -133,7 +127,7 @@ func (t *Table) TryAcquireNamed(k Key, h Hash, m Mode, o Order) bool {
 	return ok
 }
 
-// AcquireNamed is Acquire for callers that release by name and know the hash of the key.
+// AcquireNamed is AcquireFrom for callers that release by name and know the hash of the key.
 func (t *Table) AcquireNamed(ctx context.Context, k Key, h Hash, m Mode, o Order) error {
 	p, err := t.acquire(ctx, k, h, m, o, Origin{})
 	if err == nil {
@@ -161,14 +155,15 @@ func (t *Table) Release(k Key, h Hash, m Mode) bool {
 func (t *Table) ReleaseFast(k Key, h Hash, m Mode) bool {
 	s, h := t.slot(h)
 	w := s.load()
-	if w&overflowed != 0 || !w.heldAs(m) || !s.identifies(h) || !s.complete(w) || !s.serves(k) {
-		return false
-	}
 	switch {
+	case m == Exclusive && w&^generationMask == held: // nearly always
+		return s.identifies(h) && s.serves(k) && s.swap(w, w.released())
+	case w&overflowed != 0 || !w.heldAs(m) || !s.identifies(h) || !s.complete(w) || !s.serves(k):
+		return false
 	case t.permits > 1:
 		return s.uncountNamed(m) && s.Release(m)
 	case m == Exclusive:
-		return w&(busy|waiting) == 0 && s.swap(w, w.released()) || s.ReleaseGeneration(w.generation())
+		return s.ReleaseGeneration(w.generation())
 	}
 	w = s.Lock.add(minusHolder)
 	return w&(waiting|negative) == 0 || s.follow(w)
@@ -193,24 +188,14 @@ func (t *Table) Downgrade(k Key, h Hash) (ok bool) {
 	return ok
 }
 
-// Holder is [Lock.Holder] for the key's lock.
-func (t *Table) Holder(k Key, h Hash) (m Mode, held bool) {
-	s, h := t.slot(h)
-	s.visit(k, h, func(_ *Lock, w word) word {
-		m, held = w.holder()
-		return w
-	})
-	return m, held
-}
-
-// Waiting is [Lock.Waiting] for the key's lock.
-func (t *Table) Waiting(k Key, h Hash, m Mode) (n int) {
+// State is [Lock.State] for the key's lock.
+func (t *Table) State(k Key, h Hash) (state State) {
 	s, h := t.slot(h)
 	s.visit(k, h, func(l *Lock, w word) word {
-		n = l.waiting(m)
+		state = l.look(w)
 		return w
 	})
-	return n
+	return state
 }
 
 // slot returns the slot of keys with that hash, and the hash without the bits that are cut.
