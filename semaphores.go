@@ -76,12 +76,20 @@ type Semaphore struct {
 // [*AcquireError] that matches ctx.Err(). If ctx comes from [Do] and holds all the permits itself,
 // the error matches [ErrDeadlock]. A nil ctx gives an error that matches [ErrOptions].
 func (s Semaphore) Acquire(ctx context.Context) error {
-	if canWait(ctx) && !observed.Load() {
-		if _, ok := s.owner.locks().AcquireFast(s.key(), s.hash, queue.Barging); ok {
-			return nil
-		}
+	if canWait(ctx) && !observed.Load() && s.acquireFast() {
+		return nil
 	}
 	return s.acquireSlow(ctx)
+}
+
+// acquireFast acquires a permit if that takes a single step.
+func (s Semaphore) acquireFast() bool {
+	t := s.owner.locks()
+	if s.owner.permits > 1 {
+		return t.AcquirePermitFast(s.key(), s.hash, queue.Barging)
+	}
+	_, ok := t.AcquireFast(s.key(), s.hash, queue.Barging)
+	return ok
 }
 
 // acquireSlow is Acquire for all but a free permit.

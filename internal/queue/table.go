@@ -38,20 +38,14 @@ func NewTable(slots int, permits int64) *Table {
 // Permits returns how many exclusive holders a key may have at once.
 func (t *Table) Permits() int64 { return max(t.permits, 1) }
 
-// AcquireFast acquires the key's lock exclusively if that takes a single step: if the name of its
-// slot is the key's and the word admits the request, or if the slot is not in use. Beside a slot
-// that another key uses it takes a few more. h is the hash of the key. Where a key has several
-// permits, the Hold is zero: the permit is for callers that release by name.
+// AcquireFast acquires the key's lock exclusively if that takes a single step, in a table with
+// one permit for each key: if the name of its slot is the key's and the word admits the request,
+// or if the slot is not in use. Beside a slot that another key uses it takes a few more. It is what
+// the other methods try first. h is the hash of the key.
 func (t *Table) AcquireFast(k Key, h Hash, o Order) (Hold, bool) {
 	s, h := t.slot(h)
 	w := s.load()
 	switch {
-	case t.permits > 1:
-		ok := s.acquireFast(k, h, Exclusive, o)
-		if ok {
-			s.countNamed(Exclusive)
-		}
-		return Hold{}, ok
 	case !s.identifies(h) && w&overflowed != 0:
 		return s.acquireBeside(k, h, o)
 	case !s.identifies(h):
@@ -76,6 +70,17 @@ func (t *Table) ShareFast(k Key, h Hash) (Hold, bool) {
 		return Hold{}, false
 	}
 	return place{slot: s}.hold(Shared), true
+}
+
+// AcquirePermitFast is AcquireFast in a table with several permits, for callers that release by
+// name.
+func (t *Table) AcquirePermitFast(k Key, h Hash, o Order) bool {
+	s, h := t.slot(h)
+	ok := s.acquireFast(k, h, Exclusive, o)
+	if ok {
+		s.countNamed(Exclusive)
+	}
+	return ok
 }
 
 // ShareNamedFast is ShareFast for callers that release by name.
