@@ -178,8 +178,19 @@ func serviceError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, ErrLocked):
 		return ErrLocked
-	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
+	case ctx.Err() == nil || !errors.Is(err, ctx.Err()) && !errors.Is(err, context.Cause(ctx)):
+		return err
+	case err.Error() == ctx.Err().Error() || err.Error() == context.Cause(ctx).Error():
 		return ended(ctx)
 	}
-	return err
+	return endedAtService{err, ended(ctx)}
 }
+
+// An endedAtService is the error of a wait that a context has ended, in the words of the driver,
+// which knows why the service has not answered.
+type endedAtService struct {
+	error
+	ended error
+}
+
+func (e endedAtService) Unwrap() []error { return []error{e.ended, e.error} }

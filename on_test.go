@@ -600,6 +600,28 @@ func TestATimeoutAtAServiceIsOneOfTheCall(t *testing.T) {
 	})
 }
 
+// unreachable is a service whose requests wait for a connection.
+type unreachable struct{ *drivertest.MemoryService }
+
+func (unreachable) Acquire(ctx context.Context, _ driver.Request) (driver.Hold, error) {
+	<-ctx.Done()
+	return nil, fmt.Errorf("%w; the last try: no route to host", context.Cause(ctx))
+}
+
+func TestATimeoutAtAServiceSaysWhatTheServiceKnows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := unreachable{drivertest.NewMemory().Open()}
+		defer s.Close()
+		_, err := lockutils.Lock("x", lockutils.On(s), lockutils.WithTimeout(time.Minute))
+		wantServiceError(t, err, "x", lockutils.ErrTimeout)
+		wantError(t, err, context.DeadlineExceeded)
+		if !strings.Contains(err.Error(), "no route to host") {
+			t.Errorf("%q does not say what has been tried", err)
+		}
+		mustLock(t, "x").Unlock()
+	})
+}
+
 func TestADefaultServiceIsForLocksByName(t *testing.T) {
 	dir := setLockPath(t)
 	synctest.Test(t, func(t *testing.T) {
