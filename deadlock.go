@@ -33,9 +33,12 @@ type Wait struct {
 	Holds      []string  // the locks held, as HeldLocks; also Name, if it is held inside the process only
 	Since      time.Time // when the wait began
 	Stack      []uintptr // of the goroutine that waits, for runtime.CallersFrames
+
+	scope      string   // of the lock that is waited for, as in AcquireError
+	heldScopes []string // the prefixes of Holds
 }
 
-// Error names the cycle: who waits for what, held by whom.
+// Error names the cycle: who waits for what, held by whom. Prefixes stand after the names.
 func (e *DeadlockError) Error() string {
 	var b strings.Builder
 	b.WriteString("deadlock: ")
@@ -55,7 +58,7 @@ func (e *DeadlockError) Error() string {
 		b.WriteString(w.what())
 		if len(w.Holds) > 0 {
 			b.WriteString(" and holds ")
-			b.WriteString(list(w.Holds))
+			b.WriteString(list(w.Holds, w.heldScopes))
 		}
 	}
 	b.WriteString(", held by the first")
@@ -73,18 +76,30 @@ func (w Wait) what() string {
 	if w.Name == "" && w.Path != "" {
 		return "file " + shown(w.Path)
 	}
-	return shown(w.Name)
+	return shown(w.Name) + ofScope(w.scope)
 }
 
-// list returns the names as they are shown in a message.
-func list(names []string) string {
+// ofScope returns the scope as it is shown in a message after a name.
+func ofScope(scope string) string {
+	if scope == "" {
+		return ""
+	}
+	return " of " + shown(scope)
+}
+
+// list returns the names as they are shown in a message, each with its scope, as far as those are known.
+func list(names, scopes []string) string {
 	var parts []string
 	for i, name := range names {
 		if i == shownNames {
 			parts = append(parts, fmt.Sprintf("%d more", len(names)-i))
 			break
 		}
-		parts = append(parts, shown(name))
+		part := shown(name)
+		if i < len(scopes) {
+			part += ofScope(scopes[i])
+		}
+		parts = append(parts, part)
 	}
 	return strings.Join(parts, ", ")
 }
@@ -243,11 +258,13 @@ func (c waitCycle) trace() {
 func (c waitCycle) end() {
 	e := &DeadlockError{}
 	for _, m := range c {
-		w := Wait{Mode: modeOf(m.mode, true), Holds: heldBelow(m.chain)}
+		w := Wait{Mode: modeOf(m.mode, true)}
+		w.Holds, w.heldScopes = heldBelow(m.chain)
 		m.id.part.mu.Lock()
 		listed := m.id.isListed()
 		if q := m.id.request; listed {
 			w.Name, w.Path, w.Since = q.Key.Name, q.Path, queue.At(q.Since)
+			w.scope = scopeOf(q.Subject)
 			w.Stack = callers(q.Stack())
 		}
 		m.id.part.mu.Unlock()

@@ -252,7 +252,12 @@ func TestCycleOverSeveralPrefixesAndContainers(t *testing.T) {
 			{doStep("x", "", p).hold, doStep("", "x", s).wait},
 			{doStep("x", "", s).hold, doStep("", "x").wait},
 		}
-		wantOneDeadlock(t, runCycle(t, cycle...), 3)
+		e := wantOneDeadlock(t, runCycle(t, cycle...), 3)
+		for _, want := range []string{`waits for "x" of "p" and`, `and holds "x" of "p"`} {
+			if !strings.Contains(e.Error(), want) {
+				t.Errorf("%q does not tell of %s", e, want)
+			}
+		}
 	})
 }
 

@@ -69,7 +69,10 @@ func release(h queue.Hold) {
 // HeldLocks returns the names of the locks that ctx holds, the outermost first: those of the calls
 // of [Do], [DoAll] and [Synchronized] that ctx comes from, and of [Guard.Context]. An [InterProcessLock]
 // has its path in place of a name. A nil ctx holds none.
-func HeldLocks(ctx context.Context) []string { return heldBelow(innermost(ctx)) }
+func HeldLocks(ctx context.Context) []string {
+	names, _ := heldBelow(innermost(ctx))
+	return names
+}
 
 // A holdingContext is the context that Do passes on: one link of the chain of locks held. It is
 // small, since nothing else of a free lock costs as much.
@@ -202,15 +205,16 @@ func innermost(ctx context.Context) *holdingContext {
 }
 
 // heldBelow returns what HeldLocks does, for a chain.
-func heldBelow(c *holdingContext) []string {
-	var names []string
+func heldBelow(c *holdingContext) (names, scopes []string) {
 	for ; c != nil; c = c.outer {
 		if c.hold.Held() {
 			names = append(names, cmp.Or(c.name, c.path))
+			scopes = append(scopes, c.scope)
 		}
 	}
 	slices.Reverse(names)
-	return names
+	slices.Reverse(scopes)
+	return names, scopes
 }
 
 // A heldCheck says what a request has to do with the locks that its context holds.
