@@ -252,6 +252,7 @@ func TestAnInterruptedWaitAtAServiceLeavesTheQueueAtOnce(t *testing.T) {
 	url := strings.Replace(servers["etcd"](t).url, "ttl=2s", "ttl=1m", 1)
 	launch(t, "run", "--on", url, "x", "--", "sh", "-c", "echo held; exec sleep 60")
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1} {
+		ignoreNot(t, s)
 		waiter := program("run", "--on", url, "x", "--", "true")
 		if err := waiter.Start(); err != nil {
 			t.Fatal(err)
