@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,11 +50,17 @@ func TestSlowWaitForAProcessThatCannotBeTold(t *testing.T) {
 		lockutils.WithTimeout(100*time.Millisecond))
 	var messages []message
 	for len(messages) == 0 {
-		wantError(t, l.Lock(), lockutils.ErrTimeout)
+		err := l.Lock()
+		if unsupported(t, err) {
+			return
+		}
+		wantError(t, err, lockutils.ErrTimeout)
 		messages = r.take()
 	}
 	for _, m := range messages {
-		if got := fmt.Sprint(m.attrs["holders"]); got != "[a process that cannot be told]" {
+		// A try holds flock(2) for a moment, so this process may be there too.
+		got := fmt.Sprint(m.attrs["holders"])
+		if !strings.HasSuffix(got, "a process that cannot be told]") || strings.Contains(got, "2147483647") {
 			t.Errorf("holders %s", got)
 		}
 	}
