@@ -335,10 +335,14 @@ func (x *guardState) release() (err error) {
 
 // release releases in the opposite order of acquisition, also if a driver panics.
 func (h layers) release() (err error) {
-	h.track.end()
 	defer h.internal.Release()
 	for _, a := range h.aliases {
 		defer a.hold.Release()
+	}
+	if h.service == nil {
+		h.track.end()
+	} else {
+		defer h.track.end() // shown until the service has answered
 	}
 	if h.service != nil {
 		err = h.service.Release()

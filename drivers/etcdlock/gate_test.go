@@ -4,6 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
 )
@@ -54,6 +58,23 @@ func TestNameThatIsTooLongLeavesNothing(t *testing.T) {
 		n, _ := s.knownSession()
 		if len(n.free) != n.used {
 			t.Errorf("%d bytes: the key may be at the server", length)
+		}
+	}
+}
+
+func TestARequestThatMayHaveBeenCarriedOutIsNotRefused(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{status.Error(codes.ResourceExhausted, "trying to send message larger than max (3 vs. 2)"), true},
+		{status.Error(codes.ResourceExhausted, "stream terminated by RST_STREAM with error code: ENHANCE_YOUR_CALM"), false},
+		{status.Error(codes.Unavailable, "connection refused"), false},
+		{rpctypes.ErrNoSpace, false},
+		{rpctypes.ErrRequestTooLarge, true},
+	} {
+		if got := refused(c.err); got != c.want {
+			t.Errorf("refused(%v) = %t", c.err, got)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -137,7 +138,7 @@ func refused(err error) bool {
 	case errors.As(err, &answer):
 		return permanent(err)
 	default: // too large for the client to send or the server to receive
-		return code(err) == codes.ResourceExhausted
+		return code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "larger than max")
 	}
 }
 

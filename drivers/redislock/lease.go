@@ -24,7 +24,7 @@ type hold struct {
 	// Guarded by leases.mu:
 	state    state
 	renewAt  time.Duration
-	releases int // how many have been sent
+	releases int // how many the server may have carried out
 }
 
 type state int
@@ -59,6 +59,9 @@ func (h *hold) Release(ctx context.Context) error {
 		}
 		if !isPassing(err) {
 			return h.failure(err)
+		}
+		if kind(err) != "" {
+			h.leases.unsendRelease(h)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -180,6 +183,14 @@ func (l *leases) beginRelease(h *hold) (outcome error, ended bool) {
 	h.state = releasing
 	h.releases++
 	return nil, false
+}
+
+// unsendRelease notes that the server has not carried out a release: if the next one finds nothing, it
+// was not that one which ended the hold.
+func (l *leases) unsendRelease(h *hold) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h.releases--
 }
 
 // endRelease notes the answer to a release. With the answer 0 an earlier one that was sent has

@@ -193,6 +193,29 @@ func TestLocksMoveWithTheirSlot(t *testing.T) {
 	}
 }
 
+// A release that the server has refused has not ended the hold.
+func TestReleaseOfAHoldThatIsGoneAfterItsSlotHasMoved(t *testing.T) {
+	nodes := redistest.StartCluster(t)
+	s := dial(t, at(nodes[0].Addr), redislock.WithTTL(20*time.Second))
+	h := acquire(t, s, driver.Request{Name: "a"})
+	const key = "lockutils{:a}"
+	moveSlot(t, nodes[:3], key, func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if err := h.Release(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a release while the lock moves: %v", err)
+		}
+	})
+	for _, node := range nodes[:3] {
+		if node.Do("CLUSTER", "COUNTKEYSINSLOT", node.Do("CLUSTER", "KEYSLOT", key)) != "0" {
+			node.Do("DEL", key)
+		}
+	}
+	if err := h.Release(t.Context()); !errors.Is(err, driver.ErrLost) {
+		t.Errorf("the release of a lock that is gone: %v", err)
+	}
+}
+
 // moveSlot moves the slot of a key to another primary. It calls between when the keys are there and
 // the Cluster does not know it.
 func moveSlot(t *testing.T, primaries []*redistest.Server, key string, between func()) {
