@@ -278,7 +278,7 @@ func (l *InterProcessLock) keepReader(g Guard) {
 
 // RemoveExternalLockFile removes the lock file of a name. It is safe at any time: if the file is in
 // use, it stays, and the error matches [ErrLocked]. Waiters and requests that come at the same
-// moment go on with a new file. A missing file is not an error. Other than a sweep, it also removes
+// moment go on with a new file. A missing file is not an error. Unlike a sweep, it also removes
 // a file with content.
 //
 // Some programs do not check whether the file that they have locked is still there, Python's
