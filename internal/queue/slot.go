@@ -21,9 +21,9 @@ type slot struct {
 	// a new exclusive holder that has found the lock unused, or with busy set while the lock is
 	// not in use. So a holder may read it, and the goroutine that has called lockName.
 	//
-	// The last 14 bytes of text, the lengths, the identity and the word are 32 bytes at a multiple
-	// of 32. So they share a cache line wherever the table begins, and a processor that claims the
-	// slot for a short name from another one waits for one line only.
+	// The last 14 bytes of text, the lengths, the identity and the word share a cache line: they are
+	// 32 bytes at a multiple of 32, and a table begins at such a multiple, or 8 bytes after one of 64.
+	// So a processor that claims the slot for a short name from another one waits for one line only.
 	text  [78]byte
 	scope uint8 // its length
 	size  uint8 // the length of both
@@ -68,9 +68,14 @@ func (s *slot) share(w word) bool {
 	return w&(barred|sharing) == 0 && s.swap(w, w.nextSharing())
 }
 
-// giveBack releases a hold that was acquired by the name in brief, unless it is there no more, and
-// returns false. A holder can tell whether the name is the key's, and it nearly always is. If it is
-// not, a mistaken release of that name may have ended the hold, and others may have the slot.
+// confirm reports whether a hold that was acquired by the name in brief is of the key's lock, which
+// it nearly always is: a holder can tell. The holder of another name may have lost its hold to a
+// mistaken release by name, and the slot to others.
+func (s *slot) confirm(k Key, taken word) bool {
+	return s.serves(k) && s.Holds(taken.generation()) || s.giveBack(taken)
+}
+
+// giveBack releases a hold that was not confirmed, unless it has ended, and returns false.
 func (s *slot) giveBack(taken word) bool {
 	Hold{&s.Lock, taken}.Release()
 	return false

@@ -55,7 +55,7 @@ func (t *Table) AcquireFast(k Key, h Hash, o Order) (Hold, bool) {
 		return Hold{}, false
 	}
 	w = w.next()
-	return Hold{&s.Lock, w}, s.serves(k) && s.Holds(w.generation()) || s.giveBack(w)
+	return Hold{&s.Lock, w}, s.confirm(k, w)
 }
 
 // ShareFast is AcquireFast for a shared hold, in a table whose shared holds are not released by
@@ -64,7 +64,7 @@ func (t *Table) ShareFast(k Key, h Hash) (Hold, bool) {
 	s, h := t.slot(h)
 	if w := s.load(); s.identifies(h) && s.share(w) {
 		w = w.nextSharing()
-		return Hold{&s.Lock, w}, s.serves(k) && s.Holds(w.generation()) || s.giveBack(w)
+		return Hold{&s.Lock, w}, s.confirm(k, w)
 	}
 	if !s.acquireFast(k, h, Shared, Fair) {
 		return Hold{}, false

@@ -176,20 +176,18 @@ func TestHoldThatWasReleasedByMistakeIsNotConfirmed(t *testing.T) {
 		s.unlockState(w)
 		s.mu.Unlock()
 		h := mustHold(t, table, k, Exclusive)
-		// What AcquireFast and ShareFast do after the swap.
-		confirm := func(k Key, w word) bool { return s.serves(k) && s.Holds(w.generation()) || s.giveBack(w) }
-		if !s.serves(k) || confirm(k, late) {
+		if !s.serves(k) || s.confirm(k, late) {
 			t.Errorf("a hold of mode %d that has ended was confirmed beside that of another holder", mode)
 		}
 		mustRelease(t, h)
 
 		// And the usual cases: the name of another key, and the key's own.
 		late = take(s)
-		if confirm(other, late) || s.load().inUse() {
+		if s.confirm(other, late) || s.load().inUse() {
 			t.Errorf("a hold of mode %d of another key was confirmed, or not given back", mode)
 		}
 		late = take(s)
-		if !confirm(k, late) {
+		if !s.confirm(k, late) {
 			t.Errorf("a hold of mode %d of the key was not confirmed", mode)
 		}
 		mustRelease(t, Hold{&s.Lock, late})
