@@ -107,6 +107,9 @@ func margin(ttl time.Duration) time.Duration { return max(ttl/10, 500*time.Milli
 func (n *session) extend(sent time.Duration) {
 	n.mu.Lock() // keepers may finish together
 	defer n.mu.Unlock()
+	if n.ended {
+		return
+	}
 	n.deadline.Store(max(n.deadline.Load(), int64(sent+n.ttl-margin(n.ttl))))
 	n.watchDeadline()
 }

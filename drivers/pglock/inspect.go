@@ -103,9 +103,10 @@ func queryParties(ctx context.Context, c *pgconn.PgConn, k key) ([]party, error)
 // pg_terminate_backend takes.
 func (p *party) describe() string {
 	client := p.application
-	if own, ok := strings.CutPrefix(client, application); ok {
-		process, host, _ := strings.Cut(own, " ")
-		client = host + " " + process
+	var process int
+	var host string
+	if n, _ := fmt.Sscanf(client, application+"%d %s", &process, &host); n == 2 {
+		client = fmt.Sprint(host, " ", process)
 	} else if p.address != "" {
 		client = strings.TrimSpace(client + " at " + p.address)
 	}

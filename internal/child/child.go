@@ -23,7 +23,9 @@ const (
 // The channel has room for those that come before there is a command to pass them to.
 func CatchSignals() <-chan os.Signal {
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, passedOn()...)
+	for _, s := range passedOn() { // which may be none, and Notify would take that for all
+		signal.Notify(signals, s)
+	}
 	return signals
 }
 

@@ -24,7 +24,9 @@ func Endings() []os.Signal {
 // passedOn lists the signals that are caught. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT are absent: a
 // shell sends them to the whole process group, and their default action stops and continues the
 // program along with its command.
-func passedOn() []os.Signal { return append(Endings(), syscall.SIGWINCH) }
+func passedOn() []os.Signal {
+	return slices.DeleteFunc(append(Endings(), syscall.SIGWINCH), signal.Ignored)
+}
 
 // terminalSends reports whether s is one of the signals that a terminal sends to its foreground
 // process group while the program, and hence the command, is in that group. The command then has

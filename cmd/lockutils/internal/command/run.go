@@ -384,6 +384,7 @@ func become(command []string, held *heldLocks) error {
 	if err == nil {
 		err = keepOpen(held.paths())
 	}
+	signal.Reset() // later signals end the program itself
 	for len(held.signals) > 0 {
 		if s := <-held.signals; slices.Contains(child.Endings(), s) {
 			return endBy(s)

@@ -308,7 +308,8 @@ func TestPostgresIsSaidNotToKnowTheNamesOfItsLocks(t *testing.T) {
 	s := servers["postgres"](t)
 	for _, args := range [][]string{{"ls"}, {"graph"}, {"top", "-o", "json"}} {
 		got := finish(t, program(append(args, "--on", s.url)...))
-		if got.status != statusUnavailable || !strings.Contains(got.stderr, "does not know the names of its locks") {
+		if got.status != statusUnavailable ||
+			!strings.Contains(got.stderr, "does not know the names of its locks") {
 			t.Errorf("%q: %+v", args, got)
 		}
 	}

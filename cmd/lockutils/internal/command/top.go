@@ -146,7 +146,9 @@ func (m *monitor) run() error {
 	defer close(quit)
 	go m.refresh(quit)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, child.Endings()...)
+	for _, s := range child.Endings() {
+		signal.Notify(signals, s)
+	}
 	status := 0
 	go func() {
 		s := <-signals

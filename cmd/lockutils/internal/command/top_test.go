@@ -53,12 +53,19 @@ func shown(screen []string) (names []string) {
 	return names
 }
 
-func TestTopFitsScrollsSortsFiltersAndLeavesTheTerminalAsItWas(t *testing.T) {
-	dir := hundredLocks(t)
-	x := openTerminal(t, 80, 24)
+// openTop opens top on a hundred locks in a new terminal, whose state it writes to the file "before".
+func openTop(t *testing.T) (x *terminal, dir string) {
+	t.Helper()
+	dir = hundredLocks(t)
+	x = openTerminal(t, 80, 24)
 	x.enter("stty -g >" + dir + "/before; echo begun")
 	x.awaitLine("begun")
 	x.enter("lockutils top --path " + dir)
+	return x, dir
+}
+
+func TestTopFitsScrollsSortsFiltersAndLeavesTheTerminalAsItWas(t *testing.T) {
+	x, dir := openTop(t)
 	starts := func(names ...string) func(screen []string) bool {
 		return func(screen []string) bool {
 			all := shown(screen)
@@ -177,11 +184,7 @@ func TestTopLeavesTheTerminalAsItWasWhenASignalEndsIt(t *testing.T) {
 }
 
 func TestCtrlZSuspendsTopAndFgShowsThePageAgain(t *testing.T) {
-	dir := hundredLocks(t)
-	x := openTerminal(t, 80, 24)
-	x.enter("stty -g >" + dir + "/before; echo begun")
-	x.awaitLine("begun")
-	x.enter("lockutils top --path " + dir)
+	x, dir := openTop(t)
 	x.awaitText("lock-42")
 	suspend := func() {
 		t.Helper()
