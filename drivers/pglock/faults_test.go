@@ -147,24 +147,38 @@ func TestServerThatStaysAwayIsNamed(t *testing.T) {
 	}
 }
 
-func TestWaitEndsWhenTheServerRefusesForGood(t *testing.T) {
-	s := own(t)
+// app makes a role of its own for a Service.
+func app(t *testing.T, s *pgtest.Server) *Service {
+	t.Helper()
 	runSQL(t, s, "create role app login; grant usage on schema lockutils to app; "+
 		"grant usage on sequence lockutils.token to app")
 	config := parse(s.URL())
 	config.User = "app"
-	a, b := dial(t, config), dial(t, parse(s.URL()))
-	h := acquire(t, b, driver.Request{Name: "x"})
+	return dial(t, config)
+}
+
+// keepOut changes the role of app and ends its sessions while a request of either kind waits for the
+// lock "x". It returns their errors.
+func keepOut(t *testing.T, s *pgtest.Server, service *Service, change string) <-chan error {
+	t.Helper()
 	failed := make(chan error, 2)
 	for _, fair := range []bool{false, true} {
 		go func() {
-			_, err := a.Acquire(within(t), driver.Request{Name: "x", Fair: fair})
+			_, err := service.Acquire(within(t), driver.Request{Name: "x", Fair: fair})
 			failed <- err
 		}()
 	}
-	queued(t, a, "x", 2)
-	runSQL(t, s, "alter role app nologin")
+	queued(t, service, "x", 2)
+	runSQL(t, s, "alter role app "+change)
 	runSQL(t, s, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+	return failed
+}
+
+func TestWaitEndsWhenTheServerRefusesForGood(t *testing.T) {
+	s := own(t)
+	a, b := app(t, s), dial(t, parse(s.URL()))
+	h := acquire(t, b, driver.Request{Name: "x"})
+	failed := keepOut(t, s, a, "nologin")
 	for range 2 {
 		if err := <-failed; code(err) != "28000" {
 			t.Errorf("a wait of a role that may not log in any more: %v", err)
@@ -239,23 +253,10 @@ func TestServerThatTakesNoWritesAnyMore(t *testing.T) {
 func TestServerThatIsFullWhenTheServiceComesBack(t *testing.T) {
 	const tooMany = "53300"
 	s := own(t)
-	runSQL(t, s, "create role app login; grant usage on schema lockutils to app; "+
-		"grant usage on sequence lockutils.token to app")
-	config := parse(s.URL())
-	config.User = "app"
-	service, other := dial(t, config), dial(t, parse(s.URL()))
+	service, other := app(t, s), dial(t, parse(s.URL()))
 	lost := acquire(t, service, driver.Request{Name: "lost"})
 	held := acquire(t, other, driver.Request{Name: "x"})
-	failed := make(chan error, 2)
-	for _, fair := range []bool{false, true} {
-		go func() {
-			_, err := service.Acquire(within(t), driver.Request{Name: "x", Fair: fair})
-			failed <- err
-		}()
-	}
-	queued(t, service, "x", 2)
-	runSQL(t, s, "alter role app connection limit 0")
-	runSQL(t, s, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+	failed := keepOut(t, s, service, "connection limit 0")
 	isLost(t, lost)
 	for range cap(failed) {
 		if err := <-failed; code(err) != tooMany || !strings.Contains(err.Error(), s.Addr()) {
@@ -480,7 +481,8 @@ func TestEndOfASessionByTheAdministratorIsTold(t *testing.T) {
 	s := own(t)
 	service := dial(t, parse(s.URL()))
 	h := acquire(t, service, driver.Request{Name: "x"})
-	runSQL(t, s, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'lockutils %'")
+	runSQL(t, s, "select pg_terminate_backend(pid) from pg_stat_activity "+
+		"where application_name like 'lockutils %'")
 	isLost(t, h)
 	release(t, acquire(t, service, driver.Request{Name: "x"}))
 }

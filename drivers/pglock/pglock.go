@@ -46,8 +46,8 @@
 // sessions, so [Dial] refuses a pooler that shares server connections by transaction or
 // statement. Through a pooler that shares them by session, the pooler's own timeouts say when a
 // lost host is noticed. Its pool must have two connections for each Service, and one for each fair
-// request that waits: otherwise Dial waits for the pooler. A connection string may name several hosts; the Service uses the one
-// that takes writes.
+// request that waits: otherwise Dial waits for the pooler. A connection string may name several
+// hosts; the Service uses the one that takes writes.
 package pglock
 
 import (

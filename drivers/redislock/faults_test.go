@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils/driver"
-	"github.com/lockutils/lockutils/drivers/drivertest"
 	"github.com/lockutils/lockutils/drivers/redislock"
 	"github.com/lockutils/lockutils/drivers/redislock/redistest"
 	"github.com/redis/rueidis"
@@ -359,12 +358,7 @@ func TestWaitOutlastsALostSubscription(t *testing.T) {
 
 func TestHolderThatDiesKeepsItsLockForATTLAtMost(t *testing.T) {
 	server := redistest.Start(t)
-	link := drivertest.NewProxy()
-	defer link.Close()
-	addr, err := link.Addr(server.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	link, addr := linkTo(t, server)
 	dead := dial(t, at(addr), redislock.WithTTL(time.Second))
 	s := dial(t, at(server.Addr), redislock.WithTTL(time.Hour))
 	for mode, shared := range modes {
@@ -378,12 +372,7 @@ func TestHolderThatDiesKeepsItsLockForATTLAtMost(t *testing.T) {
 
 func TestCancellationLeavesNothing(t *testing.T) {
 	server := redistest.Start(t)
-	link := drivertest.NewProxy()
-	defer link.Close()
-	addr, err := link.Addr(server.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	link, addr := linkTo(t, server)
 	s := dial(t, at(addr), redislock.WithTTL(5*time.Second))
 	link.Delay(300*time.Microsecond, 300*time.Microsecond)
 	for i := range 300 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/drivers/drivertest"
 	"github.com/lockutils/lockutils/drivers/redislock"
 	"github.com/lockutils/lockutils/drivers/redislock/redistest"
 	"github.com/redis/rueidis"
@@ -37,6 +38,18 @@ func TestMain(m *testing.M) {
 const patience = 20 * time.Second
 
 func at(addr ...string) rueidis.ClientOption { return rueidis.ClientOption{InitAddress: addr} }
+
+// linkTo returns a connection to the server that can be disturbed, and the address of its near end.
+func linkTo(t *testing.T, server *redistest.Server) (link *drivertest.Proxy, addr string) {
+	t.Helper()
+	link = drivertest.NewProxy()
+	t.Cleanup(func() { link.Close() })
+	addr, err := link.Addr(server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return link, addr
+}
 
 func dial(t *testing.T, option rueidis.ClientOption, opts ...redislock.Option) *redislock.Service {
 	t.Helper()

@@ -23,12 +23,7 @@ func TestFlawsAreCaught(t *testing.T) {
 // opener returns what opens a Service whose way to the server the suite can disturb.
 func opener(server *redistest.Server) func(t *testing.T) driver.Service {
 	return func(t *testing.T) driver.Service {
-		link := drivertest.NewProxy()
-		t.Cleanup(func() { link.Close() })
-		addr, err := link.Addr(server.Addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		link, addr := linkTo(t, server)
 		return drivertest.Process{
 			Service: dial(t, at(addr), redislock.WithTTL(suiteTTL)), Link: link, TTL: suiteTTL,
 		}

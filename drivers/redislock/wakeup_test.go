@@ -32,12 +32,7 @@ func wait(t *testing.T, server *redistest.Server, option rueidis.ClientOption) <
 // waitBehind is wait through a link.
 func waitBehind(t *testing.T, server *redistest.Server) *drivertest.Proxy {
 	t.Helper()
-	link := drivertest.NewProxy()
-	t.Cleanup(func() { link.Close() })
-	addr, err := link.Addr(server.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	link, addr := linkTo(t, server)
 	wait(t, server, at(addr))
 	return link
 }
@@ -64,12 +59,7 @@ func TestWithdrawalOfAHoldWakesTwoOfThoseWhoWait(t *testing.T) {
 	for mode, shared := range modes {
 		t.Run(mode, func(t *testing.T) {
 			server := redistest.Start(t)
-			link := drivertest.NewProxy()
-			t.Cleanup(func() { link.Close() })
-			addr, err := link.Addr(server.Addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			link, addr := linkTo(t, server)
 			s := dial(t, at(addr), redislock.WithTTL(long))
 			link.Delay(0, time.Hour)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -123,12 +113,7 @@ func TestWaiterThatStandsStillIsPassed(t *testing.T) {
 func TestServiceThatStandsStillIsPassedWithAllItsWaiters(t *testing.T) {
 	server := redistest.Start(t)
 	h := acquire(t, dial(t, at(server.Addr), redislock.WithTTL(long)), driver.Request{Name: "a"})
-	link := drivertest.NewProxy()
-	t.Cleanup(func() { link.Close() })
-	addr, err := link.Addr(server.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	link, addr := linkTo(t, server)
 	s := dial(t, at(addr), redislock.WithTTL(long))
 	for n := range 3 {
 		start(t.Context(), s, driver.Request{Name: "a"})
