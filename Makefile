@@ -84,8 +84,9 @@ released: ## that programs build with the modules as they are released, without 
 stress: ## the locks of one process under load for ten seconds, with names that collide
 	$(GO) test -race -count=1 ./internal/queue -run '^TestStress$$' -stress 10s
 
-lint: ## gofmt, go vet, staticcheck, and that go.mod is tidy
+lint: ## gofmt, go vet, staticcheck, short lines, and that go.mod is tidy
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	@long=$$(git ls-files '*.go' | xargs grep -nE '^.{111}'); [ -z "$$long" ] || { echo "longer than 110:"; echo "$$long"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
