@@ -118,7 +118,7 @@ func SetProcessLocking(enabled bool) { noProcessLocking.Store(!enabled) }
 
 // SetLogger sets the logger of the package. Nil means [slog.Default] at the time of each message.
 // Messages about the life of a lock are at level Debug; warnings are about what no error can tell.
-// It panics if l has no handler, as the zero Logger.
+// It panics if l has no handler, like the zero Logger.
 func SetLogger(l *slog.Logger) {
 	if l != nil && l.Handler() == nil {
 		panic("lockutils: SetLogger: logger without a handler")

@@ -38,7 +38,8 @@ type Wait struct {
 	heldScopes []string // the prefixes of Holds
 }
 
-// Error names the cycle: who waits for what, held by whom. Prefixes stand after the names.
+// Error names the cycle: who waits for what, held by whom. Prefixes stand after the names, and the
+// container of the lock that is waited for.
 func (e *DeadlockError) Error() string {
 	var b strings.Builder
 	b.WriteString("deadlock: ")

@@ -121,7 +121,7 @@ func waitError(ctx context.Context, err error) error {
 	return ended(ctx)
 }
 
-// canWait reports whether ctx can be waited with.
+// canWait reports whether ctx is neither nil nor done.
 func canWait(ctx context.Context) bool { return ctx != nil && ctx.Err() == nil }
 
 // usable returns an error unless ctx can be waited with.

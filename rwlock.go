@@ -222,7 +222,7 @@ func (l NamedReaderWriterLock) RUnlock() {
 	}
 }
 
-// unlockSlow is Unlock or RUnlock, which call says, for all but most holds.
+// unlockSlow is Unlock or RUnlock, as call says, for holds that releaseNamedFast does not release.
 func (l NamedReaderWriterLock) unlockSlow(m queue.Mode, call string) {
 	if !releaseNamed(l.owner.locks(), l.key(), l.hash, m) {
 		panic(fmt.Sprintf("lockutils: %s of %s, which no %s holds",

@@ -113,7 +113,7 @@ func (s Semaphore) Release() {
 	}
 }
 
-// releaseSlow is Release for all but most holds.
+// releaseSlow is Release for permits that releaseNamedFast does not release.
 func (s Semaphore) releaseSlow() {
 	if !releaseNamed(s.owner.locks(), s.key(), s.hash, queue.Exclusive) {
 		panic(fmt.Sprintf("lockutils: Release of %s, which nobody holds", title(s.owner.scope(), s.Name())))

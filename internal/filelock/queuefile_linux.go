@@ -39,7 +39,8 @@ type queueFile struct {
 
 // isEmpty tells if nobody stands in the line, nor is removing the queue file. A queue file that has
 // been removed has no link left: to see that takes less time than to follow the path. One that has
-// been renamed is noticed by the next request that has to enter the line.
+// been renamed, or that has another link, is noticed by the next request that has to enter the
+// line: until then those who stand in a newer one may be passed.
 func (q *queueFile) isEmpty() (bool, error) {
 	if err := q.open(); err != nil {
 		return false, err

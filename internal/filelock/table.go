@@ -34,8 +34,8 @@ type table struct {
 	due    time.Time    // of the next sweep; zero if nothing is cached
 }
 
-// cacheSize returns the number of paths to cache, and so of descriptors that may be idle: a
-// sixteenth of those that the process may have open.
+// cacheSize returns the number of paths to cache: a sixteenth of the descriptors that the process
+// may have open. A cached path keeps one descriptor idle, or two if it was used with Fair.
 func cacheSize(descriptors uint64) int {
 	return int(min(max(descriptors/16, minCached), maxCached))
 }
