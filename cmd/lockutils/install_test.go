@@ -186,6 +186,18 @@ func TestTheInstalledProgramDoesAllThatTheCommandDoes(t *testing.T) {
 	}
 }
 
+// The small program leaves wrong command lines to the whole one. It must not take these for such.
+func TestTheInstalledProgramRunsACommandOnceWhateverItsStatus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	if status, out := finish(t, "run", path, "sh", "-c", "echo ran; exit 64"); status != 64 || out != "ran\n" {
+		t.Errorf("a command that exits with 64: status %d, %q", status, out)
+	}
+	status, out := finish(t, "run", path, program(t), "run", "-E", "64", "-w", "0.01", path, "true")
+	if status != 64 || strings.Count(out, "\n") != 1 || !strings.Contains(out, "within 10ms") {
+		t.Errorf("a lock that is taken, with -E 64: status %d, %q", status, out)
+	}
+}
+
 // The whole program replaces the small one: it is the same process, with the same streams.
 func TestTheInstalledProgramKeepsLocksAtAService(t *testing.T) {
 	server := "redis://" + redistest.Start(t).Addr

@@ -6,13 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/spf13/cobra"
 )
 
 // Exit statuses of the command's own, as in sysexits.h.
@@ -40,8 +36,17 @@ func (e *statusError) Error() string {
 
 func (e *statusError) Unwrap() error { return e.err }
 
+// A commandLineError tells a wrong command line from a command that exits with the same status.
+type commandLineError struct{ error }
+
 func usageError(format string, args ...any) error {
-	return &statusError{statusUsage, fmt.Errorf(format, args...)}
+	return &statusError{statusUsage, commandLineError{fmt.Errorf(format, args...)}}
+}
+
+// isUsageError reports whether the command line is wrong. Nothing has been done then.
+func isUsageError(err error) bool {
+	_, wrong := errors.AsType[commandLineError](err)
+	return wrong
 }
 
 // errNoLockPath says how to name the directory of the lock files.
@@ -54,71 +59,19 @@ type streams struct {
 	out, err io.Writer
 }
 
-// Main runs the command line and returns the exit status.
-func Main(args []string, in io.Reader, out, stderr io.Writer) int {
-	if err := delegate(args); err != nil {
-		fmt.Fprintln(stderr, "lockutils: cannot start the whole program:", err)
-		return statusFailure
-	}
-	root := New(in, out, stderr)
-	root.SetArgs(args)
-	prepareRun(root, args)
-	cmd, err := root.ExecuteC()
+// report says what is wrong, if there is something to say, and returns the exit status.
+func report(stderr io.Writer, err error) (status int) {
 	if err == nil {
 		return 0
 	}
-	status := statusUsage // what cobra finds wrong is the command line
+	status = statusFailure
 	if e, ok := errors.AsType[*statusError](err); ok {
 		status = e.status
 	}
 	if err.Error() != "" {
 		fmt.Fprintln(stderr, "lockutils:", strings.TrimPrefix(err.Error(), "lockutils: "))
 	}
-	if status == statusUsage {
-		fmt.Fprintf(stderr, "usage: %s\nTry \"%s --help\".\n", cmd.UseLine(), cmd.CommandPath())
-	}
 	return status
-}
-
-// New returns the command with its subcommands.
-func New(in io.Reader, out, stderr io.Writer) *cobra.Command {
-	s := streams{in, out, stderr}
-	root := &cobra.Command{
-		Use:   "lockutils",
-		Short: "Run commands under named locks, and see who holds them",
-		Long: "Lockutils takes the same locks as the Go package lockutils and OpenStack's oslo.concurrency:\n" +
-			"lock files of a host, or locks kept by etcd, PostgreSQL or Redis for several hosts.",
-		Version:           version(),
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		RunE: func(*cobra.Command, []string) error {
-			return usageError("no subcommand is given")
-		},
-	}
-	root.SetIn(in)
-	root.SetOut(out)
-	root.SetErr(stderr)
-	root.AddCommand(commands(s)...)
-	for _, cmd := range root.Commands() {
-		cmd.DisableFlagsInUseLine = true
-		cmd.RunE = withStatus(cmd.RunE)
-	}
-	return root
-}
-
-// withStatus tells the errors of a subcommand, such as a full disk, from those that cobra finds in the
-// command line.
-func withStatus(
-	run func(*cobra.Command, []string) error,
-) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		err := run(cmd, args)
-		if _, known := errors.AsType[*statusError](err); err != nil && !known {
-			return &statusError{statusFailure, err}
-		}
-		return err
-	}
 }
 
 // visible returns a name as it is if it can be read in a terminal, or else quoted.
@@ -128,20 +81,4 @@ func visible(name string) string {
 		return strconv.Quote(name)
 	}
 	return name
-}
-
-// version returns the version of the module that the program was built from.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(unknown)"
-}
-
-// prepareRun has the flags of "run" end at the first name, as in flock(1), unless a double hyphen says
-// where the command begins.
-func prepareRun(root *cobra.Command, args []string) {
-	if cmd, _, err := root.Find(args); err == nil && cmd.Name() == "run" {
-		cmd.Flags().SetInterspersed(slices.Contains(args, "--"))
-	}
 }

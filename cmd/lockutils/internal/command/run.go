@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/lockutils/lockutils"
@@ -40,28 +39,9 @@ type runOptions struct {
 	verbose             bool
 }
 
-func newRun(s streams) *cobra.Command {
-	o := runOptions{wait: -1}
-	cmd := &cobra.Command{
-		Use: "run [options] NAME... -- command [argument...]\n" +
-			"  lockutils run [options] NAME command [argument...]\n" +
-			"  lockutils run [options] NAME -c 'shell line'",
-		Short: "Run a command while holding a lock",
-		Long: "Run acquires the lock, or all the locks if there are several names, runs the command, and exits\n" +
-			"with its status. A NAME with a slash is the path of the very file to lock.\n\n" +
-			"Exit status: the command's own; 128+n if signal n has killed it; 64 if the command line is\n" +
-			"wrong; 69 if a lock service or lock file cannot be used; 75 if the lock was not acquired in\n" +
-			"time; 76 if it was lost; 78 if no lock path is known; 126 if the command cannot be run; 127 if\n" +
-			"it is not found.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			names, command, err := splitRun(cmd, args, &o)
-			if err != nil {
-				return err
-			}
-			return run(s, names, command, &o)
-		},
-	}
-	f := cmd.Flags()
+// newRunOptions returns the options, which the flags set.
+func newRunOptions(f *pflag.FlagSet) *runOptions {
+	o := &runOptions{wait: -1}
 	o.lockOptions.register(f)
 	f.BoolFuncP("shared", "s", "take the lock together with other shared holders", o.setShared)
 	f.BoolFuncP("exclusive", "x", "take the lock alone (the default)", o.setExclusive)
@@ -84,14 +64,12 @@ func newRun(s streams) *cobra.Command {
 		f.Lookup(hidden).Hidden = true
 	}
 	f.SetNormalizeFunc(flockNames)
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		if _, ok := errors.AsType[*pflag.NotExistError](err); ok {
-			err = fmt.Errorf(`%w; a name that begins with a hyphen goes between two "--"`, err)
-		}
-		return err
-	})
-	return cmd
+	return o
 }
+
+// endAtName has the flags of a command line end at the first name, as in flock(1), unless a double
+// hyphen says where the command begins.
+func endAtName(f *pflag.FlagSet, args []string) { f.SetInterspersed(slices.Contains(args, "--")) }
 
 // flockNames are other names of options in flock(1).
 func flockNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -132,9 +110,9 @@ func (o *runOptions) setWait(value string) error {
 // splitRun tells the names from the command. With a double hyphen it stands between the two;
 // without one there is one name, as in flock(1). A double hyphen before an argument with a hyphen ends
 // the options: that is a name, since no command begins so.
-func splitRun(cmd *cobra.Command, args []string, o *runOptions) (names, command []string, err error) {
-	o.useShell = cmd.Flags().Changed("command")
-	dash := cmd.ArgsLenAtDash()
+func splitRun(f *pflag.FlagSet, o *runOptions) (names, command []string, err error) {
+	o.useShell = f.Changed("command")
+	args, dash := f.Args(), f.ArgsLenAtDash()
 	if dash == 0 && len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		dash = -1
 	}
@@ -253,7 +231,7 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 	case errors.Is(err, lockutils.ErrLockPath):
 		return nil, errNoLockPath
 	case errors.Is(err, lockutils.ErrOptions), errors.Is(err, lockutils.ErrName):
-		return nil, &statusError{statusUsage, err}
+		return nil, usageError("%w", err)
 	}
 	return nil, &statusError{statusUnavailable, err}
 }

@@ -7,31 +7,52 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
-	"slices"
-	"strings"
 	"syscall"
 
-	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 )
 
 // The libraries of the terminal page, of HTTP and of the lock services take milliseconds to
-// initialise, which "run" with a lock file should not pay for. So an installed program can do that and
-// no more. It has the whole program inside, and becomes that one for all else.
+// initialise, and cobra tenths of one, which "run" with a lock file should not pay for. So an installed
+// program can do that and no more. It has the whole program inside, and becomes that one for all else: it
+// also has the whole program say what is wrong with a command line.
 
 //go:embed whole.bin
 var whole string
 
-func commands(s streams) []*cobra.Command { return []*cobra.Command{newRun(s)} }
-
-// delegate returns only with an error, or if this program does the work itself.
-func delegate(args []string) error {
-	service := func(arg string) bool { return strings.HasPrefix(arg, "--on") }
-	if len(args) > 0 && args[0] == "run" && !slices.ContainsFunc(args, service) {
-		return nil
+// Main runs the command line and returns the exit status.
+func Main(args []string, in io.Reader, out, stderr io.Writer) int {
+	if o, names, command, ok := parseRun(args); ok {
+		err := run(streams{in, out, stderr}, names, command, o)
+		if !isUsageError(err) {
+			return report(stderr, err)
+		}
 	}
+	return report(stderr, fmt.Errorf("cannot start the whole program: %w", becomeWhole()))
+}
+
+// parseRun returns what the command line says if it is right, and one that this program can run.
+func parseRun(args []string) (o *runOptions, names, command []string, ok bool) {
+	if len(args) == 0 || args[0] != "run" {
+		return nil, nil, nil, false
+	}
+	f := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	f.Usage = func() {}
+	o = newRunOptions(f)
+	endAtName(f, args)
+	if f.Parse(args[1:]) != nil || o.on != "" {
+		return nil, nil, nil, false
+	}
+	names, command, err := splitRun(f, o)
+	return o, names, command, err == nil
+}
+
+// becomeWhole returns only with an error.
+func becomeWhole() error {
 	fd, err := unix.MemfdCreate("lockutils", unix.MFD_CLOEXEC)
 	if err != nil {
 		return os.NewSyscallError("memfd_create", err)
@@ -48,7 +69,7 @@ func delegate(args []string) error {
 	return os.NewSyscallError("exec", syscall.Exec(path, os.Args, os.Environ()))
 }
 
-// dialScheme is not reached: delegate has left lock services to the whole program.
+// dialScheme is not reached: parseRun has left lock services to the whole program.
 func dialScheme(context.Context, *url.URL, serviceOptions) (service, error) {
 	return nil, errors.ErrUnsupported
 }
