@@ -33,14 +33,19 @@ type queueFile struct {
 	id     identity
 	number int64 // 0 outside the line
 
+	linked       time.Time // when the file was last seen to have a link
 	contended    time.Time // when it last came into a line in which others stood
 	noYieldUntil time.Time // until then yield does not offer the processor
 }
 
-// isEmpty tells if nobody stands in the line, nor is removing the queue file. A queue file that has
-// been removed has no link left: to see that takes less time than to follow the path. One that has
-// been renamed, or that has another link, is noticed by the next request that has to enter the
-// line: until then those who stand in a newer one may be passed.
+// linkInterval is how long a queue file that had a link is taken to have one still.
+const linkInterval = time.Millisecond
+
+// isEmpty tells if nobody stands in the line, nor is removing the queue file. One that has been
+// removed with its lock file does no harm, since nobody acquires a removed lock file. One that has
+// been removed alone has no link left, which is noticed after linkInterval. One that has been
+// renamed, or that has another link, is noticed by the next request that has to enter the line.
+// Until then those who stand in a newer one may be passed.
 func (q *queueFile) isEmpty() (bool, error) {
 	if err := q.open(); err != nil {
 		return false, err
@@ -49,14 +54,19 @@ func (q *queueFile) isEmpty() (bool, error) {
 	if first != nil || err != nil {
 		return false, err
 	}
+	if time.Since(q.linked) < linkInterval {
+		return true, nil
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(q.fd, &st); err != nil {
 		return false, pathError("fstat", q.path, err)
 	}
 	if st.Nlink == 0 {
 		q.close()
+		return false, nil
 	}
-	return st.Nlink > 0, nil
+	q.linked = time.Now()
+	return true, nil
 }
 
 // isFirst enters the line, unless q is in it, and tells if nobody is before it.
@@ -214,7 +224,7 @@ func (q *queueFile) open() (err error) {
 func (q *queueFile) close() {
 	if q.fd >= 0 {
 		_ = unix.Close(q.fd)
-		q.fd = -1
+		q.fd, q.linked = -1, time.Time{}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -106,24 +107,27 @@ func TestQueueFileBeingRemoved(t *testing.T) {
 }
 
 // TestFairRequestFollowsItsQueueFile removes the queue file of a descriptor that is kept, and lets
-// somebody stand in the line of the next queue file.
+// somebody stand in the line of the next queue file. The clock is the test's own.
 func TestFairRequestFollowsItsQueueFile(t *testing.T) {
-	r := Request{Path: lockPath(t), Fair: true}
-	mustGrant(t, r)
-	mustGrant(t, r) // keeps its descriptors
-	if err := os.Remove(queueFileOf(r.Path)); err != nil {
-		t.Fatal(err)
-	}
-	q := queueFile{path: queueFileOf(r.Path), perm: 0o600, fd: -1}
-	defer q.close()
-	if first, err := q.isFirst(); !first || err != nil {
-		t.Fatal(first, err)
-	}
-	mustRefuse(t, r)
-	if err := q.leave(); err != nil {
-		t.Fatal(err)
-	}
-	mustGrant(t, r)
+	synctest.Test(t, func(t *testing.T) {
+		r := Request{Path: lockPath(t), Fair: true}
+		mustGrant(t, r)
+		mustGrant(t, r) // keeps its descriptors
+		if err := os.Remove(queueFileOf(r.Path)); err != nil {
+			t.Fatal(err)
+		}
+		q := queueFile{path: queueFileOf(r.Path), perm: 0o600, fd: -1}
+		defer q.close()
+		if first, err := q.isFirst(); !first || err != nil {
+			t.Fatal(first, err)
+		}
+		time.Sleep(linkInterval)
+		mustRefuse(t, r)
+		if err := q.leave(); err != nil {
+			t.Fatal(err)
+		}
+		mustGrant(t, r)
+	})
 }
 
 // TestQueueFileInUseKeepsItsLockFile removes, with either engine, a lock file that somebody is in
