@@ -45,6 +45,7 @@ var errNoAnswer = errors.New("no answer")
 type acquisition struct {
 	*Service
 	*request
+	wake    <-chan struct{}
 	refused bool          // at least once
 	trouble time.Duration // since when there is nothing but trouble; 0: there is none
 	pause   time.Duration // before the next try, while there is trouble
@@ -54,32 +55,30 @@ type acquisition struct {
 // run tries until the lock is acquired. Between tries it waits for a wake-up, or for the time to
 // pass after which the lock may be free without one.
 func (a *acquisition) run(ctx context.Context) (*hold, error) {
-	wake := a.wakeups.join(a.request.id) // before the first try: a release after it is heard
+	a.wake = a.wakeups.join(a.request.id) // before the first try: a release after it is heard
 	defer a.wakeups.leave(a.request.id)
-	for {
-		h, left, err := a.try(ctx)
+	for left := time.Duration(0); ; {
+		h, taken, err := a.try(ctx, left)
 		switch {
 		case h != nil:
 			return h, nil
 		case err != nil:
-			left, err = a.outlast(ctx, err)
+			taken, err = a.outlast(ctx, err)
 		case a.NoWait:
 			return nil, driver.ErrLocked
-		}
-		if err == nil {
-			err = a.wait(ctx, wake, left)
 		}
 		if err != nil {
 			a.withdrawLater()
 			return nil, err
 		}
+		left = taken
 	}
 }
 
-// try sends the request once. It returns the hold, or how long the lock stays taken.
-func (a *acquisition) try(ctx context.Context) (*hold, time.Duration, error) {
-	again := a.refused || a.last != nil
-	t, err := a.send(ctx, again)
+// try sends the request once, at the latest when left has passed. It returns the hold, or how long
+// the lock stays taken.
+func (a *acquisition) try(ctx context.Context, left time.Duration) (*hold, time.Duration, error) {
+	t, err := a.send(ctx, left)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -106,11 +105,17 @@ type trial struct {
 	err    error
 }
 
-// send sends the request. When ctx ends it returns at once, and what the server grants then is
-// released in the background. A call whose ctx never ends saves the goroutine for that.
-func (a *acquisition) send(ctx context.Context, again bool) (trial, error) {
+// send sends the request; again only after a wake-up, or when left has passed. When ctx ends it
+// returns at once, and what the server grants then is released in the background. The goroutine for
+// that waits too, so that a wake-up need not go through the caller's. A call whose ctx never ends
+// saves the goroutine.
+func (a *acquisition) send(ctx context.Context, left time.Duration) (trial, error) {
+	again := a.refused || a.last != nil
 	if ctx.Done() == nil {
-		t := a.exchange(context.Background(), a.request, again)
+		if again && !a.wait(ctx, left) {
+			return trial{}, ErrClosed
+		}
+		t := a.exchange(ctx, a.request, again)
 		return t, t.err
 	}
 	if ctx.Err() != nil {
@@ -122,7 +127,7 @@ func (a *acquisition) send(ctx context.Context, again bool) (trial, error) {
 	a.active.Add(1) // the caller counts already
 	go func() {
 		defer a.active.Done()
-		if fate.Load() == abandoned {
+		if again && !a.wait(ctx, left) || fate.Load() == abandoned {
 			return
 		}
 		t := a.exchange(context.Background(), a.request, again)
@@ -258,22 +263,23 @@ func isPassing(err error) bool {
 	}
 }
 
-// wait waits for a wake-up, for at most the time given. With 0 the time is not known.
-func (a *acquisition) wait(ctx context.Context, wake <-chan struct{}, left time.Duration) error {
+// wait waits for a wake-up, for at most the time given. With 0 the time is not known. It returns
+// false if ctx ends or the Service is closed.
+func (a *acquisition) wait(ctx context.Context, left time.Duration) bool {
 	if poll := a.ttl / 3; left == 0 || left > poll {
 		left = poll
 	}
 	timer := time.NewTimer(left)
 	defer timer.Stop()
 	select {
-	case <-wake:
-		return nil
+	case <-a.wake:
+		return true
 	case <-timer.C:
-		return nil
+		return true
 	case <-ctx.Done():
-		return a.ended(ctx)
+		return false
 	case <-a.closing:
-		return ErrClosed
+		return false
 	}
 }
 

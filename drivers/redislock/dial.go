@@ -263,7 +263,7 @@ func (s *Service) rehearse(ctx context.Context) error {
 	for _, shared := range []bool{false, true} {
 		held := s.requestFor(driver.Request{Shared: shared, NoWait: true}, "")
 		waiting := s.requestFor(driver.Request{}, "")
-		tag := braces.Replace(s.namespace) + "{service}"
+		tag := s.channels // no lock of a name begins with it
 		held.keys = []string{tag + held.id, tag + "token", tag + held.id + "shares", tag + held.id + "waiters"}
 		waiting.keys = held.keys
 		if t := s.exchange(ctx, held, false); t.err != nil {

@@ -74,12 +74,12 @@ func (s *Service) survey(ctx context.Context) (names []string, clients map[strin
 			names = append(names, strings.TrimSuffix(strings.TrimPrefix(key, space+"{:"), "}"))
 		}
 		channels, err := node.Do(ctx, node.B().PubsubChannels().
-			Pattern(globs.Replace(space)+"{service}*").Build()).AsStrSlice()
+			Pattern(globs.Replace(s.channels)+"*").Build()).AsStrSlice()
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, channel := range channels {
-			if id, client, ok := strings.Cut(strings.TrimPrefix(channel, space+"{service}"), " "); ok {
+			if id, client, ok := strings.Cut(strings.TrimPrefix(channel, s.channels), " "); ok {
 				clients[id] = client
 			}
 		}
@@ -129,5 +129,5 @@ func (s *Service) introduction() string {
 	if err != nil {
 		host = "unknown-host"
 	}
-	return fmt.Sprintf("%s{service}%s %s %d", braces.Replace(s.namespace), s.id, host, os.Getpid())
+	return fmt.Sprintf("%s%s %s %d", s.channels, s.id, host, os.Getpid())
 }

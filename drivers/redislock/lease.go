@@ -46,7 +46,8 @@ func (h *hold) Lost() <-chan struct{} { return h.lost }
 func (h *hold) Deadline() time.Duration { return time.Duration(h.ends.Load()) }
 
 // Release implements driver.Hold. It is repeated while the server cannot be reached, loads its data
-// or moves the lock to another node, until ctx ends or the hold is lost.
+// or moves the lock to another node, until ctx ends or the hold is lost. If ctx is cancelled before
+// its deadline, a silent server can delay the return by a sixth of the TTL.
 func (h *hold) Release(ctx context.Context) error {
 	pause := time.Duration(0)
 	for {
@@ -76,10 +77,11 @@ func (h *hold) Release(ctx context.Context) error {
 	}
 }
 
-// sendRelease sends the release once. When ctx ends it returns, and the release goes on.
+// sendRelease sends the release once. When ctx ends it returns, and the release goes on. A ctx whose
+// deadline is later than that of the try saves the goroutine for that.
 func (h *hold) sendRelease(ctx context.Context) (int64, error) {
-	if ctx.Done() == nil {
-		return h.run(context.Background(), h.request.release())
+	if d, ok := ctx.Deadline(); ctx.Done() == nil || ok && time.Until(d) > h.tryTime() {
+		return h.run(ctx, h.request.release())
 	}
 	if !h.begin() {
 		return 0, ErrClosed

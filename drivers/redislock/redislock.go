@@ -115,6 +115,8 @@ type Service struct {
 	last atomic.Uint64
 	most string // how many exclusive requests a release wakes
 
+	channels string // the channel of each Service of the namespace is this and its id
+
 	leases  leases
 	wakeups wakeups
 
@@ -138,7 +140,7 @@ func newService(c config, where string) *Service {
 	rand.Read(id)
 	s := &Service{
 		config: c, where: where, closing: make(chan struct{}),
-		id: base64.RawURLEncoding.EncodeToString(id),
+		id: base64.RawURLEncoding.EncodeToString(id), channels: braces.Replace(c.namespace) + "{service}",
 	}
 	s.leases.init(s)
 	s.wakeups.init(s)
@@ -208,7 +210,8 @@ type request struct {
 	id   string
 	keys []string // lock, counter, shares, waiters
 	px   string   // the TTL in ms
-	most string   // see Service
+
+	most, channels string // see Service
 }
 
 // braces keep a namespace from being taken for a hash tag.
@@ -226,7 +229,7 @@ func (s *Service) requestFor(r driver.Request, lock string) *request {
 		id:      s.id + strconv.FormatUint(s.last.Add(1), 36),
 		keys:    []string{lock, lock + "token", lock + "shares", lock + "waiters"},
 		px:      strconv.FormatInt(int64((s.ttl+time.Millisecond-1)/time.Millisecond), 10),
-		most:    s.most,
+		most:    s.most, channels: s.channels,
 	}
 }
 
@@ -252,7 +255,7 @@ func (q *request) release() call {
 	if q.Shared {
 		x = releaseShared
 	}
-	return call{x, q.keys, []string{q.id, q.most}}
+	return call{x, q.keys, []string{q.id, q.channels, q.most}}
 }
 
 // withdraw releases the lock if it is held, and takes back the wait for it.
@@ -261,7 +264,7 @@ func (q *request) withdraw() call {
 	if q.Shared {
 		x = withdrawShared
 	}
-	return call{x, q.keys, []string{q.id, q.most}}
+	return call{x, q.keys, []string{q.id, q.channels, q.most}}
 }
 
 func flag(b bool) string {

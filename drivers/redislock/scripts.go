@@ -72,14 +72,19 @@ end
 	// channel of a request is that of its Service, whose id begins the request's. Requests of one Service
 	// that follow each other count as one: if its process stands still, none of them comes.
 	luaWake = `
-local function wake(lock, waiters, most)
-	local space, last = lock:match('^[^{]*'), nil
+local function wake(channels, waiters, most)
+	local last
 	while most > 0 do
-		local entry = redis.call('ZPOPMIN', waiters)[1]
-		if not entry then return end
-		local id, service = entry:sub(2), entry:sub(2, 17)
-		local heard = redis.call('PUBLISH', space .. '{service}' .. service, id)
-		if heard > 0 and entry:sub(1, 1) == 'w' and service ~= last then most, last = most - 1, service end
+		local wanted, entries = most, redis.call('ZPOPMIN', waiters, most)
+		for i = 1, #entries, 2 do
+			local id = entries[i]:sub(2)
+			local service = id:sub(1, 16)
+			local heard = redis.call('PUBLISH', channels .. service, id)
+			if heard > 0 and entries[i]:sub(1, 1) == 'w' and service ~= last then
+				most, last = most - 1, service
+			end
+		end
+		if #entries < 2 * wanted then return end
 	end
 end
 `
@@ -187,39 +192,42 @@ return 1
 
 	// releaseExclusive returns 1, or 0 if there was nothing to release.
 	releaseExclusive = newScript(luaWake, `
-local lock, waiters, id, most = KEYS[1], KEYS[4], ARGV[1], tonumber(ARGV[2])
+local lock, waiters, id, channels, most = KEYS[1], KEYS[4], ARGV[1], ARGV[2], tonumber(ARGV[3])
 if redis.call('GET', lock) ~= id then return 0 end
 redis.call('DEL', lock)
-wake(lock, waiters, most)
+wake(channels, waiters, most)
 return 1
 `)
 
 	// releaseShared returns 1, or 0 if there was nothing to release.
 	releaseShared = newScript(luaNow+luaWake+luaLeave, `
-local lock, shares, waiters, id, most = KEYS[1], KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[2])
+local lock, shares, waiters = KEYS[1], KEYS[3], KEYS[4]
+local id, channels, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if leave(lock, shares, id) == 0 then return 0 end
-if not redis.call('GET', lock) then wake(lock, waiters, most) end
+if not redis.call('GET', lock) then wake(channels, waiters, most) end
 return 1
 `)
 
 	// withdrawExclusive releases the lock if the request holds it, and takes back its wait: if it
 	// was woken, others are in its place. It returns 1 if there was something to release, or 0.
 	withdrawExclusive = newScript(luaWake, `
-local lock, shares, waiters, id, most = KEYS[1], KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[2])
+local lock, shares, waiters = KEYS[1], KEYS[3], KEYS[4]
+local id, channels, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local holder = redis.call('GET', lock)
 if holder == id then redis.call('DEL', lock) end
 local wanted = redis.call('HDEL', shares, 'w' .. id)
 redis.call('ZREM', waiters, 'w' .. id)
-if not holder or holder == id or wanted > 0 then wake(lock, waiters, most) end
+if not holder or holder == id or wanted > 0 then wake(channels, waiters, most) end
 return holder == id and 1 or 0
 `)
 
 	// withdrawShared is withdrawExclusive for a shared request.
 	withdrawShared = newScript(luaNow+luaWake+luaLeave, `
-local lock, shares, waiters, id, most = KEYS[1], KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[2])
+local lock, shares, waiters = KEYS[1], KEYS[3], KEYS[4]
+local id, channels, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local left = leave(lock, shares, id)
 redis.call('ZREM', waiters, 'r' .. id)
-if not redis.call('GET', lock) then wake(lock, waiters, most) end
+if not redis.call('GET', lock) then wake(channels, waiters, most) end
 return left
 `)
 )

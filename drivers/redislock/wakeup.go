@@ -24,7 +24,7 @@ type wakeups struct {
 func (w *wakeups) init(s *Service) {
 	w.Service = s
 	w.waiters = map[string]chan struct{}{}
-	w.channel = braces.Replace(s.namespace) + "{service}" + s.id
+	w.channel = s.channels + s.id
 }
 
 // join returns a channel that has a value after each message for the request.
