@@ -32,8 +32,8 @@
 //
 // # Requests
 //
-// A free lock costs one transaction to acquire and one to release. A request that waits costs one
-// watch, and one read every two seconds in case the watch is stuck. Each request has a key of its
+// A free lock costs one transaction to acquire and one deletion to release. A request that waits costs
+// one watch, and one read every two seconds in case the watch is stuck. Each request has a key of its
 // own, so a transaction can be repeated when its answer is lost. A request whose ctx ends is
 // withdrawn in the background if etcd does not answer at once.
 package etcdlock

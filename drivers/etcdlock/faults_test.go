@@ -632,6 +632,42 @@ func TestLateTransactionCreatesNothing(t *testing.T) {
 	release(t, acquire(t, s, "late"))
 }
 
+// A lateKV keeps the first deletion back, and lets its caller wait for an answer.
+type lateKV struct {
+	clientv3.KV
+	late chan func() (*clientv3.DeleteResponse, error) // has room for one
+}
+
+func (k *lateKV) Delete(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.DeleteResponse, error) {
+	do := func() (*clientv3.DeleteResponse, error) {
+		return k.KV.Delete(context.WithoutCancel(ctx), key, opts...)
+	}
+	select {
+	case k.late <- do:
+		<-ctx.Done()
+		return nil, ctx.Err()
+	default:
+		return do()
+	}
+}
+
+// The deletion that releases a hold reaches etcd after it was repeated. It must not free the lock, which
+// the Service has acquired again.
+func TestLateReleaseFreesNoLaterHold(t *testing.T) {
+	client := server(t).Client(t)
+	s := dial(t, client)
+	kv := &lateKV{client.KV, make(chan func() (*clientv3.DeleteResponse, error), 1)}
+	client.KV = kv
+	release(t, acquire(t, s, "again"))
+	h := acquire(t, s, "again")
+	reply, err := (<-kv.late)()
+	kv.late <- nil // from now on all pass
+	if err != nil || reply.Deleted != 0 {
+		t.Fatalf("the late deletion returned %v, %v", reply, err)
+	}
+	release(t, h)
+}
+
 // The transaction that exhausts the space of etcd is carried out and refused.
 func TestTransactionThatExhaustsTheSpaceIsUndone(t *testing.T) {
 	client := server(t).Client(t)

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/lockutils/lockutils/driver"
 )
 
@@ -85,15 +83,9 @@ func (h *hold) tryFirst(ctx context.Context) error {
 	return h.try(ctx)
 }
 
-// try removes the key if it is still that of this hold.
-func (h *hold) try(ctx context.Context) error {
+func (h *hold) try(ctx context.Context) (err error) {
 	h.tries++
-	reply, err := h.session.service.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(h.key), "=", h.revision)).
-		Then(h.remove()...).Commit()
-	if err == nil {
-		h.removed = reply.Succeeded
-	}
+	h.removed, err = h.remove(ctx)
 	return err
 }
 

@@ -253,7 +253,7 @@ func (q *request) withdraw() {
 		tries := 0
 		err := n.service.insist(n.ctx, func(ctx context.Context) error {
 			tries++
-			_, err := n.service.client.Txn(ctx).Then(q.remove()...).Commit()
+			_, err := q.remove(ctx)
 			return err
 		}, func(error) {})
 		if err == nil {
@@ -262,19 +262,23 @@ func (q *request) withdraw() {
 	})
 }
 
-// retire gives the number of the key back, after its removal with so many tries. Transactions whose
-// answer was lost may still arrive; their key is not used again.
+// retire gives the number of the key back, after its removal with so many tries. Transactions and
+// deletions whose answer was lost may still arrive; their key is not used again.
 func (q *request) retire(tries int) {
 	if tries == 1 && !q.unclear {
 		q.session.returnNumber(q.number)
 	}
 }
 
-// remove returns the operations that remove the key for good.
-func (q *request) remove() []clientv3.Op {
-	ops := []clientv3.Op{clientv3.OpDelete(q.key)}
-	if q.unclear {
-		ops = append(ops, clientv3.OpDelete(q.session.gateKey()))
+// remove removes the key for good, and reports whether it was there. It compares nothing: no other
+// request has the key while this may be on its way.
+func (q *request) remove(ctx context.Context) (was bool, err error) {
+	client := q.session.service.client
+	if !q.unclear { // etcd deletes one key faster than it does a transaction
+		reply, err := client.Delete(ctx, q.key)
+		return err == nil && reply.Deleted > 0, err
 	}
-	return ops
+	reply, err := client.Txn(ctx).
+		Then(clientv3.OpDelete(q.key), clientv3.OpDelete(q.session.gateKey())).Commit()
+	return err == nil && reply.Responses[0].GetResponseDeleteRange().Deleted > 0, err
 }
