@@ -51,9 +51,9 @@ func TestInspectReturnsHoldersAndWaiters(t *testing.T) {
 	cancel()
 	receive(t, "end of a wait", waiting)
 	want = []driver.Info{{Name: name, Holders: []driver.ClientInfo{sharer, sharer}}}
-	if got := inspect(s); !reflect.DeepEqual(got, want) {
-		t.Errorf("after a release: got %+v, want %+v", got, want)
-	}
+	server.Eventually("the hold and the wait are gone", func() bool {
+		return reflect.DeepEqual(inspect(s), want)
+	})
 	if got := inspect(other); len(got) != 1 || got[0].Name != "other" {
 		t.Errorf("another namespace: %+v", got)
 	}

@@ -229,6 +229,7 @@ func (l *leases) expire(h *hold) {
 type task struct {
 	hold    *hold
 	request *request
+	strayed *strayed // why the request is withdrawn; nil for Close
 }
 
 func (x task) call() call {
@@ -285,7 +286,7 @@ func (l *leases) due(wanted bool) (tasks []task, next time.Duration) {
 			next = min(next, h.renewAt)
 		case wanted:
 			h.renewAt = now + l.ttl/3
-			tasks = append(tasks, task{h, h.request})
+			tasks = append(tasks, task{hold: h, request: h.request})
 		}
 	}
 	for q, x := range l.stray {
@@ -294,7 +295,7 @@ func (l *leases) due(wanted bool) (tasks []task, next time.Duration) {
 			next = min(next, x.next)
 		case wanted:
 			x.next = now + l.ttl/3
-			tasks = append(tasks, task{nil, q})
+			tasks = append(tasks, task{request: q, strayed: x})
 		}
 	}
 	return tasks, next
@@ -314,7 +315,7 @@ func (l *leases) perform(tasks []task) {
 			if x := some[i]; x.hold != nil {
 				l.renewed(x.hold, sent, answer, err)
 			} else {
-				l.withdrawn(x.request, answer, err)
+				l.withdrawn(x, answer, err)
 			}
 		}
 	}
@@ -346,16 +347,17 @@ func (l *leases) renewed(h *hold, sent time.Duration, answer int64, err error) {
 	}
 }
 
-// withdrawn notes the answer to a withdrawal.
-func (l *leases) withdrawn(q *request, answer int64, err error) {
+// withdrawn notes the answer to a withdrawal. It says nothing of a request that has strayed again
+// meanwhile: that one may have arrived at the server after the withdrawal.
+func (l *leases) withdrawn(t task, answer int64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	x := l.stray[q]
-	if x == nil {
+	x := t.strayed
+	if l.stray[t.request] != x {
 		return
 	}
 	if err == nil && (answer > 0 || !x.unclear) || boottime.Now() >= x.until {
-		delete(l.stray, q)
+		delete(l.stray, t.request)
 	} else if err != nil {
 		x.next = boottime.Now() + l.ttl/12
 	}
@@ -367,10 +369,10 @@ func (l *leases) releaseAll() error {
 	var tasks []task
 	for h := range l.held {
 		l.lose(h)
-		tasks = append(tasks, task{nil, h.request})
+		tasks = append(tasks, task{request: h.request})
 	}
 	for q := range l.stray {
-		tasks = append(tasks, task{nil, q})
+		tasks = append(tasks, task{request: q})
 	}
 	clear(l.stray)
 	l.mu.Unlock()
