@@ -82,7 +82,7 @@ released: ## that programs build with the modules as they are released, without 
 	cd tools && $(GO) run ./released .. . $(DRIVER_MODULES)
 
 stress: ## the locks of one process under load for ten seconds, with names that collide
-	$(GO) test -race -count=1 ./internal/queue -run '^TestStress$$' -stress 10s
+	$(GO) test -race -count=1 ./internal/names -run '^TestStress$$' -stress 10s
 
 lint: ## gofmt, go vet, staticcheck, short lines, and that go.mod is tidy
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lockutils/lockutils/internal/names"
 	"github.com/lockutils/lockutils/internal/queue"
 	"github.com/lockutils/lockutils/internal/recent"
 )
@@ -264,7 +265,7 @@ func (c waitCycle) end() {
 		m.id.part.mu.Lock()
 		listed := m.id.isListed()
 		if q := m.id.request; listed {
-			w.Name, w.Path, w.Since = q.Key.Name, q.Path, queue.At(q.Since)
+			w.Name, w.Path, w.Since = q.Name, q.Path, queue.At(q.Since)
 			w.scope = scopeOf(q.Subject)
 			w.Stack = callers(q.Stack())
 		}
@@ -395,7 +396,7 @@ func (r *resource) demandBehind(w *stuckWait, s queue.State) demand {
 		r.permits = int(s.Permits)
 		r.taken = make(map[queue.Hold]int)
 	}
-	_, isInside := w.in.(*queue.Table)
+	_, isInside := w.in.(*names.Table)
 	behindTurn := !isInside && s.Held && s.Mode == queue.Exclusive
 	return demand{
 		exclusive: behindTurn || s.FirstExclusive != 0 && s.FirstExclusive <= w.place,

@@ -1,6 +1,9 @@
 package lockutils
 
-import "github.com/lockutils/lockutils/internal/queue"
+import (
+	"github.com/lockutils/lockutils/internal/names"
+	"github.com/lockutils/lockutils/internal/queue"
+)
 
 // ResetFigures forgets all figures and classes, for tests that count them from zero.
 func ResetFigures() {
@@ -12,7 +15,7 @@ func ResetFigures() {
 
 // ClassifyWait finds the figures of a wait for a named lock, as each wait does when it begins.
 func ClassifyWait(name string) {
-	figuresOf(&queue.Wait{Subject: queue.Subject{In: internalLocks, Key: queue.Key{Name: name}}})
+	figuresOf(&queue.Wait{Subject: queue.Subject{In: internalLocks, Name: name}})
 }
 
 // SnapshotAfter is Snapshot with a call of f after the holders have been found, and before the locks are.
@@ -23,4 +26,4 @@ func SnapshotAfter(f func()) []LockInfo {
 }
 
 // MemoryOf returns the address of the lock that serves the name now.
-func MemoryOf(name string) any { return internalLocks.Serving(queue.Key{Name: name}) }
+func MemoryOf(name string) any { return internalLocks.Serving(names.Key{Name: name}) }

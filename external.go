@@ -474,7 +474,8 @@ func acquireFile(
 		Path: path, Mode: s.mode(), Perm: s.fileMode, Delay: s.delay,
 		Fcntl: s.fcntl, Fair: s.fair, Reentrant: s.reentrantShare,
 		Subject: queue.Subject{
-			In: fileLayer{}, Key: s.key(name), Path: path, Within: internal, Origin: s.origin(),
+			In: fileLayer{}, Scope: s.prefixScope, Name: name, Path: path, Within: internal,
+			Origin: s.origin(),
 		},
 	}
 	var h *filelock.Hold

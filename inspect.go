@@ -16,6 +16,7 @@ import (
 
 	"github.com/lockutils/lockutils/driver"
 	"github.com/lockutils/lockutils/internal/filelock"
+	"github.com/lockutils/lockutils/internal/names"
 	"github.com/lockutils/lockutils/internal/order"
 	"github.com/lockutils/lockutils/internal/queue"
 	"github.com/lockutils/lockutils/internal/servicelock"
@@ -73,7 +74,7 @@ func Snapshot() []LockInfo {
 func snapshot(tables []scopedTable, known holders) []LockInfo {
 	var infos []LockInfo
 	for _, t := range tables {
-		t.table.Visit(func(k queue.Key, l *queue.Lock, v queue.View) {
+		t.table.Visit(func(k names.Key, l *queue.Lock, v queue.View) {
 			i := infoOf(scopeWithin(t.scope, k.Scope), k.Name, "", v)
 			if v.Held {
 				i.Holders = stillHolding(known.locks[heldLock{l, k.Name}], known.named[namedLock{t.table, k}])
@@ -95,7 +96,7 @@ func snapshot(tables []scopedTable, known holders) []LockInfo {
 			}
 		}
 		for _, w := range v.Waits {
-			i.Scope, i.Name = w.Key.Scope, w.Key.Name
+			i.Scope, i.Name = w.Scope, w.Name
 		}
 		i.Waiters = append(infosOf(waits), i.Waiters...)
 		infos = append(infos, i)
@@ -174,7 +175,7 @@ func outsideWaits() map[resourceName][]outsideWait {
 			at = resourceName{service: s.service.Name(), name: s.name}
 		}
 		info := waiterInfo(c.about, c.ctx, c.mode, c.fair, c.since, c.request.Stack())
-		found[at] = append(found[at], outsideWait{c.about.Key.Scope, c.about.Key.Name, info})
+		found[at] = append(found[at], outsideWait{c.about.Scope, c.about.Name, info})
 	})
 	for _, waits := range found {
 		slices.SortFunc(waits, func(a, b outsideWait) int { return a.info.Since.Compare(b.info.Since) })
@@ -184,7 +185,7 @@ func outsideWaits() map[resourceName][]outsideWait {
 		at := resourceName{service: s.Name(), name: name}
 		for _, w := range v.Waits {
 			info := waiterInfo(w.Subject, w.Context, w.Mode, w.Fair, w.Since, w.Stack)
-			found[at] = append(found[at], outsideWait{w.Key.Scope, w.Key.Name, info})
+			found[at] = append(found[at], outsideWait{w.Scope, w.Name, info})
 		}
 	})
 	return found
@@ -208,18 +209,18 @@ var (
 )
 
 type containerTable struct {
-	table weak.Pointer[queue.Table]
+	table weak.Pointer[names.Table]
 	scope string
 }
 
 // A scopedTable is a table with the scope of its container, which is "" for named locks.
 type scopedTable struct {
-	table *queue.Table
+	table *names.Table
 	scope string
 }
 
 // remember adds the table of a container.
-func remember(t *queue.Table, scope string) {
+func remember(t *names.Table, scope string) {
 	containersMu.Lock()
 	defer containersMu.Unlock()
 	containers = append(containers, containerTable{weak.Make(t), scope})
@@ -243,14 +244,14 @@ func allTables() []scopedTable {
 
 // scopeOf returns the scope of what is waited for, as settings.scope does.
 func scopeOf(about queue.Subject) string {
-	if t, ok := about.In.(*queue.Table); ok && t != internalLocks {
+	if t, ok := about.In.(*names.Table); ok && t != internalLocks {
 		for _, c := range allTables() {
 			if c.table == t {
-				return scopeWithin(c.scope, about.Key.Scope)
+				return scopeWithin(c.scope, about.Scope)
 			}
 		}
 	}
-	return about.Key.Scope
+	return about.Scope
 }
 
 // scopeWithin returns the scope of a prefix in a container. Either may be "".
@@ -316,7 +317,7 @@ type track struct {
 	mode    queue.Mode  // guarded by namedMu for a hold that is known by name alone
 	path    string
 	service string
-	name    queue.Key
+	name    names.Key
 	since   time.Duration
 	by      string
 	stack   [trackDepth]uintptr
@@ -326,8 +327,8 @@ type track struct {
 const trackDepth = 24
 
 type namedLock struct {
-	table *queue.Table
-	key   queue.Key
+	table *names.Table
+	key   names.Key
 }
 
 var trackParts [8]trackPart
@@ -386,7 +387,7 @@ func (t *track) unlist() {
 	}
 	t.ended++
 	t.next, t.prev, t.lock, t.named = nil, nil, nil, namedLock{}
-	t.path, t.service, t.name, t.by = "", "", queue.Key{}, ""
+	t.path, t.service, t.name, t.by = "", "", names.Key{}, ""
 }
 
 // observeHold is for acquisitions while they are observed. It releases what is held if the classifier of
@@ -408,7 +409,7 @@ func observeHold(ctx context.Context, name, path string, held *layers, s *settin
 }
 
 // watchOrder tells package lockutilstest of an acquisition that could wait, if it wants to know.
-func watchOrder(ctx context.Context, k queue.Key, m queue.Mode) {
+func watchOrder(ctx context.Context, k names.Key, m queue.Mode) {
 	watch := order.Get()
 	if watch == nil {
 		return
@@ -443,7 +444,7 @@ var (
 	namedCount  atomic.Int64                   // records in namedTracks
 )
 
-func trackNamed(table *queue.Table, key queue.Key, m queue.Mode) {
+func trackNamed(table *names.Table, key names.Key, m queue.Mode) {
 	t := newTrack("")
 	t.named, t.mode = namedLock{table, key}, m
 	t.list()
@@ -454,7 +455,7 @@ func trackNamed(table *queue.Table, key queue.Key, m queue.Mode) {
 }
 
 // downgradeNamed notes that a writer's hold has become a reader's.
-func downgradeNamed(table *queue.Table, key queue.Key) {
+func downgradeNamed(table *names.Table, key names.Key) {
 	namedMu.Lock()
 	defer namedMu.Unlock()
 	for _, t := range namedTracks[namedLock{table, key}] {
@@ -465,7 +466,7 @@ func downgradeNamed(table *queue.Table, key queue.Key) {
 	}
 }
 
-func untrackNamed(table *queue.Table, key queue.Key, m queue.Mode) {
+func untrackNamed(table *names.Table, key names.Key, m queue.Mode) {
 	k := namedLock{table, key}
 	namedMu.Lock()
 	list := namedTracks[k]
@@ -532,7 +533,7 @@ func stillHolding(lists ...[]knownHolder) (infos []HolderInfo) {
 
 // fileHolders are the holders of a lock file, and the name that it has among locks if it has one.
 type fileHolders struct {
-	key   queue.Key
+	key   names.Key
 	known []knownHolder
 }
 
@@ -594,15 +595,15 @@ func (h *holders) addLink(c *holdingContext, k knownHolder) {
 		h.locks[l] = append(h.locks[l], k)
 	}
 	if c.path != "" {
-		key := queue.Key{Scope: c.scope, Name: c.name}
+		key := names.Key{Scope: c.scope, Name: c.name}
 		if c.keyless {
-			key = queue.Key{} // its scope is not known
+			key = names.Key{} // its scope is not known
 		}
 		h.addToFile(c.path, key, k)
 	}
 }
 
-func (h *holders) addToFile(path string, key queue.Key, k knownHolder) {
+func (h *holders) addToFile(path string, key names.Key, k knownHolder) {
 	f := h.files[path]
 	if key.Name != "" {
 		f.key = key
@@ -616,6 +617,7 @@ func (h *holders) addToFile(path string, key queue.Key, k knownHolder) {
 // internalPackages are those whose frames say nothing about who waits or holds.
 var internalPackages = []string{
 	"github.com/lockutils/lockutils.",
+	"github.com/lockutils/lockutils/internal/names.",
 	"github.com/lockutils/lockutils/internal/queue.",
 	"github.com/lockutils/lockutils/internal/filelock.",
 	"github.com/lockutils/lockutils/internal/servicelock.",
@@ -719,8 +721,8 @@ func (w *waitCopy) warn(now time.Duration, known holders, views map[*queue.Lock]
 		}
 	}
 	attrs := make([]slog.Attr, 0, 8)
-	if w.about.Key.Name != "" || w.about.Path == "" {
-		attrs = append(attrs, slog.String("lock", w.about.Key.Name))
+	if w.about.Name != "" || w.about.Path == "" {
+		attrs = append(attrs, slog.String("lock", w.about.Name))
 	}
 	if scope := scopeOf(w.about); scope != "" {
 		attrs = append(attrs, slog.String("scope", scope))
@@ -743,9 +745,10 @@ func (w *waitCopy) warn(now time.Duration, known holders, views map[*queue.Lock]
 
 // holders describes those of what the wait is for.
 func (w *waitCopy) holders(now time.Duration, known holders) []string {
-	found := known.locks[heldLock{w.lock, w.about.Key.Name}]
-	if t, ok := w.about.In.(*queue.Table); ok {
-		found = slices.Concat(found, known.named[namedLock{t, w.about.Key}])
+	found := known.locks[heldLock{w.lock, w.about.Name}]
+	if t, ok := w.about.In.(*names.Table); ok {
+		key := names.Key{Scope: w.about.Scope, Name: w.about.Name}
+		found = slices.Concat(found, known.named[namedLock{t, key}])
 	}
 	var described []string
 	if w.about.Path != "" {

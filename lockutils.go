@@ -80,6 +80,7 @@ import (
 	"sync"
 
 	"github.com/lockutils/lockutils/internal/filelock"
+	"github.com/lockutils/lockutils/internal/names"
 	"github.com/lockutils/lockutils/internal/queue"
 	"github.com/lockutils/lockutils/internal/servicelock"
 )
@@ -97,7 +98,7 @@ func Lock(name string, opts ...Option) (Guard, error) {
 			return Guard{name, h}, nil
 		}
 	} else if !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
-		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
+		if h, ok := internalLocks.AcquireFast(names.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -117,7 +118,7 @@ func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error
 			return Guard{name, h}, nil
 		}
 	} else if !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
-		if h, ok := internalLocks.AcquireFast(queue.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
+		if h, ok := internalLocks.AcquireFast(names.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
@@ -163,7 +164,7 @@ func lockPlain(ctx context.Context, name string, opts []Option) (queue.Hold, boo
 	if detour.Load() || !silent && handler().Enabled(ctx, slog.LevelDebug) {
 		return queue.Hold{}, false
 	}
-	k := queue.Key{Scope: strings.TrimSuffix(prefix, "-"), Name: name}
+	k := names.Key{Scope: strings.TrimSuffix(prefix, "-"), Name: name}
 	if shared {
 		return internalLocks.ShareFast(k, k.Hash())
 	}
@@ -232,7 +233,7 @@ type layers struct {
 	// For Guard.Context, if there is a file or a service.
 	mode queue.Mode
 	at   serviceID
-	key  queue.Key // of the internal lock, if there is a service
+	key  names.Key // of the internal lock, if there is a service
 }
 
 // An alias is the lock inside the process of another name.
@@ -527,7 +528,7 @@ func (h *layers) acquireOuter(ctx context.Context, name, path string, s *setting
 }
 
 // acquireIn acquires the lock of a key as the settings say.
-func acquireIn(ctx context.Context, t *queue.Table, key queue.Key, s *settings) (queue.Hold, error) {
+func acquireIn(ctx context.Context, t *names.Table, key names.Key, s *settings) (queue.Hold, error) {
 	if s.nonBlocking {
 		h, ok := t.TryAcquire(key, s.mode(), s.order())
 		if !ok {
@@ -546,12 +547,12 @@ func acquireIn(ctx context.Context, t *queue.Table, key queue.Key, s *settings) 
 func (s *settings) origin() queue.Origin { return queue.Origin{By: s.by, Quiet: s.silent} }
 
 // internalLocks is the container of all locks that are given no other.
-var internalLocks = queue.Default
+var internalLocks = names.Default
 
 // noScope is what the hashes of names without a prefix begin with.
-const noScope queue.ScopeHash = 0
+const noScope names.ScopeHash = 0
 
-func (s *settings) table() *queue.Table {
+func (s *settings) table() *names.Table {
 	if s.semaphores != nil {
 		return s.semaphores.locks()
 	}
@@ -559,7 +560,7 @@ func (s *settings) table() *queue.Table {
 }
 
 // key returns what a lock is known by in its container.
-func (s *settings) key(name string) queue.Key { return queue.Key{Scope: s.prefixScope, Name: name} }
+func (s *settings) key(name string) names.Key { return names.Key{Scope: s.prefixScope, Name: name} }
 
 // scope returns what tells the lock from those of the same name in errors and log messages.
 func (s *settings) scope() string {

@@ -152,7 +152,9 @@ func acquireAt(
 		Request: driver.Request{
 			Name: at.name, Shared: s.shared, Fair: s.fair, NoWait: s.nonBlocking,
 		},
-		Subject:   queue.Subject{In: at, Key: s.key(name), Within: internal, Origin: s.origin()},
+		Subject: queue.Subject{
+			In: at, Scope: s.prefixScope, Name: name, Within: internal, Origin: s.origin(),
+		},
 		Reentrant: s.reentrantShare,
 	})
 	if err != nil {

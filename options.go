@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils/driver"
-	"github.com/lockutils/lockutils/internal/queue"
+	"github.com/lockutils/lockutils/internal/names"
 )
 
 // An Option says which lock a call means, or how to acquire it. If an option is given twice, the
@@ -183,7 +183,7 @@ type settings struct {
 	fileMode       fs.FileMode
 	prefix         string
 	prefixScope    string          // the prefix without a hyphen at its end: its two spellings are one
-	prefixHash     queue.ScopeHash // of prefixScope
+	prefixHash     names.ScopeHash // of prefixScope
 	lockPath       string
 	semaphores     *Semaphores
 	dryRun         bool
@@ -220,7 +220,7 @@ func (s *settings) apply(opts []Option) {
 		case optPrefix:
 			s.prefix = o.text
 			s.prefixScope = strings.TrimSuffix(o.text, "-")
-			s.prefixHash = queue.NewScopeHash(s.prefixScope)
+			s.prefixHash = names.NewScopeHash(s.prefixScope)
 			s.details = nil
 		case optLockPath:
 			s.lockPath = o.text

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/lockutils/lockutils/internal/names"
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
@@ -97,7 +98,7 @@ func (l *ReaderWriterLock) Downgrade() {
 }
 
 // Owner returns how the lock is held now.
-func (l *ReaderWriterLock) Owner() Mode { return modeOf(l.lock.Holder()) }
+func (l *ReaderWriterLock) Owner() Mode { return modeOf(l.lock.Load().Holder()) }
 
 // HasPendingWriters reports whether a writer waits for the lock now.
 func (l *ReaderWriterLock) HasPendingWriters() bool { return l.lock.State().FirstExclusive > 0 }
@@ -106,7 +107,7 @@ func (l *ReaderWriterLock) acquire(ctx context.Context, m queue.Mode) error {
 	if err := usable(ctx); err != nil {
 		return &AcquireError{Err: err}
 	}
-	if _, err := l.lock.Acquire(ctx, m, queue.Fair); err != nil {
+	if _, err := l.lock.Acquire(ctx, m, queue.Fair, queue.Subject{}); err != nil {
 		return &AcquireError{Err: ended(ctx)}
 	}
 	return nil
@@ -151,7 +152,7 @@ func (c *ReaderWriterLocks) Get(name string) NamedReaderWriterLock {
 // Len returns how many names are in use now: held or waited for.
 func (c *ReaderWriterLocks) Len() int { return c.table.len() }
 
-func (c *ReaderWriterLocks) locks() (t *queue.Table) {
+func (c *ReaderWriterLocks) locks() (t *names.Table) {
 	if t = c.table.Load(); t == nil {
 		t = c.makeTable()
 	}
@@ -159,7 +160,7 @@ func (c *ReaderWriterLocks) locks() (t *queue.Table) {
 }
 
 //go:noinline // so that locks is inlined
-func (c *ReaderWriterLocks) makeTable() *queue.Table { return c.table.make(1, c) }
+func (c *ReaderWriterLocks) makeTable() *names.Table { return c.table.make(1, c) }
 
 func (c *ReaderWriterLocks) scope() string { return cmp.Or(c.Name, "reader-writer locks") }
 
@@ -169,7 +170,7 @@ func (c *ReaderWriterLocks) scope() string { return cmp.Or(c.Name, "reader-write
 type NamedReaderWriterLock struct {
 	owner *ReaderWriterLocks
 	name  string
-	hash  queue.Hash // of the name
+	hash  names.Hash // of the name
 }
 
 // Lock acquires the lock for writing and waits for it if necessary.
@@ -258,7 +259,7 @@ func (l NamedReaderWriterLock) HasPendingWriters() bool {
 // Name returns the lock's name.
 func (l NamedReaderWriterLock) Name() string { return l.name }
 
-func (l NamedReaderWriterLock) key() queue.Key { return queue.Key{Name: l.name} }
+func (l NamedReaderWriterLock) key() names.Key { return names.Key{Name: l.name} }
 
 // failed returns the error of a call, whose reason is err.
 func (l NamedReaderWriterLock) failed(err error) error {

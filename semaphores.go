@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/lockutils/lockutils/internal/names"
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
@@ -42,7 +43,7 @@ func (s *Semaphores) Get(name string) Semaphore {
 // Len returns how many names are in use now: held or waited for.
 func (s *Semaphores) Len() int { return s.table.len() }
 
-func (s *Semaphores) locks() (t *queue.Table) {
+func (s *Semaphores) locks() (t *names.Table) {
 	if t = s.table.Load(); t == nil {
 		t = s.makeTable()
 	}
@@ -58,7 +59,7 @@ func (s *Semaphores) optionSpec() *optionSpec {
 }
 
 //go:noinline // so that locks is inlined
-func (s *Semaphores) makeTable() *queue.Table { return s.table.make(max(s.permits, 1), s) }
+func (s *Semaphores) makeTable() *names.Table { return s.table.make(max(s.permits, 1), s) }
 
 func (s *Semaphores) scope() string { return cmp.Or(s.Name, "semaphores") }
 
@@ -69,7 +70,7 @@ func (s *Semaphores) scope() string { return cmp.Or(s.Name, "semaphores") }
 type Semaphore struct {
 	owner *Semaphores
 	name  string
-	hash  queue.Hash // of the name
+	hash  names.Hash // of the name
 }
 
 // Acquire acquires a permit and waits for one if necessary. If ctx ends first, it returns an
@@ -120,7 +121,7 @@ func (s Semaphore) releaseSlow() {
 	}
 }
 
-func (s Semaphore) key() queue.Key { return queue.Key{Name: s.name} }
+func (s Semaphore) key() names.Key { return names.Key{Name: s.name} }
 
 // Name returns the semaphore's name.
 func (s Semaphore) Name() string { return s.name }
@@ -134,7 +135,7 @@ func (s Semaphore) failed(err error) error {
 }
 
 // A container is a table of named locks that is made when it is first needed.
-type container struct{ atomic.Pointer[queue.Table] }
+type container struct{ atomic.Pointer[names.Table] }
 
 // containerSlots makes an empty container 24 KiB. With more names in use at a time it gets
 // slower, not wrong.
@@ -144,8 +145,8 @@ const containerSlots = 128
 type scoped interface{ scope() string }
 
 // make makes the table, unless another goroutine has, and returns it. Its locks have that many permits.
-func (c *container) make(permits int64, owner scoped) *queue.Table {
-	if t := queue.NewTable(containerSlots, permits); c.CompareAndSwap(nil, t) {
+func (c *container) make(permits int64, owner scoped) *names.Table {
+	if t := names.NewTable(containerSlots, permits); c.CompareAndSwap(nil, t) {
 		remember(t, owner.scope())
 	}
 	return c.Load()
@@ -161,7 +162,7 @@ func (c *container) len() int {
 // The three steps of a handle, which releases by name.
 
 func acquireNamed(
-	ctx context.Context, t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o queue.Order,
+	ctx context.Context, t *names.Table, k names.Key, h names.Hash, m queue.Mode, o queue.Order,
 ) error {
 	if err := usable(ctx); err != nil {
 		return err
@@ -176,7 +177,7 @@ func acquireNamed(
 }
 
 // observeNamed is observeHold for handles.
-func observeNamed(ctx context.Context, t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode) {
+func observeNamed(ctx context.Context, t *names.Table, k names.Key, h names.Hash, m queue.Mode) {
 	seen := false
 	defer func() {
 		if !seen {
@@ -190,7 +191,7 @@ func observeNamed(ctx context.Context, t *queue.Table, k queue.Key, h queue.Hash
 	seen = true
 }
 
-func tryAcquireNamed(t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o queue.Order) bool {
+func tryAcquireNamed(t *names.Table, k names.Key, h names.Hash, m queue.Mode, o queue.Order) bool {
 	ok := t.TryAcquireNamed(k, h, m, o)
 	if ok && tracked() {
 		trackNamed(t, k, m)
@@ -199,11 +200,11 @@ func tryAcquireNamed(t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode, o 
 }
 
 // releaseNamedFast is releaseNamed for most holds, and is tried first.
-func releaseNamedFast(t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode) bool {
+func releaseNamedFast(t *names.Table, k names.Key, h names.Hash, m queue.Mode) bool {
 	return namedCount.Load() == 0 && t.ReleaseFast(k, h, m)
 }
 
-func releaseNamed(t *queue.Table, k queue.Key, h queue.Hash, m queue.Mode) bool {
+func releaseNamed(t *names.Table, k names.Key, h names.Hash, m queue.Mode) bool {
 	if namedCount.Load() > 0 {
 		untrackNamed(t, k, m)
 	}

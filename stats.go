@@ -200,11 +200,11 @@ func init() { allFigures.Store(new(map[figuresKey]*figures)) }
 
 // figuresOf returns the figures in which a wait counts.
 func figuresOf(q *queue.Wait) *figures {
-	name := q.Key.Name
+	name := q.Name
 	if name == "" {
 		name = q.Path
 	}
-	k := figuresKey{classOf(q.Key.Scope, name), modeOf(q.Mode, true), layerOf(q.In)}
+	k := figuresKey{classOf(q.Scope, name), modeOf(q.Mode, true), layerOf(q.In)}
 	if f := (*allFigures.Load())[k]; f != nil {
 		return f
 	}

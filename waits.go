@@ -73,7 +73,7 @@ func (watching) Begin(q *queue.Wait) {
 	if deadlockCheck.Load() > 0 {
 		chain = holdsOf(q)
 	}
-	if slow > 0 || chain != nil || q.Lock() == nil {
+	if slow > 0 || chain != nil || q.Lock == nil {
 		w.list(q, chain, time.Duration(slow))
 	}
 }
@@ -90,8 +90,8 @@ func holdsOf(q *queue.Wait) *holdingContext {
 			return outer
 		}
 	}
-	c := newHolding(q.Context, outer, q.Key.Name, q.Within, &noSettings)
-	c.scope, c.mode = q.Key.Scope, q.Mode
+	c := newHolding(q.Context, outer, q.Name, q.Within, &noSettings)
+	c.scope, c.mode = q.Scope, q.Mode
 	c.lock, _ = q.Within.Of()
 	return c
 }
@@ -125,7 +125,7 @@ func (w *wait) list(q *queue.Wait, chain *holdingContext, slow time.Duration) {
 	w.request, w.chain, w.slow = q, chain, slow
 	if chain != nil {
 		w.member = stuckWait{
-			waitID{w, w.serial}, q.In, q.Path, q.Mode, q.Lock(), q.Position(), chain, !q.Abortable(),
+			waitID{w, w.serial}, q.In, q.Path, q.Mode, q.Lock, q.Position(), chain, !q.Abortable(),
 		}
 	}
 	w.examined, w.ended, w.listed = chain == nil, false, true
@@ -185,7 +185,7 @@ type waitCopy struct {
 func (w *wait) copy() waitCopy {
 	q := w.request
 	return waitCopy{
-		waitID{w, w.serial}, q.Subject, q.Context, q.Mode, q.Fair, q.Since, q.Lock(), w.chain, q,
+		waitID{w, w.serial}, q.Subject, q.Context, q.Mode, q.Fair, q.Since, q.Lock, w.chain, q,
 	}
 }
 

@@ -56,7 +56,7 @@ func BenchmarkWait(b *testing.B) {
 	defer held.Unlock()
 	holding, cancel := held.Context(context.Background())
 	defer cancel()
-	about := queue.Subject{In: internalLocks, Key: queue.Key{Name: "x"}}
+	about := queue.Subject{In: internalLocks, Name: "x"}
 	for _, c := range []struct {
 		name string
 		ctx  context.Context
@@ -91,12 +91,12 @@ func passOn(ctx context.Context, n int, about queue.Subject) time.Duration {
 	for range 2 {
 		group.Go(func() {
 			for left.Load() > 0 {
-				g, _ := l.AcquireFor(ctx, queue.Exclusive, queue.Fair, about)
+				h, _ := l.Acquire(ctx, queue.Exclusive, queue.Fair, about)
 				for left.Add(-1) > 0 && l.State().FirstExclusive == 0 {
 					left.Add(1)
 					runtime.Gosched()
 				}
-				l.ReleaseGeneration(g)
+				h.Release()
 			}
 		})
 	}

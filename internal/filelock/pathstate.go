@@ -63,7 +63,7 @@ func (h *Hold) Unlock() error {
 
 // lock waits for the turn, and then for the lock of r.
 func (p *pathState) lock(ctx context.Context, r Request) (*Hold, error) {
-	if _, err := p.turn.AcquireFor(ctx, r.Mode, r.order(), r.Subject); err != nil {
+	if _, err := p.turn.Acquire(ctx, r.Mode, r.order(), r.Subject); err != nil {
 		return nil, err
 	}
 	return p.inTurn(r.Mode, func() (*Hold, error) { return p.lockFile(ctx, r) })

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lockutils/lockutils/internal/queue/queuetest"
 )
 
 // An endingContext ends without telling anybody, so that a waiter finds out when it has just been
@@ -32,7 +34,7 @@ func TestWaiterLeavesWhenItsContextEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeout(background, time.Minute)
 		defer cancel()
 		start := time.Now()
-		if _, err := l.Acquire(ctx, Exclusive, Barging); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := l.Acquire(ctx, Exclusive, Barging, Subject{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Acquire returned %v", err)
 		}
 		if waited := time.Since(start); waited != time.Minute {
@@ -54,11 +56,11 @@ func TestCancelledWaiterLetsItsSuccessorsIn(t *testing.T) {
 		queueUp(&l, served, "reader 2", Shared, Barging)
 		queueUp(&l, served, "last", Exclusive, Fair)
 		cancel()
-		expectServed(t, served, "writer: context canceled", "reader 1", "reader 2")
+		queuetest.ExpectServed(t, served, "writer: context canceled", "reader 1", "reader 2")
 		for range 3 {
 			l.Release(Shared)
 		}
-		expectServed(t, served, "last")
+		queuetest.ExpectServed(t, served, "last")
 		l.Release(Exclusive)
 		l.checkIdle(t)
 	})
@@ -78,7 +80,7 @@ func TestWaiterServedTooLateGivesTheLockOn(t *testing.T) {
 		} {
 			t.Run(late.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					l := &Lock{permits: permits}
+					l := &Lock{Permits: permits}
 					for range permits {
 						mustAcquire(t, l, Exclusive)
 					}
@@ -91,7 +93,7 @@ func TestWaiterServedTooLateGivesTheLockOn(t *testing.T) {
 					for ; held == permits || held > 0 && late.mode == Shared; held-- {
 						l.Release(Exclusive)
 					}
-					expectServed(t, served, "late: context canceled", "next")
+					queuetest.ExpectServed(t, served, "late: context canceled", "next")
 					for ; held > 0; held-- {
 						l.Release(Exclusive)
 					}
@@ -123,12 +125,12 @@ func TestGrantAndCancelAtOnce(t *testing.T) {
 			synctest.Wait()
 			if len(served) == 1 {
 				outcomes["granted"]++
-				expectServed(t, served, "first")
+				queuetest.ExpectServed(t, served, "first")
 				l.Release(Exclusive)
-				expectServed(t, served, "second")
+				queuetest.ExpectServed(t, served, "second")
 			} else {
 				outcomes["cancelled"]++
-				expectServed(t, served, "first: context canceled", "second")
+				queuetest.ExpectServed(t, served, "first: context canceled", "second")
 			}
 			l.Release(Exclusive)
 			l.checkIdle(t)
@@ -141,8 +143,8 @@ func TestGrantAndCancelAtOnce(t *testing.T) {
 // acquire the lock in the end.
 func TestCancellingAtAnyMomentLosesNoWakeUp(t *testing.T) {
 	for _, permits := range []int32{1, 2} {
-		l := &Lock{permits: permits}
-		r := room{permits: int64(permits)}
+		l := &Lock{Permits: permits}
+		r := queuetest.Room{Permits: int64(permits)}
 		for range 100 {
 			ctx, cancel := context.WithCancel(background)
 			var group sync.WaitGroup
@@ -153,19 +155,23 @@ func TestCancellingAtAnyMomentLosesNoWakeUp(t *testing.T) {
 				}
 				group.Go(func() {
 					m := Mode(rand.IntN(2))
-					dawdle()
-					if _, err := l.Acquire(ctx, m, Order(rand.IntN(2))); err == nil {
-						r.visit(m, dawdle)
+					queuetest.Dawdle()
+					if _, err := l.Acquire(ctx, m, Order(rand.IntN(2)), Subject{}); err == nil {
+						if m == Shared {
+							r.Read(queuetest.Dawdle)
+						} else {
+							r.Write(queuetest.Dawdle)
+						}
 						l.Release(m)
 					}
 				})
 			}
-			dawdle()
+			queuetest.Dawdle()
 			cancel()
 			group.Wait()
 			l.checkIdle(t)
 		}
-		if n := r.overlaps.Load(); n != 0 {
+		if n := r.Overlaps.Load(); n != 0 {
 			t.Errorf("%d overlaps", n)
 		}
 	}

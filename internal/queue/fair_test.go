@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lockutils/lockutils/internal/queue/queuetest"
 )
 
 func TestFairRequestsAreServedInOrderOfArrival(t *testing.T) {
@@ -18,7 +20,7 @@ func TestFairRequestsAreServedInOrderOfArrival(t *testing.T) {
 		var order []int // written by holders only
 		for i := range 100 {
 			go func() {
-				_, _ = l.Acquire(background, Exclusive, Fair)
+				_, _ = l.Acquire(background, Exclusive, Fair, Subject{})
 				order = append(order, i)
 				runtime.Gosched()
 				l.Release(Exclusive)
@@ -61,7 +63,7 @@ func TestReadersAndWritersAreServedInTurn(t *testing.T) {
 				for range step.times {
 					l.Release(step.leave)
 				}
-				expectServed(t, served, step.next...)
+				queuetest.ExpectServed(t, served, step.next...)
 			}
 			l.checkIdle(t)
 		})
@@ -81,7 +83,7 @@ func TestNobodyPassesAFairRequest(t *testing.T) {
 			if _, ok := l.TryAcquire(Exclusive, Barging); ok {
 				t.Fatalf("%q was passed", name)
 			}
-			expectServed(t, served, name)
+			queuetest.ExpectServed(t, served, name)
 		}
 		l.Release(Exclusive)
 		l.checkIdle(t)
@@ -98,13 +100,13 @@ func TestNobodyPassesAFairRequestThatAReaderInVainLetsIn(t *testing.T) {
 		queueUp(&l, served, "fair", Exclusive, Fair)
 		l.add(oneHolder)
 		l.Release(Exclusive)
-		expectServed(t, served)
+		queuetest.ExpectServed(t, served)
 		moment := l.add(minusHolder)
 		if _, ok := l.TryAcquire(Exclusive, Barging); ok {
 			t.Error("a waiting request was passed")
 		}
 		l.follow(moment)
-		expectServed(t, served, "fair")
+		queuetest.ExpectServed(t, served, "fair")
 		l.Release(Exclusive)
 		l.checkIdle(t)
 	})
@@ -112,7 +114,7 @@ func TestNobodyPassesAFairRequestThatAReaderInVainLetsIn(t *testing.T) {
 
 func TestSeveralPermitsAreGivenOutInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &Lock{permits: 3}
+		l := &Lock{Permits: 3}
 		for range 3 {
 			mustAcquire(t, l, Exclusive)
 		}
@@ -121,16 +123,16 @@ func TestSeveralPermitsAreGivenOutInOrder(t *testing.T) {
 			queueUp(l, served, fmt.Sprint(i), m, Fair)
 		}
 		l.Release(Exclusive)
-		expectServed(t, served, "0")
+		queuetest.ExpectServed(t, served, "0")
 		l.Release(Exclusive)
-		expectServed(t, served, "1")
+		queuetest.ExpectServed(t, served, "1")
 		l.Release(Exclusive)
 		l.Release(Exclusive)
-		expectServed(t, served) // the reader waits for all of them
+		queuetest.ExpectServed(t, served) // the reader waits for all of them
 		l.Release(Exclusive)
-		expectServed(t, served, "2")
+		queuetest.ExpectServed(t, served, "2")
 		l.Release(Shared)
-		expectServed(t, served, "3", "4")
+		queuetest.ExpectServed(t, served, "3", "4")
 		l.Release(Exclusive)
 		l.Release(Exclusive)
 		l.checkIdle(t)
@@ -141,13 +143,13 @@ func TestSeveralPermitsAreGivenOutInOrder(t *testing.T) {
 // can. It is Release and TryAcquire without a moment in between.
 func pass(t *testing.T, l *Lock) {
 	t.Helper()
-	l.mu.Lock()
-	w := l.grantNext(l.leave(l.lockState(), Exclusive))
+	l.Mu.Lock()
+	w := l.grantNext(l.leave(l.LockState(), Exclusive))
 	if !l.admits(w, Exclusive, Barging) {
 		t.Error("a waiter who is only just waking up cannot be passed")
 	}
-	l.unlockState(l.enter(w, Exclusive))
-	l.mu.Unlock()
+	l.UnlockState(l.enter(w, Exclusive))
+	l.Mu.Unlock()
 	synctest.Wait()
 }
 
@@ -160,8 +162,8 @@ func TestStarvingWaiterIsHandedTheLock(t *testing.T) {
 		queueUp(&l, served, "second", Exclusive, Barging)
 		time.Sleep(starvation - 1)
 		pass(t, &l)
-		expectServed(t, served)
-		if l.load()&handoff != 0 {
+		queuetest.ExpectServed(t, served)
+		if l.Load()&handoff != 0 {
 			t.Error("nobody has waited for a millisecond, but barging is not allowed")
 		}
 		queueUp(&l, served, "late", Exclusive, Barging)
@@ -172,13 +174,13 @@ func TestStarvingWaiterIsHandedTheLock(t *testing.T) {
 			if _, ok := l.TryAcquire(Exclusive, Barging); ok {
 				t.Fatalf("%s: a waiter was passed after a millisecond", name)
 			}
-			expectServed(t, served, name)
+			queuetest.ExpectServed(t, served, name)
 		}
-		if l.load()&handoff != 0 {
+		if l.Load()&handoff != 0 {
 			t.Error("nobody has starved, but barging is not allowed")
 		}
 		l.Release(Exclusive)
-		expectServed(t, served, "late")
+		queuetest.ExpectServed(t, served, "late")
 		l.Release(Exclusive)
 		l.checkIdle(t)
 	})
@@ -198,8 +200,8 @@ func TestReadersDoNotKeepOutAWriter(t *testing.T) {
 				default:
 				}
 				if rand.IntN(2) == 0 {
-					_, _ = l.Acquire(background, Shared, Barging)
-					dawdle()
+					_, _ = l.Acquire(background, Shared, Barging, Subject{})
+					queuetest.Dawdle()
 					l.Release(Shared)
 				} else if _, ok := l.TryAcquire(Shared, Barging); ok {
 					l.Release(Shared)
@@ -208,7 +210,7 @@ func TestReadersDoNotKeepOutAWriter(t *testing.T) {
 		})
 	}
 	for range 500 {
-		_, _ = l.Acquire(background, Exclusive, Barging)
+		_, _ = l.Acquire(background, Exclusive, Barging, Subject{})
 		l.Release(Exclusive)
 	}
 	close(done)

@@ -5,30 +5,38 @@ import (
 	"sync"
 )
 
-// A Hold is one acquisition of a lock of a [Table]. It may be copied; of all its copies only the
-// first that is released counts. The zero Hold holds nothing.
+// A Hold is one acquisition of a lock. It may be copied; of all its copies only the first that is
+// released counts. The zero Hold holds nothing.
 //
-// It is always a hold with a generation, which tells whether it is stale: of the key's own lock,
-// or of a [Record]. One holder of a lock at a time has the generation: an exclusive one where
-// there is one permit, or one of the shared ones.
+// It is always a hold with a generation, which tells whether it is stale: of the lock itself, or
+// of a [Record]. One holder of a lock at a time has the generation: an exclusive one where there
+// is one permit, or one of the shared ones.
 type Hold struct {
 	lock *Lock
 	// The lock's word, as the acquisition left it. It is only the generation if the release takes
 	// more than one step.
-	word word
+	word Word
 }
 
 // Release releases the hold and reports whether it was still held.
-func (h Hold) Release() bool {
-	switch {
-	case h.lock == nil:
+func (h Hold) Release() (held bool) {
+	if h.lock == nil {
 		return false
-	case h.lock.owner != nil:
-		return h.lock.owner.release(h.word.generation())
-	case h.word&sharing != 0:
-		return h.lock.releaseSharing(h.word.generation())
 	}
-	return h.lock.ReleaseGeneration(h.word.generation())
+	g := h.word.generation()
+	r, isRecord := h.lock.Owner.(*Record)
+	switch {
+	case isRecord:
+		held = r.end(g)
+	case h.word&sharing != 0:
+		held = h.lock.releaseSharing(g)
+	default:
+		held = h.lock.releaseExclusive(GenerationBits, g)
+	}
+	if held && h.lock.Owner != nil {
+		h.lock.Owner.Drop()
+	}
+	return held
 }
 
 // ReleaseFast releases the hold if that takes a single step, and reports whether it did. It is
@@ -44,7 +52,13 @@ func (h Hold) ReleaseFast() bool {
 }
 
 // Held reports whether the hold has not been released yet.
-func (h Hold) Held() bool { return h.lock != nil && h.lock.Holds(h.word.generation()) }
+func (h Hold) Held() bool {
+	if h.lock == nil {
+		return false
+	}
+	w := h.lock.Load()
+	return w&(held|sharing) != 0 && w.generation() == h.word.generation()
+}
 
 // Attachment returns what was given to [Record.Issue], or nil for a hold of something else. Once
 // the hold has been released, the attachment may belong to another one.
@@ -52,20 +66,24 @@ func (h Hold) Attachment() any {
 	if h.lock == nil {
 		return nil
 	}
-	if r, ok := h.lock.owner.(*Record); ok {
+	if r, ok := h.lock.Owner.(*Record); ok {
 		return r.attachment
 	}
 	return nil
 }
 
-// hold returns the hold of mode m that has just been acquired.
-func (p place) hold(m Mode) Hold {
-	l := p.lock()
-	if m == Exclusive && l.permits <= 1 {
-		return Hold{l, p.word}
+// hold returns the hold of mode m that has left the word w, if it has an identity.
+func (l *Lock) hold(w Word, m Mode) Hold {
+	if m == Exclusive && l.Permits <= 1 {
+		return Hold{l, w.generation()}
 	}
+	return Hold{}
+}
+
+// Record returns a hold of mode m that has just been acquired and has no identity of its own.
+func (l *Lock) Record(m Mode) Hold {
 	r := records.Get().(*Record)
-	r.place, r.mode = p, m
+	r.of, r.mode = l, m
 	return r.issue()
 }
 
@@ -78,55 +96,47 @@ type Record struct {
 
 	// What a hold without an attachment is of. Written before the hold is known to others, read
 	// by the goroutine that has ended it.
-	place place
-	mode  Mode
+	of   *Lock
+	mode Mode
 }
 
-var records = sync.Pool{New: func() any {
-	r := new(Record)
-	r.init()
-	return r
-}}
-
-func (r *Record) init() {
-	r.owner = r
-	r.acquireFast(Exclusive, Barging)
-}
+var records = sync.Pool{New: func() any { return new(Record) }}
 
 // Issue returns the next hold, when the one before has been released. The attachment is always
 // the same.
 func (r *Record) Issue(attachment any) Hold {
 	if r.attachment == nil {
 		r.attachment = attachment
-		r.init()
 	}
 	return r.issue()
 }
 
-func (r *Record) issue() Hold { return Hold{&r.Lock, word(r.load().generation())} }
-
-// release implements owner. The hold g ends by the beginning of the next generation, and with it
-// what the record stands for, unless that has been released by name already, which would have
-// been a mistake.
-func (r *Record) release(g Generation) bool {
-	if !r.end(g) {
-		return false
+func (r *Record) issue() Hold {
+	if r.Owner == nil { // for the first time
+		r.Owner = r
+		r.AcquireFast(Exclusive, Barging)
 	}
-	if r.attachment != nil {
-		return true
-	}
-	if p := r.place; p.lock().Release(r.mode) && p.entry != nil {
-		p.slot.drop(p.entry)
-	}
-	r.place = place{}
-	records.Put(r)
-	return true
+	return Hold{&r.Lock, r.Load().generation()}
 }
 
-// end ends the hold g and reports whether it was still held.
-func (r *Record) end(g Generation) bool {
+// Drop implements [Owner]. It releases what the record stands for, unless that has been released
+// otherwise already, which would have been a mistake.
+func (r *Record) Drop() {
+	if r.attachment != nil {
+		return
+	}
+	if l := r.of; l.Release(r.mode) && l.Owner != nil {
+		l.Owner.Drop()
+	}
+	r.of = nil
+	records.Put(r)
+}
+
+// end ends the hold g, by the beginning of the next generation, and reports whether it was still
+// held.
+func (r *Record) end(g Word) bool {
 	for {
-		w := r.load()
+		w := r.Load()
 		switch {
 		case w.generation() != g:
 			return false
@@ -141,18 +151,16 @@ func (r *Record) end(g Generation) bool {
 // WhileHeld calls f unless the hold has been released, keeps it from being released meanwhile,
 // and reports whether it did. f must be quick and must not use the lock. The shared holder that
 // has the generation may leave all the same, since it has nothing that another hold would write.
-func (h Hold) WhileHeld(f func()) bool {
+func (h Hold) WhileHeld(f func()) (held bool) {
 	if !h.Held() {
 		return false
 	}
-	l := h.lock
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.unlockState(l.lockState())
-	held := h.Held()
-	if held {
-		f()
-	}
+	h.lock.Section(func(w Word) Word {
+		if held = h.Held(); held {
+			f()
+		}
+		return w
+	})
 	return held
 }
 
@@ -162,14 +170,11 @@ func (h Hold) Of() (*Lock, Mode) {
 	if h.lock == nil {
 		return nil, Exclusive
 	}
-	r, ok := h.lock.owner.(*Record)
-	switch {
-	case h.word&sharing != 0:
+	if h.word&sharing != 0 {
 		return h.lock, Shared
-	case !ok:
-		return h.lock, Exclusive
-	case r.attachment != nil:
-		return nil, Exclusive
 	}
-	return r.place.lock(), r.mode
+	if r, ok := h.lock.Owner.(*Record); ok {
+		return r.of, r.mode // Those with an attachment have neither.
+	}
+	return h.lock, Exclusive
 }

@@ -1,11 +1,24 @@
 package queue
 
 import (
-	"fmt"
 	"runtime"
 	"testing"
 	"testing/synctest"
 )
+
+func TestZeroHoldHoldsNothing(t *testing.T) {
+	var h Hold
+	if h.Held() || h.Release() || h.Attachment() != nil {
+		t.Error("the zero Hold holds something")
+	}
+}
+
+func mustRelease(t *testing.T, h Hold) {
+	t.Helper()
+	if !h.Held() || !h.Release() {
+		t.Fatal("a hold is not held")
+	}
+}
 
 func TestRecordHoldsNothingButItself(t *testing.T) {
 	type attached struct {
@@ -30,227 +43,169 @@ func TestRecordHoldsNothingButItself(t *testing.T) {
 		stale = append(stale, h)
 	}
 	// What served for it must not serve for a hold of something.
-	table := NewTable(1, 3)
+	l := Lock{Permits: 3}
 	for range 10 {
-		h := mustHold(t, table, Key{"", "name"}, Shared)
+		mustAcquire(t, &l, Shared)
+		h := l.Record(Shared)
 		if h.Attachment() != nil {
 			t.Error("an ordinary hold has an attachment")
 		}
 		mustRelease(t, h)
 	}
-	table.checkIdle(t)
-	if (Hold{}).Attachment() != nil {
-		t.Error("the zero Hold has an attachment")
-	}
+	l.checkIdle(t)
 }
 
-func TestAcquireFastTakesWhatIsFree(t *testing.T) {
-	table := NewTable(1, 1)
-	if table.Permits() != 1 {
-		t.Errorf("%d permits", table.Permits())
-	}
-	for _, name := range []string{"one", "one", "other", "one"} {
-		k := Key{"", name}
-		if h, ok := table.AcquireFast(k, k.Hash(), Barging); !ok || !h.ReleaseFast() || h.ReleaseFast() {
-			t.Errorf("%q: had %v, or not released once", name, ok)
-		}
-	}
-	h, ok := table.AcquireFast(Key{"", "name"}, Key{"", "name"}.Hash(), Barging)
-	if !ok {
-		t.Fatal("a free lock was not acquired")
-	}
-	for _, other := range []string{"name", "other", longName} {
-		if _, ok := table.AcquireFast(Key{"", other}, Key{"", other}.Hash(), Barging); ok {
-			t.Errorf("%q was had although that takes more than one step", other)
-		}
-	}
-	mustRelease(t, h)
-	table.checkIdle(t)
+// An owner counts the holds of its lock that have ended.
+type owner struct {
+	Lock
+	ended int
 }
 
-// The slot has to keep an entry for as long as there is a hold of it, and no longer.
-func TestAcquireFastTakesWhatIsFreeBesideAnOverflowedSlot(t *testing.T) {
-	table := NewTable(1, 1)
-	slot := &table.slots[0]
-	inSlot := mustHold(t, table, Key{"", "first"}, Exclusive)
-	mustRelease(t, mustHold(t, table, Key{"", "second"}, Exclusive)) // the slot has overflowed
-	k := Key{"scope", "beside"}
-	h, ok := table.AcquireFast(k, k.Hash(), Fair)
-	if !ok || !h.Held() || slot.entries != 1 || table.Len() != 2 {
-		t.Fatalf("acquired: %v, with %d entries", ok, slot.entries)
-	}
-	if _, ok := table.AcquireFast(k, k.Hash(), Barging); ok {
-		t.Error("acquired twice")
-	}
-	if _, ok := table.TryAcquire(k, Exclusive, Barging); ok {
-		t.Error("acquired twice by TryAcquire")
-	}
-	if h.ReleaseFast() {
-		t.Error("released without its entry")
-	}
-	mustRelease(t, h)
-	if h.Release() || slot.entries != 0 {
-		t.Errorf("released twice, or %d entries left", slot.entries)
-	}
+func (o *owner) Drop() { o.ended++ }
 
-	if _, ok := table.AcquireFast(k, k.Hash(), Fair); !ok || !table.Release(k, k.Hash(), Exclusive) ||
-		slot.entries != 0 {
-		t.Errorf("not acquired and released by name, or %d entries left", slot.entries)
-	}
-	first := Key{"", "first"}
-	if _, ok := table.AcquireFast(first, first.Hash(), Barging); ok || slot.entries != 0 {
-		t.Errorf("the slot's own lock acquired twice, or with %d entries", slot.entries)
-	}
-	mustRelease(t, inSlot)
-	if _, ok := table.AcquireFast(k, k.Hash(), Barging); ok || slot.entries != 0 {
-		t.Errorf("acquired beside a slot that is not in use, or %d entries left", slot.entries)
-	}
-	table.checkIdle(t)
-}
-
-// A request that fails must leave the entry to those who use it.
-func TestAcquireFastDoesNotPassAFairWaiterBesideASlot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		table := NewTable(1, 1)
-		inSlot := mustHold(t, table, Key{"", "first"}, Exclusive)
-		k := Key{"", "beside"}
-		h := mustHold(t, table, k, Exclusive)
-		next := make(chan Hold)
-		go func() {
-			h, err := table.Acquire(background, k, Exclusive, Fair)
-			if err != nil {
-				t.Error(err)
-			}
-			next <- h
-		}()
-		synctest.Wait()
-		if _, ok := table.AcquireFast(k, k.Hash(), Barging); ok {
-			t.Error("passed a fair waiter")
-		}
-		mustRelease(t, h)
-		mustRelease(t, <-next)
-
-		e := table.slots[0].entry(k, k.Hash())
-		e.add(waiting) // as while a waiter is about to take the free lock
-		if _, ok := table.AcquireFast(k, k.Hash(), Fair); ok {
-			t.Error("a fair request has passed a waiter")
-		}
-		e.add(^waiting + 1)
-		table.slots[0].drop(e)
-		mustRelease(t, inSlot)
-		table.checkIdle(t)
-	})
-}
-
-// What such a hold stands for has to be given up as well.
-func TestHoldOfARecordOrAnEntryIsNotReleasedFast(t *testing.T) {
-	table := NewTable(1, 1)
-	var record Record
-	for _, h := range []Hold{
-		mustHold(t, table, Key{"", "shared"}, Shared),
-		mustHold(t, table, Key{"", "crowded out"}, Exclusive),
-		record.Issue("something"),
-	} {
+func TestOwnerLearnsOfTheEndOfEachHold(t *testing.T) {
+	o := new(owner)
+	o.Owner = o
+	for i := range 3 {
+		h := mustAcquire(t, &o.Lock, Exclusive)
 		if h.ReleaseFast() {
-			t.Error("released in a single step")
+			t.Error("a hold was released without its owner")
 		}
 		mustRelease(t, h)
+		mustAcquire(t, &o.Lock, Shared)
+		shared := o.Record(Shared)
+		if shared.ReleaseFast() {
+			t.Error("a hold of a record was released without its owner")
+		}
+		mustRelease(t, shared)
+		if h.Release() || shared.Release() || o.ended != 2*(i+1) {
+			t.Fatalf("%d holds have ended, want %d", o.ended, 2*(i+1))
+		}
 	}
-	table.checkIdle(t)
+	o.checkIdle(t)
+}
+
+// One shared holder at a time has the generation.
+func TestOneSharedHolderHasTheGeneration(t *testing.T) {
+	var l Lock
+	h := mustShare(t, &l)
+	if _, ok := l.Share(l.Load()); ok {
+		t.Error("two shared holders have the generation")
+	}
+	mustRelease(t, h)
+	next := mustShare(t, &l)
+	if h.Held() || h.ReleaseFast() || h.Release() {
+		t.Error("the generation does not tell the next shared holder")
+	}
+	mustRelease(t, next)
+	l.checkIdle(t)
+}
+
+func mustShare(t *testing.T, l *Lock) Hold {
+	t.Helper()
+	w, ok := l.Share(l.Load())
+	if !ok {
+		t.Fatal("a free lock was not shared")
+	}
+	return l.HoldIn(w)
+}
+
+// The last shared holder admits those that wait, whatever its identity, also while another
+// goroutine decides.
+func TestSharedHolderWithGenerationAdmitsWaiters(t *testing.T) {
+	for _, deciding := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var l Lock
+			h := mustShare(t, &l)
+			granted := make(chan Hold, 1)
+			go func() {
+				h, _ := l.Acquire(background, Exclusive, Fair, Subject{})
+				granted <- h
+			}()
+			synctest.Wait()
+			if deciding {
+				l.Mu.Lock()
+				w := l.LockState()
+				if !h.Release() {
+					t.Error("a shared hold was not released while busy was set")
+				}
+				l.UnlockState(w)
+				l.Mu.Unlock()
+			} else if h.ReleaseFast() || !h.Release() {
+				t.Error("a hold that somebody waits for was released in one step, or not at all")
+			}
+			synctest.Wait()
+			if len(granted) == 0 {
+				t.Fatal("the waiter was not admitted")
+			}
+			mustRelease(t, <-granted)
+			l.checkIdle(t)
+		})
+	}
 }
 
 // A request may overtake between a reader's going and the reader's look at those who wait, which
 // finds the lock held then and wakes nobody. So it is the one that has overtaken who has to wake
 // them.
 func TestWhoOvertakesASleeperWakesIt(t *testing.T) {
-	table := NewTable(1, 1)
-	k := Key{"", "name"}
-	mustHoldNamed(t, table, k, Shared)
-	lock := &table.slots[0].Lock
+	var l Lock
+	mustAcquire(t, &l, Shared)
 	woken := make(chan Hold)
 	go func() {
-		h, err := table.Acquire(background, k, Exclusive, Barging)
+		h, err := l.Acquire(background, Exclusive, Barging, Subject{})
 		if err != nil {
 			t.Error(err)
 		}
 		woken <- h
 	}()
-	lock.waitFor(1, Exclusive)
-	word := lock.add(minusHolder)
-	if _, ok := table.AcquireFast(Key{"", "other"}, Key{"", "other"}.Hash(), Barging); ok {
-		t.Error("a lock that somebody waits for was given to another name")
+	l.waitFor(1, Exclusive)
+	word := l.add(minusHolder)
+	if _, ok := l.Claim(l.Load()); ok {
+		t.Error("a lock that somebody waits for was claimed")
 	}
-	h, ok := table.AcquireFast(k, k.Hash(), Barging)
+	if _, ok := l.Take(l.Load(), Fair); ok {
+		t.Error("a fair request has passed a waiter")
+	}
+	taken, ok := l.Take(l.Load(), Barging)
 	if !ok {
 		t.Fatal("a free lock was not acquired")
 	}
-	lock.follow(word)
+	h := l.HoldIn(taken)
+	l.follow(word)
 	if h.ReleaseFast() {
 		t.Error("the lock was released without a look at those who wait")
 	}
 	mustRelease(t, h)
 	mustRelease(t, <-woken)
-	table.checkIdle(t)
+	l.checkIdle(t)
 }
 
-// TestHoldReleasedByNameNeverReleasesAnother mixes the two ways to release, which is wrong: the
-// hold that was taken must not become one of other keys, nor of other holders of the same key.
-func TestHoldReleasedByNameNeverReleasesAnother(t *testing.T) {
-	for _, permits := range []int64{1, 3} {
-		table := NewTable(1, permits)
-		keys := func(from string) []Key {
-			var keys []Key
-			for i := range 50 {
-				keys = append(keys, Key{"", fmt.Sprint(from, i)})
-			}
-			return keys
-		}
-		acquire := func(k Key) Hold {
-			h, ok := table.TryAcquire(k, Exclusive, Barging)
-			if !ok {
-				t.Fatalf("%v is not free", k)
-			}
-			return h
-		}
-		var stale []Hold
-		for _, k := range keys("stale") {
-			stale = append(stale, acquire(k))
-			if released := table.Release(k, k.Hash(), Exclusive); released != (permits == 1) {
-				t.Errorf("%d permits: released by name: %v", permits, released)
-			}
-		}
-		var others []Hold
-		for _, k := range keys("other") {
-			for range permits {
-				others = append(others, acquire(k))
-			}
-		}
-		for _, h := range stale {
-			h.Release()
-		}
-		for _, h := range others {
-			if !h.Held() {
-				t.Fatalf("%d permits: another hold was released", permits)
-			}
-		}
-		for _, k := range keys("other") {
-			if _, ok := table.TryAcquire(k, Exclusive, Barging); ok {
-				t.Fatalf("%d permits: %v was taken once too often", permits, k)
-			}
-		}
-		for _, h := range others {
-			h.Release()
-		}
-		if n := table.Len(); n != 0 {
-			t.Errorf("%d permits: %d keys left", permits, n)
+func TestClaimIsForLocksThatAreNotInUse(t *testing.T) {
+	var l Lock
+	for _, w := range []Word{held, oneHolder, waiting, Overflowed, busy} {
+		l.state.Store(uint64(w))
+		if _, ok := l.Claim(w); ok {
+			t.Errorf("a lock with the word %#x was claimed", w)
 		}
 	}
+	l.state.Store(0)
+	w, ok := l.Claim(0)
+	if !ok || l.Load()&Fresh == 0 || l.Load().Sole() {
+		t.Errorf("claimed: %t, with the word %#x", ok, l.Load())
+	}
+	if !l.HoldIn(w).ReleaseFast() || l.Load()&Fresh != 0 {
+		t.Error("the word stays fresh without a holder")
+	}
+	l.checkIdle(t)
 }
 
 func TestNoHoldEndsWhileItIsExamined(t *testing.T) {
 	for _, m := range []Mode{Exclusive, Shared} {
-		table := NewTable(1, 1)
-		h, _ := table.TryAcquire(Key{Name: "x"}, m, Barging)
+		var l Lock
+		h := mustAcquire(t, &l, m)
+		if m == Shared {
+			h = l.Record(m)
+		}
 		released := make(chan bool)
 		examined := h.WhileHeld(func() {
 			go func() { released <- h.ReleaseFast() || h.Release() }()
@@ -267,8 +222,6 @@ func TestNoHoldEndsWhileItIsExamined(t *testing.T) {
 		if h.WhileHeld(func() { t.Errorf("mode %v: a hold that has ended is examined", m) }) {
 			t.Errorf("mode %v: a hold that has ended counts as held", m)
 		}
-		if n := table.Len(); n > 0 {
-			t.Errorf("mode %v: %d keys in use", m, n)
-		}
+		l.checkIdle(t)
 	}
 }

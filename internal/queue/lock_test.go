@@ -5,15 +5,17 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"github.com/lockutils/lockutils/internal/queue/queuetest"
 )
 
-func mustAcquire(t *testing.T, l *Lock, m Mode) Generation {
+func mustAcquire(t *testing.T, l *Lock, m Mode) Hold {
 	t.Helper()
-	g, ok := l.TryAcquire(m, Barging)
+	h, ok := l.TryAcquire(m, Barging)
 	if !ok {
 		t.Fatalf("a free lock was not acquired in mode %d", m)
 	}
-	return g
+	return h
 }
 
 func TestHoldersExcludeEachOther(t *testing.T) {
@@ -39,7 +41,7 @@ func TestHoldersExcludeEachOther(t *testing.T) {
 		{3, []Mode{s, s, s, s}, s, true},
 	} {
 		for _, o := range []Order{Barging, Fair} {
-			l := &Lock{permits: c.permits}
+			l := &Lock{Permits: c.permits}
 			for _, m := range c.held {
 				mustAcquire(t, l, m)
 			}
@@ -60,30 +62,30 @@ func TestHoldersExcludeEachOther(t *testing.T) {
 
 func TestEveryGenerationIsReleasedOnce(t *testing.T) {
 	var l Lock
-	var ended []Generation
+	var ended []Hold
 	for range 100 {
-		g := mustAcquire(t, &l, Exclusive)
+		h := mustAcquire(t, &l, Exclusive)
 		for _, old := range ended {
-			if old == g || l.Holds(old) || l.ReleaseGeneration(old) {
-				t.Fatalf("generation %#x passes for the holder's, %#x", old, g)
+			if old == h || old.Held() || old.Release() {
+				t.Fatalf("the hold %v passes for the holder's, %v", old, h)
 			}
 		}
-		if !l.Holds(g) || !l.ReleaseGeneration(g) || l.Holds(g) || l.ReleaseGeneration(g) {
-			t.Fatalf("generation %#x was not released exactly once", g)
+		if !h.Held() || !h.Release() || h.Held() || h.Release() {
+			t.Fatalf("the hold %v was not released exactly once", h)
 		}
-		ended = append(ended, g)
+		ended = append(ended, h)
 	}
 }
 
 func TestGenerationWrapsRoundWithinItsBits(t *testing.T) {
 	var l Lock
-	last := generationMask
+	last := GenerationBits
 	l.state.Store(uint64(last))
-	g := mustAcquire(t, &l, Exclusive)
-	if w := l.load(); w != held {
+	h := mustAcquire(t, &l, Exclusive)
+	if w := l.Load(); w != held {
 		t.Errorf("the word after the last generation is %#x", w)
 	}
-	if !l.ReleaseGeneration(g) {
+	if !h.Release() {
 		t.Error("the generation after the last one could not be released")
 	}
 	l.checkIdle(t)
@@ -91,7 +93,7 @@ func TestGenerationWrapsRoundWithinItsBits(t *testing.T) {
 
 func TestReleaseOfNothingIsRefusedAndDisturbsNobody(t *testing.T) {
 	for _, permits := range []int32{1, 3} {
-		l := &Lock{permits: permits}
+		l := &Lock{Permits: permits}
 		for _, held := range []Mode{Exclusive, Shared} {
 			other := 1 - held
 			if l.Release(Exclusive) || l.Release(Shared) {
@@ -102,7 +104,7 @@ func TestReleaseOfNothingIsRefusedAndDisturbsNobody(t *testing.T) {
 			if l.Release(other) {
 				t.Errorf("a lock held in mode %d was released in mode %d", held, other)
 			}
-			if m, ok := l.Holder(); !ok || m != held {
+			if m, ok := l.Load().Holder(); !ok || m != held {
 				t.Errorf("after that it is held: %t, in mode %d", ok, m)
 			}
 			l.Release(held)
@@ -115,7 +117,7 @@ func TestReleaseOfNothingIsRefusedAndDisturbsNobody(t *testing.T) {
 // moment must neither be admitted wrongly nor be forgotten.
 func TestWrongReleasesAmongMany(t *testing.T) {
 	var l Lock
-	r := room{permits: 1}
+	r := queuetest.Room{Permits: 1}
 	var wrong, right sync.WaitGroup
 	done := make(chan struct{})
 	for range 2 {
@@ -130,15 +132,15 @@ func TestWrongReleasesAmongMany(t *testing.T) {
 					t.Error("a shared hold that does not exist was released")
 					return
 				}
-				dawdle()
+				queuetest.Dawdle()
 			}
 		})
 	}
 	for range 4 {
 		right.Go(func() {
 			for range 2000 {
-				_, _ = l.Acquire(background, Exclusive, Barging)
-				r.visit(Exclusive, dawdle)
+				_, _ = l.Acquire(background, Exclusive, Barging, Subject{})
+				r.Write(queuetest.Dawdle)
 				if !l.Release(Exclusive) {
 					t.Error("a hold could not be released")
 				}
@@ -148,7 +150,7 @@ func TestWrongReleasesAmongMany(t *testing.T) {
 	right.Wait()
 	close(done)
 	wrong.Wait()
-	if n := r.overlaps.Load(); n != 0 {
+	if n := r.Overlaps.Load(); n != 0 {
 		t.Errorf("%d overlaps", n)
 	}
 	l.checkIdle(t)
@@ -165,11 +167,11 @@ func TestReaderInVainLetsInWhomItHasKeptOut(t *testing.T) {
 			queueUp(&l, served, "writer", Exclusive, o)
 			found := l.add(oneHolder) - oneHolder
 			l.Release(Exclusive)
-			expectServed(t, served)
+			queuetest.ExpectServed(t, served)
 			if l.leaveAgain(found) {
 				t.Error("a reader stays although it has gone")
 			}
-			expectServed(t, served, "writer")
+			queuetest.ExpectServed(t, served, "writer")
 			l.Release(Exclusive)
 			l.checkIdle(t)
 		})
@@ -189,11 +191,11 @@ func TestReaderWhoMeetsAWrongRelease(t *testing.T) {
 		}
 		served := make(chan string, 1)
 		queueUp(&l, served, "reader", Shared, Barging)
-		expectServed(t, served)
+		queuetest.ExpectServed(t, served)
 		if l.follow(wrong) {
 			t.Error("the wrong release passed for a right one")
 		}
-		expectServed(t, served, "reader")
+		queuetest.ExpectServed(t, served, "reader")
 		l.Release(Shared)
 		l.checkIdle(t)
 	})
@@ -205,14 +207,14 @@ func TestHolderAndWaitingTellTheState(t *testing.T) {
 		expect := func(when string, m Mode, is bool, writers, readers int) {
 			t.Helper()
 			synctest.Wait()
-			if gotMode, got := l.Holder(); got != is || gotMode != m {
+			if gotMode, got := l.Load().Holder(); got != is || gotMode != m {
 				t.Errorf("%s: Holder() = %d, %t", when, gotMode, got)
 			}
 			if w, r := l.waiting(Exclusive), l.waiting(Shared); w != writers || r != readers {
 				t.Errorf("%s: %d writers and %d readers wait", when, w, r)
 			}
 		}
-		request := func(m Mode) { go func() { _, _ = l.Acquire(background, m, Fair) }() }
+		request := func(m Mode) { go func() { _, _ = l.Acquire(background, m, Fair, Subject{}) }() }
 		expect("at first", Exclusive, false, 0, 0)
 		request(Exclusive)
 		expect("writer", Exclusive, true, 0, 0)
@@ -245,16 +247,16 @@ func TestDowngradeLetsInTheReadersInFrontOnly(t *testing.T) {
 		if !l.Downgrade() {
 			t.Error("an exclusive hold was not downgraded")
 		}
-		expectServed(t, served, "reader 1", "reader 2")
+		queuetest.ExpectServed(t, served, "reader 1", "reader 2")
 		if l.Downgrade() {
 			t.Error("a shared hold was downgraded")
 		}
 		for range 3 {
 			l.Release(Shared)
 		}
-		expectServed(t, served, "writer")
+		queuetest.ExpectServed(t, served, "writer")
 		l.Release(Exclusive)
-		expectServed(t, served, "reader 3")
+		queuetest.ExpectServed(t, served, "reader 3")
 		l.Release(Shared)
 		l.checkIdle(t)
 	})
@@ -269,13 +271,13 @@ func TestJoiningPassesThoseWhoWaitForIt(t *testing.T) {
 		if _, ok := l.TryAcquire(Shared, Fair); ok {
 			t.Error("a reader passed a writer who waits")
 		}
-		if _, err := l.Acquire(background, Shared, Reentrant); err != nil {
+		if _, err := l.Acquire(background, Shared, Reentrant, Subject{}); err != nil {
 			t.Error(err)
 		}
 		l.Release(Shared)
-		expectServed(t, served)
+		queuetest.ExpectServed(t, served)
 		l.Release(Shared)
-		expectServed(t, served, "writer")
+		queuetest.ExpectServed(t, served, "writer")
 		if _, ok := l.TryAcquire(Shared, Reentrant); ok {
 			t.Error("a reader joined a writer")
 		}
@@ -297,11 +299,11 @@ func TestOneReaderTooManyWaitsForOneToLeave(t *testing.T) {
 		served := make(chan string, 2)
 		queueUp(&l, served, "first", Shared, Barging)
 		queueUp(&l, served, "second", Shared, Barging)
-		expectServed(t, served)
+		queuetest.ExpectServed(t, served)
 		l.Release(Shared)
-		expectServed(t, served, "first")
+		queuetest.ExpectServed(t, served, "first")
 		l.Release(Shared)
-		expectServed(t, served, "second")
+		queuetest.ExpectServed(t, served, "second")
 		for range most {
 			if !l.Release(Shared) {
 				t.Fatal("a reader could not leave")
@@ -320,10 +322,10 @@ func TestReaderThatQueuesWhileAnotherLeavesIsServed(t *testing.T) {
 		for range most {
 			mustAcquire(t, &l, Shared)
 		}
-		l.mu.Lock()
-		w := l.lockState()
+		l.Mu.Lock()
+		w := l.LockState()
 		l.Release(Shared)
-		if _, err := l.acquireLocked(t.Context(), w, Shared, Barging, Subject{}); err != nil {
+		if _, err := l.AcquireLocked(t.Context(), w, Shared, Barging, Subject{}); err != nil {
 			t.Error(err)
 		}
 		for range most {
@@ -336,7 +338,7 @@ func TestReaderThatQueuesWhileAnotherLeavesIsServed(t *testing.T) {
 // Readers beside the holders of some permits are counted for a moment without being admitted. They
 // must not keep out a request that finds a permit free in that moment.
 func TestPermitsAreNotLostToReadersInVain(t *testing.T) {
-	l := &Lock{permits: 2}
+	l := &Lock{Permits: 2}
 	mustAcquire(t, l, Exclusive)
 	done := make(chan struct{})
 	var group sync.WaitGroup
@@ -372,28 +374,11 @@ func queueUp(l *Lock, served chan<- string, name string, m Mode, o Order) {
 
 func queueUpContext(ctx context.Context, l *Lock, served chan<- string, name string, m Mode, o Order) {
 	go func() {
-		if _, err := l.Acquire(ctx, m, o); err == nil {
+		if _, err := l.Acquire(ctx, m, o, Subject{}); err == nil {
 			served <- name
 		} else {
 			served <- name + ": " + err.Error()
 		}
 	}()
 	synctest.Wait()
-}
-
-// expectServed checks who has been served since the last time, in whatever order if more than one.
-func expectServed(t *testing.T, served <-chan string, want ...string) {
-	t.Helper()
-	synctest.Wait()
-	got := map[string]bool{}
-	for len(served) > 0 {
-		got[<-served] = true
-	}
-	ok := len(got) == len(want)
-	for _, name := range want {
-		ok = ok && got[name]
-	}
-	if !ok {
-		t.Errorf("served: %v, want %q", got, want)
-	}
 }

@@ -1,114 +1,13 @@
 package queue
 
 import (
-	"fmt"
-	"runtime"
-	"strconv"
-	"strings"
-	"sync"
 	"testing"
 	"unsafe"
 )
 
-// kept is how many bytes more are in use after f than before it.
-func kept(f func()) int64 {
-	heap := func() int64 {
-		for range 3 { // what is in a pool goes with the second collection
-			runtime.GC()
-		}
-		var s runtime.MemStats
-		runtime.ReadMemStats(&s)
-		return int64(s.HeapAlloc)
-	}
-	before := heap()
-	f()
-	return heap() - before
-}
-
-const allowance = 256 << 10
-
-func TestNothingIsKeptOfOneOffKeys(t *testing.T) {
-	for _, m := range []Mode{Exclusive, Shared} {
-		table := NewTable(1024, 1)
-		n := kept(func() {
-			var group sync.WaitGroup
-			for i := range 8 {
-				group.Go(func() {
-					for j := range 125_000 {
-						h, _ := table.Acquire(background, Key{"", strconv.Itoa(i*125_000 + j)}, m, Barging)
-						h.Release()
-					}
-				})
-			}
-			group.Wait()
-		})
-		t.Logf("mode %d: %d bytes", m, n)
-		if n > allowance {
-			t.Errorf("mode %d: %d bytes are kept after a million keys", m, n)
-		}
-		table.checkIdle(t)
-	}
-}
-
-func TestNothingIsKeptOfManyKeysAtOnce(t *testing.T) {
-	for _, keys := range []int{3_000, 200_000} {
-		table := NewTable(1024, 1)
-		n := kept(func() {
-			holds := make([]Hold, keys)
-			for i := range holds {
-				holds[i], _ = table.TryAcquire(Key{"", fmt.Sprint("instance-", i)}, Exclusive, Barging)
-			}
-			if n := table.Len(); n != keys {
-				t.Errorf("%d keys in use, want %d", n, keys)
-			}
-			for _, h := range holds {
-				mustRelease(t, h)
-			}
-		})
-		t.Logf("%d keys: %d bytes", keys, n)
-		if n > allowance {
-			t.Errorf("%d bytes are kept after %d keys at once", n, keys)
-		}
-		table.checkIdle(t)
-	}
-}
-
-// A name may be a small piece of a large text, which must be free to go when the name is released.
-func TestNamesPinNoText(t *testing.T) {
-	for _, length := range []int{10, 1000} {
-		table := collisions(4, 1, 1)
-		n := kept(func() {
-			for round := range 8 {
-				var holds []Hold
-				for i := range 8 {
-					text := strings.Repeat(fmt.Sprint(round, i, "-"), 1<<16)
-					holds = append(holds, mustHold(t, table, Key{text[1 : 1+length/2], text[:length]}, Mode(i%2)))
-				}
-				for _, h := range holds {
-					mustRelease(t, h)
-				}
-			}
-		})
-		if n > allowance {
-			t.Errorf("%d bytes are kept after names of %d bytes cut from large texts", n, length)
-		}
-		runtime.KeepAlive(table)
-	}
-}
-
-func TestSlotFillsThreeCacheLines(t *testing.T) {
-	if unsafe.Sizeof(uintptr(0)) < 8 {
-		return // it is smaller, and not worth padding
-	}
-	if size := unsafe.Sizeof(slot{}); size != 192 {
-		t.Errorf("a slot has %d bytes", size)
-	}
-	const line = 64 // the bytes of a cache line
-	end := unsafe.Offsetof(slot{}.Lock) + unsafe.Offsetof(Lock{}.state) + 8
-	for _, table := range []*Table{Default, NewTable(128, 1)} {
-		start := uintptr(unsafe.Pointer(&table.slots[0]))
-		if (start+end-line/2)/line != (start+end-1)/line {
-			t.Errorf("a table begins at %#x, so a short name and the word are in two lines", start)
-		}
+// What comes before a lock in memory may share a cache line with its state.
+func TestStateComesFirst(t *testing.T) {
+	if n := unsafe.Offsetof(Lock{}.state); n != 0 {
+		t.Errorf("the state is %d bytes from the beginning of a lock", n)
 	}
 }

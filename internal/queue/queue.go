@@ -1,9 +1,9 @@
-// Package queue is the in-process engine: locks with a queue of waiters, and a table that gives
-// every name such a lock while it is held or waited for.
+// Package queue is a lock inside the process, and the queue of those that wait for it.
 //
 // A [Lock] decides who may hold it together, who comes next, and how to wait without losing a
-// wake-up. A [Table] finds the lock of a name and forgets it with its last user. Neither knows
-// options, logs or files.
+// wake-up. A [Hold] tells a hold from others, and an [Observer] is told of waits. The package
+// knows no names, options, logs or files. A lock with a name is what internal/names makes of it,
+// by the methods in base.go.
 //
 // An uncontended acquisition is one compare-and-swap of the lock's state word, and so is its
 // release. docs/queue.md explains the algorithm: the state word of sync.Mutex with its rule
@@ -35,30 +35,3 @@ const (
 	// wait for the share that is held already, and it would wait for them.
 	Reentrant
 )
-
-// A Key names a lock in a table: equal keys mean one lock.
-type Key struct{ Scope, Name string }
-
-// A Hash is the hash of a key. Callers that use a key again and again keep it.
-type Hash uint64
-
-var hashes = newHasher()
-
-// Hash returns the hash of the key.
-func (k Key) Hash() Hash { return NewScopeHash(k.Scope).Of(k.Name) }
-
-// A ScopeHash is the hash of a scope, which changes those of its keys. The zero ScopeHash is that
-// of the empty scope.
-type ScopeHash uint64
-
-// NewScopeHash returns the hash of a scope.
-func NewScopeHash(scope string) ScopeHash {
-	if scope == "" {
-		return 0
-	}
-	return ScopeHash(hashes.sum(^hashes.start, scope))
-}
-
-// Of returns the hash of the key of that name. The two hashes are computed side by side, and so
-// from different seeds: a key and the one with scope and name exchanged have different ones.
-func (s ScopeHash) Of(name string) Hash { return Hash(hashes.sum(hashes.start, name) ^ uint64(s)) }

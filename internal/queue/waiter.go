@@ -22,13 +22,13 @@ type waiter struct {
 	mu      sync.Mutex
 	arrival sync.Cond // on mu: one of the fields below has changed
 	// Guarded by mu.
-	signal     bool       // there is something to look at
-	granted    bool       // it has become a holder; set under the lock's busy bit as well
-	generation Generation // of the hold that it was granted
-	aborted    error      // what the wait is to end with, see Wait.Abort
-	tracing    bool       // the stack is wanted, see Wait.Trace
-	depth      int        // of the stack; 0 if it is not known
-	stack      [stackDepth]uintptr
+	signal  bool  // there is something to look at
+	granted bool  // it has become a holder; set under the lock's busy bit as well
+	hold    Hold  // that it was granted, as in Lock.TryAcquire
+	aborted error // what the wait is to end with, see Wait.Abort
+	tracing bool  // the stack is wanted, see Wait.Trace
+	depth   int   // of the stack; 0 if it is not known
+	stack   [stackDepth]uintptr
 }
 
 // met is what Observer.Met is told.
@@ -49,13 +49,29 @@ var waiters = sync.Pool{New: func() any {
 
 func newWaiter(ctx context.Context, l *Lock, m Mode, o Order, about Subject) *waiter {
 	w := waiters.Get().(*waiter)
-	w.Context, w.lock, w.Mode, w.Fair, w.Since, w.Subject = ctx, l, m, o == Fair, Clock(), about
+	w.Context, w.Lock, w.Mode, w.Fair, w.Since, w.Subject = ctx, l, m, o == Fair, Clock(), about
 	w.handoff = w.Fair
+	if l == nil || w.Since < 0 { // nobody outside a bubble may wake the goroutine for it later
+		w.trace()
+	}
 	return w
 }
 
 // observed reports whether an observer is told of the wait.
 func (w *waiter) observed() bool { return w.In != nil && observer != nil }
+
+// begin tells the observer of the waiter. If the observer panics or ends the goroutine, begin calls
+// leave.
+func (w *waiter) begin(leave func()) {
+	begun := false
+	defer func() {
+		if !begun {
+			leave()
+		}
+	}()
+	observer.Begin(&w.Wait)
+	begun = true
+}
 
 // meet notes the end of the hold that the waiter, the first of the queue, has waited for.
 func (w *waiter) meet(held Mode, now time.Duration) {
@@ -77,9 +93,9 @@ func (w *waiter) tellMet(m met) {
 
 // free gives the waiter back to the pool. Nobody may know of it any more.
 func (w *waiter) free() {
-	w.awake, w.signal, w.granted, w.met = false, false, false, met{}
+	w.awake, w.signal, w.granted, w.hold, w.met = false, false, false, Hold{}, met{}
 	w.aborted, w.tracing, w.depth = nil, false, 0
-	w.Context, w.cancel, w.lock, w.Subject = nil, nil, nil, Subject{}
+	w.Context, w.cancel, w.Lock, w.Subject = nil, nil, nil, Subject{}
 	waiters.Put(w)
 }
 
@@ -92,16 +108,16 @@ func (w *waiter) wake() {
 }
 
 // grant tells the waiter that it has become a holder. The caller must not touch it afterwards.
-func (w *waiter) grant(g Generation) {
+func (w *waiter) grant(h Hold) {
 	w.mu.Lock()
-	w.generation, w.granted = g, true
+	w.hold, w.granted = h, true
 	w.signal = true
 	w.arrival.Signal()
 	w.mu.Unlock()
 }
 
 // park sleeps until there is something to look at, and returns the hold granted, if any.
-func (w *waiter) park() (g Generation, granted bool) {
+func (w *waiter) park() (h Hold, granted bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for !w.signal {
@@ -111,7 +127,7 @@ func (w *waiter) park() (g Generation, granted bool) {
 		}
 	}
 	w.signal = false
-	return w.generation, w.granted
+	return w.hold, w.granted
 }
 
 // ended returns the error that ends the wait, if there is one.

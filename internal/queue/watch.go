@@ -31,9 +31,9 @@ func Observe(o Observer) { observer = o }
 // A Subject says what is waited for, in the terms of an Observer. Requests with the zero Subject
 // are not observed.
 type Subject struct {
-	In   any // what the key belongs to, as a *Table
-	Key  Key
-	Path string // of a lock file
+	In          any    // what the name belongs to, as a table of names
+	Scope, Name string // of the lock
+	Path        string // of a lock file
 	// Within is the hold inside the process that a request has which waits for a lock file or at a
 	// service. It may be zero.
 	Within Hold
@@ -59,13 +59,13 @@ type Wait struct {
 	// when the Wait is used for another request, so that the observer need not allocate it anew.
 	Note any
 
-	lock   *Lock                   // nil outside of locks
+	Lock   *Lock                   // nil outside of locks
 	cancel context.CancelCauseFunc // of the context, for a wait outside of locks that may be aborted
 	waiter *waiter                 // that the Wait is part of; never changed
 }
 
 // Abortable reports whether Abort may be called.
-func (w *Wait) Abortable() bool { return w.lock != nil || w.cancel != nil }
+func (w *Wait) Abortable() bool { return w.Lock != nil || w.cancel != nil }
 
 // Abort ends the wait with err, unless the lock has been granted. It must be called before End.
 func (w *Wait) Abort(err error) {
@@ -76,9 +76,8 @@ func (w *Wait) Abort(err error) {
 	me := w.waiter
 	me.mu.Lock()
 	me.aborted = err
-	me.signal = true
-	me.arrival.Signal()
 	me.mu.Unlock()
+	me.wake()
 }
 
 // Granted reports whether the lock has been granted, although the goroutine may not have noticed
@@ -104,15 +103,11 @@ func Outside(ctx context.Context, m Mode, fair bool, about Subject) (context.Con
 	if observer.Aborts(ctx) {
 		me.Context, me.cancel = context.WithCancelCause(ctx)
 	}
-	me.traceNow()
-	begun := false
-	defer func() {
-		if !begun && me.cancel != nil { // The observer has panicked, or ended the goroutine.
+	me.begin(func() {
+		if me.cancel != nil {
 			me.cancel(nil)
 		}
-	}()
-	observer.Begin(&me.Wait)
-	begun = true
+	})
 	return me.Context, &me.Wait
 }
 
@@ -161,14 +156,7 @@ func (w *Wait) Stack() []uintptr {
 	return append([]uintptr(nil), me.stack[:me.depth]...)
 }
 
-// traceNow is trace for the waiting goroutine itself.
-func (w *waiter) traceNow() {
-	w.mu.Lock()
-	w.trace()
-	w.mu.Unlock()
-}
-
-// trace keeps the stack; mu is held.
+// trace keeps the stack. Nobody else may know of the waiter, or mu is held.
 func (w *waiter) trace() {
 	w.depth, w.tracing = runtime.Callers(2, w.stack[:]), false
 }
@@ -176,17 +164,13 @@ func (w *waiter) trace() {
 // Position returns a number above 0 that grows along the queue of the lock, or 0 outside of locks.
 func (w *Wait) Position() uint64 { return w.waiter.position }
 
-// Lock returns the lock that is waited for, which stays the same until End, or nil outside of
-// locks.
-func (w *Wait) Lock() *Lock { return w.lock }
-
 // State returns what the lock looks like now.
-func (l *Lock) State() State {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	w := l.lockState()
-	defer l.unlockState(w)
-	return l.look(w)
+func (l *Lock) State() (s State) {
+	l.Section(func(w Word) Word {
+		s = l.StateLocked(w)
+		return w
+	})
+	return s
 }
 
 // A State is what a lock looks like at one instant.
@@ -221,9 +205,9 @@ type WaitView struct {
 // Is reports whether the view is of that wait.
 func (v WaitView) Is(w *Wait) bool { return v.wait == w }
 
-// view returns the View; busy is set.
-func (l *Lock) view(w word) View {
-	v := View{State: l.look(w)}
+// ViewLocked is View with busy set.
+func (l *Lock) ViewLocked(w Word) View {
+	v := View{State: l.StateLocked(w)}
 	for q := l.queue.head; q != nil; q = q.next {
 		fair := q.Fair || q.handoff
 		v.Waits = append(v.Waits, WaitView{q.Subject, q.Context, q.Mode, fair, q.Since, q.Stack(), &q.Wait})
@@ -232,60 +216,28 @@ func (l *Lock) view(w word) View {
 }
 
 // View returns what the lock looks like now, with its queue.
-func (l *Lock) View() View {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	w := l.lockState()
-	defer l.unlockState(w)
-	return l.view(w)
+func (l *Lock) View() (v View) {
+	l.Section(func(w Word) Word {
+		v = l.ViewLocked(w)
+		return w
+	})
+	return v
 }
 
-// Visit calls f with each lock of the table that is in use, as it is at one instant, and its key.
-// f must not use the table.
-func (t *Table) Visit(f func(k Key, l *Lock, v View)) {
-	for i := range t.slots {
-		if s := &t.slots[i]; s.load().inUse() || s.load()&overflowed != 0 {
-			s.inspect(f)
-		}
-	}
-}
-
-func (s *slot) inspect(f func(k Key, l *Lock, v View)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w := s.lockName()
-	if w.inUse() {
-		f(s.key(), &s.Lock, s.view(w))
-	}
-	s.unlockState(w)
-	for _, e := range s.chains {
-		for ; e != nil; e = e.next {
-			if v := e.View(); v.Held || len(v.Waits) > 0 {
-				f(e.key, &e.Lock, v)
-			}
-		}
-	}
-}
-
-// key returns a copy of the key that the slot's lock serves. Nobody may be writing it.
-func (s *slot) key() Key {
-	text := s.text[len(s.text)-int(s.size):]
-	return Key{Scope: string(text[:s.scope]), Name: string(text[s.scope:])}
-}
-
-// look returns the state; busy is set.
-func (l *Lock) look(w word) State {
-	s := State{Permits: max(int64(l.permits), 1), Holders: int(w.count())}
-	s.Mode, s.Held = w.holder()
-	if w.heldAs(Exclusive) && l.permits <= 1 {
+// StateLocked is State with busy set.
+func (l *Lock) StateLocked(w Word) State {
+	s := State{Permits: max(int64(l.Permits), 1), Holders: int(w.count())}
+	s.Mode, s.Held = w.Holder()
+	if w.HeldAs(Exclusive) && l.Permits <= 1 {
 		s.Holders = 1 // the count may be that of requests that are about to leave
 	}
 	for q := l.queue.head; q != nil && (s.FirstExclusive == 0 || s.FirstShared == 0); q = q.next {
-		switch {
-		case q.Mode == Exclusive && s.FirstExclusive == 0:
-			s.FirstExclusive = q.position
-		case q.Mode == Shared && s.FirstShared == 0:
-			s.FirstShared = q.position
+		first := &s.FirstExclusive
+		if q.Mode == Shared {
+			first = &s.FirstShared
+		}
+		if *first == 0 {
+			*first = q.position
 		}
 	}
 	return s
@@ -301,45 +253,24 @@ func At(reading time.Duration) time.Time { return epoch.Add(reading) }
 
 var epoch = time.Now()
 
-// Serving returns the lock that serves the key now, or nil if the key is not in use.
-func (t *Table) Serving(k Key) (serving *Lock) {
-	s, h := t.slot(k.Hash())
-	s.visit(k, h, func(l *Lock, w word) word {
-		serving = l
+// Trace makes the goroutines that wait for the lock keep their stacks, as [Wait.Trace] does, but
+// for those in bubbles of testing/synctest. It reports whether there are any that have not kept
+// them yet.
+func (l *Lock) Trace() (traced bool) {
+	l.Section(func(w Word) Word {
+		traced = l.ViewLocked(w).Trace()
 		return w
 	})
-	return serving
+	return traced
 }
 
-// Trace makes the goroutines that wait for locks of the table keep their stacks, as [Wait.Trace]
-// does, but for those in bubbles of testing/synctest. It reports whether there are any that have
-// not kept them yet.
-func (t *Table) Trace() (traced bool) {
-	t.Visit(func(_ Key, _ *Lock, v View) {
-		for _, q := range v.Waits {
-			traced = q.trace() || traced
+// Trace is [Lock.Trace] with busy still set as for the view.
+func (v View) Trace() (traced bool) {
+	for _, q := range v.Waits {
+		if q.Since >= 0 && q.Stack == nil {
+			q.wait.Trace()
+			traced = true
 		}
-	})
-	return traced
-}
-
-// Trace is [Table.Trace] for one lock.
-func (l *Lock) Trace() (traced bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	w := l.lockState()
-	defer l.unlockState(w)
-	for _, q := range l.view(w).Waits {
-		traced = q.trace() || traced
 	}
 	return traced
-}
-
-// trace is called while the wait is in the queue.
-func (v WaitView) trace() bool {
-	if v.Since < 0 || v.Stack != nil {
-		return false
-	}
-	v.wait.Trace()
-	return true
 }

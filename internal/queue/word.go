@@ -1,6 +1,6 @@
 package queue
 
-// A word is the whole state of a lock that nobody waits for.
+// A Word is the whole state of a lock that nobody waits for.
 //
 //	bits   name        meaning
 //	0      busy        one goroutine decides: it alone changes the other flags and what they guard
@@ -8,8 +8,8 @@ package queue
 //	2      waiting     the queue is not empty
 //	3      woken       the first waiter is awake and about to try again: a release need not wake it
 //	4      handoff     no request may barge: a release hands the lock to the first waiter
-//	5      overflowed  other names of the slot may have locks of their own (see slot)
-//	6      fresh       the holder has brought a new name, and may still be writing it (see slot)
+//	5      Overflowed  for what the lock is part of, see base.go: the lock keeps it
+//	6      Fresh       the same, but it goes with the exclusive holder
 //	7      sharing     one of the shared holders has the generation for its identity
 //	8-37   generation  grows with every hold that has one, so that no two of a billion are equal
 //	38-63  count       sharing holders, and requests that are about to find that they may not share
@@ -22,64 +22,69 @@ package queue
 // Its two topmost bits are margins: 01 means that the lock is full, and further requests are
 // about to leave; 11 means that the count is below zero, because a caller has released what it
 // did not hold, and is about to notice.
-type word uint64
+type Word uint64
 
 const (
-	busy word = 1 << iota
+	busy Word = 1 << iota
 	held
 	waiting
 	woken
 	handoff
-	overflowed
-	fresh
+	Overflowed
+	Fresh
 	sharing
 
 	generationShift = 8
 	countShift      = 38
-	oneGeneration   = word(1) << generationShift
-	generationMask  = oneHolder - oneGeneration
-	oneHolder       = word(1) << countShift
+	oneGeneration   = Word(1) << generationShift
+	GenerationBits  = oneHolder - oneGeneration
+	oneHolder       = Word(1) << countShift
 	minusHolder     = ^oneHolder + 1
 	countMask       = ^(oneHolder - 1)
-	margins         = word(3) << 62
-	negative        = word(1) << 63
+	margins         = Word(3) << 62
+	negative        = Word(1) << 63
 	lastHolder      = countMask &^ margins // the greatest count that leaves room for one more
-	maxHolders      = int64(1) << (62 - countShift)
+	MaxPermits      = int64(1) << (62 - countShift)
 
 	// barred keeps shared requests out. They never barge: readers that did could keep a waiting
 	// writer out for ever.
 	barred = busy | held | waiting | margins
 )
 
-// occupied reports whether the lock is held.
-func (w word) occupied() bool { return w&(held|countMask) != 0 }
+// InUse reports whether the lock is held or waited for.
+func (w Word) InUse() bool { return w&(held|countMask|waiting) != 0 }
 
-// inUse reports whether the lock is held or waited for.
-func (w word) inUse() bool { return w&(held|countMask|waiting) != 0 }
-
-// heldAs reports whether there is a holder of that mode.
-func (w word) heldAs(m Mode) bool {
+// HeldAs reports whether there is a holder of that mode.
+func (w Word) HeldAs(m Mode) bool {
 	if m == Shared {
 		return w&countMask != 0 && w&held == 0
 	}
 	return w&held != 0
 }
 
+// Holder reports whether the lock is held, and how.
+func (w Word) Holder() (m Mode, held bool) {
+	if w.HeldAs(Shared) {
+		return Shared, true
+	}
+	return Exclusive, w.HeldAs(Exclusive)
+}
+
 // count returns how many holders share the lock.
-func (w word) count() int64 { return int64(w >> countShift) }
+func (w Word) count() int64 { return int64(w >> countShift) }
 
 // next returns the word with an exclusive holder, of the next generation.
-func (w word) next() word {
-	return w&^generationMask | (w+oneGeneration)&generationMask | held
+func (w Word) next() Word {
+	return w&^GenerationBits | (w+oneGeneration)&GenerationBits | held
 }
 
 // released returns the word without its only exclusive holder.
-func (w word) released() word { return w &^ (held | fresh) }
+func (w Word) released() Word { return w &^ (held | Fresh) }
 
 // nextSharing returns the word with one more shared holder, of the next generation.
-func (w word) nextSharing() word {
-	return w&^generationMask | (w+oneGeneration)&generationMask | sharing + oneHolder
+func (w Word) nextSharing() Word {
+	return w&^GenerationBits | (w+oneGeneration)&GenerationBits | sharing + oneHolder
 }
 
 // generation identifies the last hold that has one.
-func (w word) generation() Generation { return Generation(w & generationMask) }
+func (w Word) generation() Word { return w & GenerationBits }

@@ -79,7 +79,7 @@ func (l *lock) takeTurn(ctx context.Context, r Request) error {
 		order = queue.Reentrant
 	}
 	if !r.NoWait {
-		_, err := l.turn.AcquireFor(ctx, modeOf(r), order, r.Subject)
+		_, err := l.turn.Acquire(ctx, modeOf(r), order, r.Subject)
 		return err
 	}
 	if _, ok := l.turn.TryAcquire(modeOf(r), order); !ok {

@@ -2,29 +2,31 @@
 
 // Under the race detector pools drop a part of what is put into them.
 
-package queue
+package names
 
 import (
 	"runtime"
 	"testing"
+
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 func TestNothingIsAllocated(t *testing.T) {
 	roomy, full, several := NewTable(1024, 1), collisions(1, 0, 1), NewTable(1024, 3)
-	mustHold(t, full, Key{"", "occupant"}, Exclusive)
+	mustHold(t, full, Key{"", "occupant"}, queue.Exclusive)
 	k := Key{"scope", "name"}
 	for _, c := range []struct {
 		name  string
 		table *Table
-		mode  Mode
+		mode  queue.Mode
 	}{
-		{"exclusive", roomy, Exclusive},
-		{"shared", roomy, Shared},
-		{"exclusive, in the overflow", full, Exclusive},
-		{"shared, in the overflow", full, Shared},
-		{"one of several", several, Exclusive},
+		{"exclusive", roomy, queue.Exclusive},
+		{"shared", roomy, queue.Shared},
+		{"exclusive, in the overflow", full, queue.Exclusive},
+		{"shared, in the overflow", full, queue.Shared},
+		{"one of several", several, queue.Exclusive},
 	} {
-		for _, o := range []Order{Barging, Fair} {
+		for _, o := range []queue.Order{queue.Barging, queue.Fair} {
 			if n := testing.AllocsPerRun(1000, func() {
 				h, _ := c.table.Acquire(background, k, c.mode, o)
 				h.Release()
@@ -44,13 +46,13 @@ func TestNothingIsAllocatedByWaiting(t *testing.T) {
 	defer close(asked)
 	go func() {
 		for range asked {
-			h, _ := table.Acquire(background, k, Exclusive, Fair)
+			h, _ := table.Acquire(background, k, queue.Exclusive, queue.Fair)
 			h.Release()
 			released <- true
 		}
 	}()
 	if n := testing.AllocsPerRun(1000, func() {
-		h, _ := table.Acquire(background, k, Exclusive, Fair)
+		h, _ := table.Acquire(background, k, queue.Exclusive, queue.Fair)
 		asked <- true
 		for table.slots[0].State().FirstExclusive == 0 {
 			runtime.Gosched()

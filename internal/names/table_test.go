@@ -1,4 +1,4 @@
-package queue
+package names
 
 import (
 	"context"
@@ -7,25 +7,29 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"github.com/lockutils/lockutils/internal/queue"
+	"github.com/lockutils/lockutils/internal/queue/queuetest"
 )
 
-func mustHold(t *testing.T, table *Table, k Key, m Mode) Hold {
+func mustHold(t *testing.T, table *Table, k Key, m queue.Mode) queue.Hold {
 	t.Helper()
-	h, ok := table.TryAcquire(k, m, Barging)
+	h, ok := table.TryAcquire(k, m, queue.Barging)
 	if !ok {
 		t.Fatalf("the lock of %v was not acquired in mode %d", k, m)
 	}
 	return h
 }
 
-func mustHoldNamed(t *testing.T, table *Table, k Key, m Mode) {
+func mustHoldNamed(t *testing.T, table *Table, k Key, m queue.Mode) {
 	t.Helper()
-	if !table.TryAcquireNamed(k, k.Hash(), m, Barging) {
+	if !table.TryAcquireNamed(k, k.Hash(), m, queue.Barging) {
 		t.Fatalf("the lock of %v was not acquired in mode %d", k, m)
 	}
 }
 
-func mustRelease(t *testing.T, h Hold) {
+func mustRelease(t *testing.T, h queue.Hold) {
 	t.Helper()
 	if !h.Held() || !h.Release() {
 		t.Fatal("a hold is not held")
@@ -39,13 +43,13 @@ func TestEqualKeysMeanOneLock(t *testing.T) {
 		{"", ""}, {"", "name"}, {"scope", "name"}, {"scope", ""}, {"", longName}, {longName, "name"},
 	} {
 		table := NewTable(8, 1)
-		h := mustHold(t, table, k, Exclusive)
+		h := mustHold(t, table, k, queue.Exclusive)
 		equal := Key{strings.Clone(k.Scope), strings.Clone(k.Name)}
-		if _, ok := table.TryAcquire(equal, Exclusive, Barging); ok {
+		if _, ok := table.TryAcquire(equal, queue.Exclusive, queue.Barging); ok {
 			t.Errorf("%v was locked twice", k)
 		}
 		mustRelease(t, h)
-		mustRelease(t, mustHold(t, table, equal, Exclusive))
+		mustRelease(t, mustHold(t, table, equal, queue.Exclusive))
 		table.checkIdle(t)
 	}
 }
@@ -61,15 +65,15 @@ func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
 	for _, table := range []*Table{
 		NewTable(1024, 1), collisions(1, 8, 1), collisions(1, 1, 1), collisions(1, 0, 1),
 	} {
-		var holds []Hold
+		var holds []queue.Hold
 		for i, k := range keys {
-			holds = append(holds, mustHold(t, table, k, Mode(i%2)))
+			holds = append(holds, mustHold(t, table, k, queue.Mode(i%2)))
 		}
 		if n := table.Len(); n != len(keys) {
 			t.Errorf("%d keys in use, want %d", n, len(keys))
 		}
 		for _, k := range keys {
-			if _, ok := table.TryAcquire(k, Exclusive, Barging); ok {
+			if _, ok := table.TryAcquire(k, queue.Exclusive, queue.Barging); ok {
 				t.Errorf("%v was locked twice", k)
 			}
 		}
@@ -85,19 +89,19 @@ func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
 func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
 	table := NewTable(1, 1)
 	s, k := &table.slots[0], Key{"", "name"}
-	taken := (s.load() | fresh).next()
-	if !s.swap(0, taken) {
-		t.Fatal("the word of a new table is not zero")
+	taken, ok := s.Claim(s.Load())
+	if !ok {
+		t.Fatal("the lock of a new table is in use")
 	}
 	for _, request := range []func() bool{
-		func() bool { _, ok := table.TryAcquire(k, Exclusive, Barging); return ok },
-		func() bool { _, ok := table.TryAcquire(k, Shared, Barging); return ok },
-		func() bool { return table.Release(k, k.Hash(), Shared) },
+		func() bool { _, ok := table.TryAcquire(k, queue.Exclusive, queue.Barging); return ok },
+		func() bool { _, ok := table.TryAcquire(k, queue.Shared, queue.Barging); return ok },
+		func() bool { return table.Release(k, k.Hash(), queue.Shared) },
 	} {
 		s.identity.Store(0)
 		result := make(chan bool, 1)
 		go func() { result <- request() }()
-		for s.load()&busy == 0 && len(result) == 0 {
+		for s.Load() == taken && len(result) == 0 { // until it is in a section
 			runtime.Gosched()
 		}
 		s.rename(k, k.Hash(), taken)
@@ -105,7 +109,7 @@ func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
 			t.Error("a name that was being written was taken for another one")
 		}
 	}
-	mustRelease(t, Hold{&s.Lock, taken})
+	mustRelease(t, s.HoldIn(taken))
 	table.checkIdle(t)
 }
 
@@ -113,27 +117,26 @@ func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
 func TestHolderThatBringsANameIsFreshUntilItsRelease(t *testing.T) {
 	table := collisions(1, 8, 1)
 	s, old, k := &table.slots[0], Key{"", "old"}, Key{"", "new"}
-	mustRelease(t, mustHold(t, table, old, Exclusive))
-	h, ok := table.AcquireFast(k, k.Hash(), Barging)
+	mustRelease(t, mustHold(t, table, old, queue.Exclusive))
+	h, ok := table.AcquireFast(k, k.Hash(), queue.Barging)
 	if !ok || !s.serves(k) {
 		t.Fatal("an unused slot did not take a new name")
 	}
-	if s.load()&fresh == 0 {
+	if s.Load()&queue.Fresh == 0 {
 		t.Error("nothing shows that the holder may still be writing its name")
 	}
 	// The state in which the holder has not come to store the identity of what it has written.
 	identity := s.identity.Load()
-	bits := uint64(word(old.Hash()&^table.cut) &^ generationMask)
-	s.identity.Store(bits | uint64(s.load().generation()-Generation(oneGeneration)))
-	if s.complete(s.load()) {
+	s.identity.Store(identity ^ uint64(queue.GenerationBits))
+	if s.complete(s.Load()) {
 		t.Error("a name that is being written counts as complete")
 	}
 	s.identity.Store(identity)
-	if !s.complete(s.load()) {
+	if !s.complete(s.Load()) {
 		t.Error("a name that has been written does not count as complete")
 	}
 	mustRelease(t, h)
-	if s.load()&fresh != 0 {
+	if s.Load()&queue.Fresh != 0 {
 		t.Error("the word stays fresh without a holder")
 	}
 	table.checkIdle(t)
@@ -143,54 +146,46 @@ func TestHolderThatBringsANameIsFreshUntilItsRelease(t *testing.T) {
 // mistaken release by name ends its hold, and the slot comes to serve the request's own key, for
 // another holder.
 func TestHoldThatWasReleasedByMistakeIsNotConfirmed(t *testing.T) {
-	for _, take := range []func(s *slot) word{
-		func(s *slot) word {
-			w := s.load()
-			if !s.take(w, Barging) {
-				t.Fatal("a free lock was not taken")
-			}
-			return w.next()
-		},
-		func(s *slot) word {
-			w := s.load()
-			if !s.share(w) {
-				t.Fatal("a free lock was not shared")
-			}
-			return w.nextSharing()
-		},
+	for mode, take := range []func(s *slot) (queue.Word, bool){
+		queue.Exclusive: func(s *slot) (queue.Word, bool) { return s.Take(s.Load(), queue.Barging) },
+		queue.Shared:    func(s *slot) (queue.Word, bool) { return s.Share(s.Load()) },
 	} {
 		table := collisions(1, 0, 1)
 		s, other, k := &table.slots[0], Key{"", "other"}, Key{"", "name"}
-		mustRelease(t, mustHold(t, table, other, Exclusive))
-		late := take(s)
-		mode := Exclusive
-		if late&sharing != 0 {
-			mode = Shared
+		mustTake := func() queue.Word {
+			t.Helper()
+			taken, ok := take(s)
+			if !ok {
+				t.Fatalf("a free lock was not acquired in mode %d", mode)
+			}
+			return taken
 		}
-		if !(Hold{&s.Lock, late}).Release() {
+		mustRelease(t, mustHold(t, table, other, queue.Exclusive))
+		late := mustTake()
+		if !s.HoldIn(late).Release() {
 			t.Fatalf("a hold of mode %d was not released", mode)
 		}
-		s.mu.Lock()
-		w := s.lockState()
+		s.Mu.Lock()
+		w := s.LockState()
 		s.rename(k, k.Hash()&^table.cut, w)
-		s.unlockState(w)
-		s.mu.Unlock()
-		h := mustHold(t, table, k, Exclusive)
+		s.UnlockState(w)
+		s.Mu.Unlock()
+		h := mustHold(t, table, k, queue.Exclusive)
 		if !s.serves(k) || s.confirm(k, late) {
 			t.Errorf("a hold of mode %d that has ended was confirmed beside that of another holder", mode)
 		}
 		mustRelease(t, h)
 
 		// And the usual cases: the name of another key, and the key's own.
-		late = take(s)
-		if s.confirm(other, late) || s.load().inUse() {
+		late = mustTake()
+		if s.confirm(other, late) || s.Load().InUse() {
 			t.Errorf("a hold of mode %d of another key was confirmed, or not given back", mode)
 		}
-		late = take(s)
+		late = mustTake()
 		if !s.confirm(k, late) {
 			t.Errorf("a hold of mode %d of the key was not confirmed", mode)
 		}
-		mustRelease(t, Hold{&s.Lock, late})
+		mustRelease(t, s.HoldIn(late))
 		table.checkIdle(t)
 	}
 }
@@ -200,27 +195,27 @@ func TestHoldThatWasReleasedByMistakeIsNotConfirmed(t *testing.T) {
 func TestSharedHoldsHaveIdentities(t *testing.T) {
 	table := NewTable(1, 1)
 	s, k := &table.slots[0], Key{"", "name"}
-	mustRelease(t, mustHold(t, table, k, Exclusive))
-	share := func() Hold {
+	mustRelease(t, mustHold(t, table, k, queue.Exclusive))
+	share := func() queue.Hold {
 		t.Helper()
 		h, ok := table.ShareFast(k, k.Hash())
 		if !ok || !h.Held() {
 			t.Fatal("a lock that is not held exclusively was not shared")
 		}
-		if l, m := h.Of(); l != &s.Lock || m != Shared {
+		if l, m := h.Of(); l != &s.Lock || m != queue.Shared {
 			t.Fatalf("the hold is of %p in mode %d, want %p and shared", l, m, &s.Lock)
 		}
 		return h
 	}
-	var stale []Hold
+	var stale []queue.Hold
 	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 0, 2}, {1, 2, 0}} {
-		holds := []Hold{share(), share(), share()}
-		if holds[0].word&sharing == 0 || holds[1].word&sharing != 0 || holds[2].word&sharing != 0 {
-			t.Error("not just the first shared holder has the generation")
+		holds := []queue.Hold{share(), share(), share()}
+		if _, ok := s.Share(s.Load()); ok {
+			t.Error("the first shared holder has not the generation")
 		}
 		for i, n := range order {
 			h := holds[n]
-			if _, ok := table.TryAcquire(k, Exclusive, Barging); ok {
+			if _, ok := table.TryAcquire(k, queue.Exclusive, queue.Barging); ok {
 				t.Fatal("a shared lock was acquired exclusively")
 			}
 			if i == 1 && !h.ReleaseFast() && !h.Release() || i != 1 && !h.Release() {
@@ -234,7 +229,7 @@ func TestSharedHoldsHaveIdentities(t *testing.T) {
 			}
 		}
 		table.checkIdle(t)
-		mustRelease(t, mustHold(t, table, k, Exclusive))
+		mustRelease(t, mustHold(t, table, k, queue.Exclusive))
 	}
 	// Nor does a hold that has ended release the next one.
 	next := share()
@@ -247,56 +242,17 @@ func TestSharedHoldsHaveIdentities(t *testing.T) {
 	table.checkIdle(t)
 }
 
-// The last shared holder admits those that wait, whatever its identity, also while another
-// goroutine decides.
-func TestSharedHolderWithGenerationAdmitsWaiters(t *testing.T) {
-	for _, deciding := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			table := NewTable(1, 1)
-			s, k := &table.slots[0], Key{"", "name"}
-			mustRelease(t, mustHold(t, table, k, Exclusive))
-			h, ok := table.ShareFast(k, k.Hash())
-			if !ok || h.word&sharing == 0 {
-				t.Fatal("no shared hold that has the generation")
-			}
-			granted := make(chan Hold, 1)
-			go func() {
-				h, _ := table.Acquire(background, k, Exclusive, Fair)
-				granted <- h
-			}()
-			synctest.Wait()
-			if deciding {
-				s.mu.Lock()
-				w := s.lockState()
-				if !h.Release() {
-					t.Error("a shared hold was not released while busy was set")
-				}
-				s.unlockState(w)
-				s.mu.Unlock()
-			} else if h.ReleaseFast() || !h.Release() {
-				t.Error("a hold that somebody waits for was released in one step, or not at all")
-			}
-			synctest.Wait()
-			if len(granted) == 0 {
-				t.Fatal("the waiter was not admitted")
-			}
-			mustRelease(t, <-granted)
-			table.checkIdle(t)
-		})
-	}
-}
-
 func TestLenCountsKeysHeldOrWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := collisions(2, 1, 1)
 		ctx, cancel := context.WithCancel(background)
-		var holds []Hold
+		var holds []queue.Hold
 		for i := range 10 {
 			k := Key{"", fmt.Sprint(i)}
-			holds = append(holds, mustHold(t, table, k, Exclusive))
+			holds = append(holds, mustHold(t, table, k, queue.Exclusive))
 			for range i % 3 {
 				go func() {
-					if h, err := table.Acquire(ctx, k, Exclusive, Fair); err == nil {
+					if h, err := table.Acquire(ctx, k, queue.Exclusive, queue.Fair); err == nil {
 						h.Release()
 					}
 				}()
@@ -318,18 +274,11 @@ func TestLenCountsKeysHeldOrWaitedFor(t *testing.T) {
 	})
 }
 
-func TestZeroHoldHoldsNothing(t *testing.T) {
-	var h Hold
-	if h.Held() || h.Release() {
-		t.Error("the zero Hold holds something")
-	}
-}
-
 // Wherever a lock lives, and whatever has become of that place since, only the first release of a
 // hold counts.
 func TestStaleHoldReleasesNothing(t *testing.T) {
 	for _, permits := range []int64{1, 3} {
-		for _, m := range []Mode{Exclusive, Shared} {
+		for _, m := range []queue.Mode{queue.Exclusive, queue.Shared} {
 			for _, place := range []struct {
 				name   string
 				others []Key // held all the time
@@ -341,11 +290,11 @@ func TestStaleHoldReleasesNothing(t *testing.T) {
 			} {
 				t.Run(fmt.Sprintf("%d permits, mode %d, %s", permits, m, place.name), func(t *testing.T) {
 					table := collisions(1, 0, permits)
-					var others []Hold
+					var others []queue.Hold
 					for _, k := range place.others {
 						others = append(others, mustHold(t, table, k, m))
 					}
-					var stale []Hold
+					var stale []queue.Hold
 					expectStale := func() {
 						t.Helper()
 						for _, h := range stale {
@@ -366,7 +315,7 @@ func TestStaleHoldReleasesNothing(t *testing.T) {
 						if !h.Held() {
 							t.Fatal("a stale hold has released another's")
 						}
-						if m == Shared || permits > 1 {
+						if m == queue.Shared || permits > 1 {
 							second := mustHold(t, table, k, m)
 							mustRelease(t, second)
 							stale = append(stale, second)
@@ -389,11 +338,11 @@ func TestStaleHoldReleasesNothing(t *testing.T) {
 // Entries and receipts are used again in other tables, for other modes and numbers of permits.
 func TestStaleHoldsOfOtherTables(t *testing.T) {
 	one, three := collisions(1, 0, 1), collisions(1, 0, 3)
-	var stale []Hold
+	var stale []queue.Hold
 	for i := range 100 {
 		table := []*Table{one, three}[i%2]
-		a := mustHold(t, table, Key{"", "a"}, Mode(i/2%2))
-		b := mustHold(t, table, Key{"", "b"}, Mode(i/4%2))
+		a := mustHold(t, table, Key{"", "a"}, queue.Mode(i/2%2))
+		b := mustHold(t, table, Key{"", "b"}, queue.Mode(i/4%2))
 		for _, h := range stale {
 			if h.Held() || h.Release() {
 				t.Fatal("a stale hold was released")
@@ -411,10 +360,10 @@ func TestReleaseByName(t *testing.T) {
 	for _, permits := range []int64{1, 3} {
 		for _, others := range [][]Key{nil, {Key{"", "other"}}} {
 			for _, k := range []Key{Key{"", "name"}, Key{"", longName}} {
-				for _, m := range []Mode{Exclusive, Shared} {
+				for _, m := range []queue.Mode{queue.Exclusive, queue.Shared} {
 					table := collisions(1, 0, permits)
 					for _, other := range others {
-						mustHoldNamed(t, table, other, Exclusive)
+						mustHoldNamed(t, table, other, queue.Exclusive)
 					}
 					if table.Release(k, k.Hash(), m) {
 						t.Error("a key that nobody holds was released")
@@ -431,7 +380,7 @@ func TestReleaseByName(t *testing.T) {
 						t.Error("a hold was not released exactly once")
 					}
 					for _, other := range others {
-						if !table.Release(other, other.Hash(), Exclusive) {
+						if !table.Release(other, other.Hash(), queue.Exclusive) {
 							t.Error("the other key was not held any more")
 						}
 					}
@@ -445,12 +394,12 @@ func TestReleaseByName(t *testing.T) {
 func TestPermitOfAHoldIsNotReleasedByName(t *testing.T) {
 	table := NewTable(8, 3)
 	k := Key{"", "name"}
-	h := mustHold(t, table, k, Exclusive)
-	if table.Release(k, k.Hash(), Exclusive) {
+	h := mustHold(t, table, k, queue.Exclusive)
+	if table.Release(k, k.Hash(), queue.Exclusive) {
 		t.Error("a hold was released by name")
 	}
-	mustHoldNamed(t, table, k, Exclusive)
-	if !table.Release(k, k.Hash(), Exclusive) || table.Release(k, k.Hash(), Exclusive) {
+	mustHoldNamed(t, table, k, queue.Exclusive)
+	if !table.Release(k, k.Hash(), queue.Exclusive) || table.Release(k, k.Hash(), queue.Exclusive) {
 		t.Error("a permit was not released just once")
 	}
 	mustRelease(t, h)
@@ -460,21 +409,21 @@ func TestPermitOfAHoldIsNotReleasedByName(t *testing.T) {
 func TestWaitersOfCollidingKeysAreServedByTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := collisions(1, 0, 1)
-		var holds []Hold
+		var holds []queue.Hold
 		served := make(chan string, 10)
 		for i := range 5 {
 			k := Key{"", fmt.Sprint(i)}
-			holds = append(holds, mustHold(t, table, k, Exclusive))
+			holds = append(holds, mustHold(t, table, k, queue.Exclusive))
 			go func() {
-				h, _ := table.Acquire(background, k, Mode(i%2), Fair)
+				h, _ := table.Acquire(background, k, queue.Mode(i%2), queue.Fair)
 				served <- k.Name
 				h.Release()
 			}()
 		}
 		for _, i := range []int{3, 0, 4, 1, 2} {
-			expectServed(t, served)
+			queuetest.ExpectServed(t, served)
 			mustRelease(t, holds[i])
-			expectServed(t, served, fmt.Sprint(i))
+			queuetest.ExpectServed(t, served, fmt.Sprint(i))
 		}
 		table.checkIdle(t)
 	})
@@ -486,17 +435,19 @@ func TestWaitersMoveBetweenBubbles(t *testing.T) {
 	queueAndServe := func(t *testing.T) {
 		table := NewTable(1, 1)
 		k := Key{"", "name"}
-		h := mustHold(t, table, k, Exclusive)
+		h := mustHold(t, table, k, queue.Exclusive)
 		ctx, cancel := context.WithCancel(background)
 		defer cancel()
 		done := make(chan bool)
 		for i := range 10 {
 			go func() {
-				h, err := table.Acquire(ctx, k, Exclusive, Order(i%2))
+				h, err := table.Acquire(ctx, k, queue.Exclusive, queue.Order(i%2))
 				done <- err == nil && h.Release()
 			}()
 		}
-		table.slots[0].waitFor(10, Exclusive)
+		for len(table.slots[0].View().Waits) != 10 {
+			time.Sleep(50 * time.Microsecond)
+		}
 		mustRelease(t, h)
 		for range 10 {
 			if !<-done {
@@ -515,7 +466,7 @@ func TestAKeyTellsItsStateWhereverItsLockIs(t *testing.T) {
 	keys := []Key{Key{"", "a"}, Key{"", "b"}, Key{"scope", "c"}, Key{"", longName}}
 	for _, table := range []*Table{NewTable(64, 1), collisions(1, 0, 1)} {
 		synctest.Test(t, func(t *testing.T) {
-			want := func(k Key, m Mode, held, writers, readers bool) {
+			want := func(k Key, m queue.Mode, held, writers, readers bool) {
 				t.Helper()
 				s := table.State(k, k.Hash())
 				if s.Held != held || held && s.Mode != m {
@@ -526,28 +477,28 @@ func TestAKeyTellsItsStateWhereverItsLockIs(t *testing.T) {
 				}
 			}
 			for _, k := range keys {
-				mustHoldNamed(t, table, k, Exclusive)
+				mustHoldNamed(t, table, k, queue.Exclusive)
 			}
 			for _, k := range keys {
-				for _, m := range []Mode{Shared, Exclusive} {
-					go func() { _ = table.AcquireNamed(context.Background(), k, k.Hash(), m, Fair) }()
+				for _, m := range []queue.Mode{queue.Shared, queue.Exclusive} {
+					go func() { _ = table.AcquireNamed(context.Background(), k, k.Hash(), m, queue.Fair) }()
 					synctest.Wait()
 				}
-				want(k, Exclusive, true, true, true)
+				want(k, queue.Exclusive, true, true, true)
 				if !table.Downgrade(k, k.Hash()) || table.Downgrade(k, k.Hash()) {
 					t.Errorf("%v: Downgrade", k)
 				}
 				synctest.Wait()
-				want(k, Shared, true, true, false)
+				want(k, queue.Shared, true, true, false)
 			}
 			for _, k := range keys {
-				for _, m := range []Mode{Shared, Shared, Exclusive} {
+				for _, m := range []queue.Mode{queue.Shared, queue.Shared, queue.Exclusive} {
 					if !table.Release(k, k.Hash(), m) {
 						t.Errorf("%v: not held in mode %d", k, m)
 					}
 					synctest.Wait()
 				}
-				want(k, Exclusive, false, false, false)
+				want(k, queue.Exclusive, false, false, false)
 				if table.Downgrade(k, k.Hash()) {
 					t.Errorf("%v: Downgrade of a free lock", k)
 				}

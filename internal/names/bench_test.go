@@ -1,4 +1,4 @@
-package queue
+package names
 
 import (
 	"fmt"
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // Each scenario runs the table beside what a program with one lock and no names would use, so
@@ -22,7 +24,7 @@ const hotName = "instance-4711-aaaa-bbbb-cccc"
 // A pair takes and releases a lock once.
 type pair func(held func())
 
-func ofTable(t *Table, k Key, m Mode, o Order) pair {
+func ofTable(t *Table, k Key, m queue.Mode, o queue.Order) pair {
 	return func(held func()) {
 		h, _ := t.Acquire(background, k, m, o)
 		held()
@@ -50,21 +52,21 @@ func BenchmarkHot(b *testing.B) {
 	b.Run("table", func(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		for b.Loop() {
-			h, _ := t.Acquire(background, k, Exclusive, Barging)
+			h, _ := t.Acquire(background, k, queue.Exclusive, queue.Barging)
 			h.Release()
 		}
 	})
 	b.Run("by name", func(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		for b.Loop() {
-			_ = t.AcquireNamed(background, k, k.Hash(), Exclusive, Barging)
-			t.Release(k, k.Hash(), Exclusive)
+			_ = t.AcquireNamed(background, k, k.Hash(), queue.Exclusive, queue.Barging)
+			t.Release(k, k.Hash(), queue.Exclusive)
 		}
 	})
 	b.Run("shared", func(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		for b.Loop() {
-			h, _ := t.Acquire(background, k, Shared, Barging)
+			h, _ := t.Acquire(background, k, queue.Shared, queue.Barging)
 			h.Release()
 		}
 	})
@@ -91,8 +93,8 @@ func BenchmarkHash(b *testing.B) {
 	})
 }
 
-// names are so many that each use of one is the first in a long time.
-var names = sync.OnceValue(func() []string {
+// manyNames are so many that each use of one is the first in a long time.
+var manyNames = sync.OnceValue(func() []string {
 	n := make([]string, 1<<18)
 	for i := range n {
 		n[i] = "instance-" + strconv.Itoa(i*7919)
@@ -102,21 +104,21 @@ var names = sync.OnceValue(func() []string {
 
 func BenchmarkNewNames(b *testing.B) {
 	b.Run("alone", func(b *testing.B) {
-		t, n := NewTable(1024, 1), names()
+		t, n := NewTable(1024, 1), manyNames()
 		i := 0
 		for b.Loop() {
-			h, _ := t.Acquire(background, Key{"", n[i%len(n)]}, Exclusive, Barging)
+			h, _ := t.Acquire(background, Key{"", n[i%len(n)]}, queue.Exclusive, queue.Barging)
 			h.Release()
 			i++
 		}
 	})
 	b.Run("parallel", func(b *testing.B) {
-		t, n := NewTable(1024, 1), names()
+		t, n := NewTable(1024, 1), manyNames()
 		var worker atomic.Int64
 		b.RunParallel(func(pb *testing.PB) {
 			i := int(worker.Add(1)) * 50000
 			for pb.Next() {
-				h, _ := t.Acquire(background, Key{"", n[i%len(n)]}, Exclusive, Barging)
+				h, _ := t.Acquire(background, Key{"", n[i%len(n)]}, queue.Exclusive, queue.Barging)
 				h.Release()
 				i++
 			}
@@ -130,7 +132,7 @@ func BenchmarkOwnNames(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		k := Key{"", fmt.Sprint(hotName, worker.Add(1))}
 		for pb.Next() {
-			h, _ := t.Acquire(background, k, Exclusive, Barging)
+			h, _ := t.Acquire(background, k, queue.Exclusive, queue.Barging)
 			h.Release()
 		}
 	})
@@ -138,9 +140,9 @@ func BenchmarkOwnNames(b *testing.B) {
 
 func BenchmarkOneName(b *testing.B) {
 	var mu sync.Mutex
-	b.Run("table", inParallel(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Barging)))
+	b.Run("table", inParallel(ofTable(NewTable(1024, 1), Key{"", hotName}, queue.Exclusive, queue.Barging)))
 	b.Run("sync.Mutex", inParallel(ofLocker(&mu)))
-	b.Run("table fair", inParallel(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Fair)))
+	b.Run("table fair", inParallel(ofTable(NewTable(1024, 1), Key{"", hotName}, queue.Exclusive, queue.Fair)))
 	b.Run("semaphore.Weighted", inParallel(ofWeighted(semaphore.NewWeighted(1))))
 }
 
@@ -149,7 +151,7 @@ func BenchmarkReaders(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				h, _ := t.Acquire(background, k, Shared, Barging)
+				h, _ := t.Acquire(background, k, queue.Shared, queue.Barging)
 				h.Release()
 			}
 		})
@@ -158,17 +160,17 @@ func BenchmarkReaders(b *testing.B) {
 		t, k := NewTable(1024, 1), Key{"", hotName}
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				_ = t.AcquireNamed(background, k, k.Hash(), Shared, Barging)
-				t.Release(k, k.Hash(), Shared)
+				_ = t.AcquireNamed(background, k, k.Hash(), queue.Shared, queue.Barging)
+				t.Release(k, k.Hash(), queue.Shared)
 			}
 		})
 	})
 	b.Run("lock", func(b *testing.B) {
-		var l Lock
+		var l queue.Lock
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				_, _ = l.Acquire(background, Shared, Barging)
-				l.Release(Shared)
+				_, _ = l.Acquire(background, queue.Shared, queue.Barging, queue.Subject{})
+				l.Release(queue.Shared)
 			}
 		})
 	})
@@ -198,9 +200,9 @@ func inParallel(p pair) func(*testing.B) {
 // and reports how long the unlucky waited.
 func BenchmarkCrowd(b *testing.B) {
 	var mu sync.Mutex
-	b.Run("table", crowd(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Barging)))
+	b.Run("table", crowd(ofTable(NewTable(1024, 1), Key{"", hotName}, queue.Exclusive, queue.Barging)))
 	b.Run("sync.Mutex", crowd(ofLocker(&mu)))
-	b.Run("table fair", crowd(ofTable(NewTable(1024, 1), Key{"", hotName}, Exclusive, Fair)))
+	b.Run("table fair", crowd(ofTable(NewTable(1024, 1), Key{"", hotName}, queue.Exclusive, queue.Fair)))
 	b.Run("semaphore.Weighted", crowd(ofWeighted(semaphore.NewWeighted(1))))
 }
 

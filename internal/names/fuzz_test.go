@@ -1,4 +1,4 @@
-package queue
+package names
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // FuzzTable takes its input for a sequence of operations on a table, carries them out one after
@@ -36,7 +38,7 @@ func FuzzTable(f *testing.F) {
 type rehearsal struct {
 	*testing.T
 	table *Table
-	stale []Hold
+	stale []queue.Hold
 	model []*model
 }
 
@@ -51,15 +53,15 @@ type model struct {
 
 // A request is one call of Acquire or TryAcquire.
 type request struct {
-	mode   Mode
-	order  Order
+	mode   queue.Mode
+	order  queue.Order
 	named  bool // released by name
 	cancel context.CancelFunc
 
 	// Written in the bubble, and read when it has come to rest.
 	done bool
 	err  error
-	hold Hold
+	hold queue.Hold
 }
 
 func newRehearsal(t *testing.T, a, b byte) *rehearsal {
@@ -78,9 +80,9 @@ func (r *rehearsal) play(script []byte) {
 		which /= len(r.model)
 		switch what % 8 {
 		case 0, 1:
-			r.acquire(m, Mode(what/8%2), Order(what/16%3), which%2 == 1)
+			r.acquire(m, queue.Mode(what/8%2), queue.Order(what/16%3), which%2 == 1)
 		case 2:
-			r.tryAcquire(m, Mode(what/8%2), Order(what/16%3), which%2 == 1)
+			r.tryAcquire(m, queue.Mode(what/8%2), queue.Order(what/16%3), which%2 == 1)
 		case 3, 4:
 			if len(m.holders) > 0 {
 				r.release(m, which%len(m.holders))
@@ -94,7 +96,7 @@ func (r *rehearsal) play(script []byte) {
 				r.Error("a stale hold was released")
 			}
 		case 7:
-			mode := Mode(what / 8 % 2)
+			mode := queue.Mode(what / 8 % 2)
 			if !m.heldAs(mode) && r.table.Release(m.key, m.key.Hash(), mode) {
 				r.Error("a key was released that nobody holds")
 			}
@@ -119,7 +121,7 @@ func (r *rehearsal) end() {
 	}
 }
 
-func (r *rehearsal) acquire(m *model, mode Mode, o Order, named bool) {
+func (r *rehearsal) acquire(m *model, mode queue.Mode, o queue.Order, named bool) {
 	ctx, cancel := context.WithCancel(background)
 	q := &request{mode: mode, order: o, named: named, cancel: cancel}
 	if m.admits(q) {
@@ -137,7 +139,7 @@ func (r *rehearsal) acquire(m *model, mode Mode, o Order, named bool) {
 	}()
 }
 
-func (r *rehearsal) tryAcquire(m *model, mode Mode, o Order, named bool) {
+func (r *rehearsal) tryAcquire(m *model, mode queue.Mode, o queue.Order, named bool) {
 	q := &request{mode: mode, order: o, named: named, cancel: func() {}, done: true}
 	var ok bool
 	if named {
@@ -209,22 +211,23 @@ func (r *rehearsal) compare() {
 	}
 }
 
-func (m *model) heldAs(mode Mode) bool {
+func (m *model) heldAs(mode queue.Mode) bool {
 	return slices.ContainsFunc(m.holders, func(q *request) bool { return q.mode == mode })
 }
 
 // room reports whether the holders leave room for the request.
 func (m *model) room(q *request) bool {
-	if q.mode == Shared {
-		return !m.heldAs(Exclusive)
+	if q.mode == queue.Shared {
+		return !m.heldAs(queue.Exclusive)
 	}
-	return !m.heldAs(Shared) && len(m.holders) < m.permits
+	return !m.heldAs(queue.Shared) && len(m.holders) < m.permits
 }
 
 // admits reports whether a new request need not wait.
 func (m *model) admits(q *request) bool {
-	mayPass := len(m.waiters) == 0 || q.order == Reentrant || q.order == Barging && q.mode == Exclusive &&
-		!slices.ContainsFunc(m.waiters, func(w *request) bool { return w.order == Fair })
+	mayPass := len(m.waiters) == 0 || q.order == queue.Reentrant ||
+		q.order == queue.Barging && q.mode == queue.Exclusive &&
+			!slices.ContainsFunc(m.waiters, func(w *request) bool { return w.order == queue.Fair })
 	return mayPass && m.room(q)
 }
 

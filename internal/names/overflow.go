@@ -1,18 +1,20 @@
-package queue
+package names
 
 import (
 	"context"
 	"sync"
+
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // An entry is the lock of a key that has found its slot in use by another.
 type entry struct {
-	Lock
+	lock
 	key  Key
 	hash Hash
 	slot *slot
-	refs int    // holders and requests; guarded by the slot's mu
-	next *entry // in its chain; guarded by the slot's mu
+	refs int    // holders and requests; guarded by the slot's Mu
+	next *entry // in its chain; guarded by the slot's Mu
 }
 
 // Entries are pooled. Their generations go on growing, so that a stale hold cannot end one of
@@ -25,30 +27,26 @@ var (
 
 func newEntry() any {
 	e := new(entry)
-	e.owner = e
+	e.Owner = e
 	return e
 }
 
-// release implements owner.
-func (e *entry) release(g Generation) bool {
-	if !e.ReleaseGeneration(g) {
-		return false
-	}
-	e.slot.drop(e)
-	return true
-}
+// Drop implements [queue.Owner].
+func (e *entry) Drop() { e.slot.drop(e) }
 
-// acquire is AcquireFor for a reference, which it gives up if it does not return a hold.
-func (e *entry) acquire(ctx context.Context, m Mode, o Order, about Subject) (g Generation, err error) {
+// acquire is Acquire for a reference, which it gives up if it does not return a hold.
+func (e *entry) acquire(
+	ctx context.Context, m queue.Mode, o queue.Order, about queue.Subject,
+) (h queue.Hold, err error) {
 	acquired := false
 	defer func() {
 		if !acquired { // also if the observer panics
 			e.slot.drop(e)
 		}
 	}()
-	g, err = e.AcquireFor(ctx, m, o, about)
+	h, err = e.Acquire(ctx, m, o, about)
 	acquired = err == nil
-	return g, err
+	return h, err
 }
 
 // overflow is a hash table of entries. Unlike a map it costs little to enter and leave, and
@@ -83,9 +81,9 @@ func (o *overflow) add(k Key, h Hash, s *slot) *entry {
 		o.grow()
 	}
 	var e *entry
-	if s.permits > 1 {
+	if s.Permits > 1 {
 		e = entriesOfMany.Get().(*entry)
-		e.permits = s.permits
+		e.Permits = s.Permits
 	} else {
 		e = entriesOfOne.Get().(*entry)
 	}
@@ -104,7 +102,7 @@ func (o *overflow) remove(e *entry) {
 	}
 	*link = e.next
 	e.key, e.next = Key{}, nil
-	if e.permits > 1 {
+	if e.Permits > 1 {
 		entriesOfMany.Put(e)
 	} else {
 		entriesOfOne.Put(e)

@@ -1,8 +1,10 @@
-package queue
+package names
 
 import (
 	"runtime"
 	"sync/atomic"
+
+	"github.com/lockutils/lockutils/internal/queue"
 )
 
 // A slot is the part of a table where keys with equal hash bits meet. Its own lock serves one
@@ -33,93 +35,83 @@ type slot struct {
 	// after the text. While the word is fresh and has another generation, its holder is still
 	// writing.
 	identity atomic.Uint64
-	Lock
+	lock
 
-	overflow // guarded by mu; the bit overflowed is set if it has entries
+	overflow // guarded by Mu; the bit Overflowed is set if it has entries
 }
 
 // acquireFast acquires the slot's lock for the key, by one atomic operation, if the name is the
 // key's and the word admits the request: one that is shared, or for one of several permits.
-func (s *slot) acquireFast(k Key, h Hash, m Mode, o Order) bool {
+func (s *slot) acquireFast(k Key, h Hash, m queue.Mode, o queue.Order) bool {
 	if !s.identifies(h) {
 		return false
 	}
-	if _, ok := s.Lock.acquireFast(m, o); !ok {
+	if _, ok := s.AcquireFast(m, o); !ok {
 		return false
 	}
 	return s.serves(k) || s.reject(m)
 }
 
 // reject releases a hold of a lock that has turned out to be another key's, and returns false.
-func (s *slot) reject(m Mode) bool {
+func (s *slot) reject(m queue.Mode) bool {
 	s.Release(m)
 	return false
-}
-
-// take acquires a lock with one permit exclusively, by a swap of the word w, if that admits the
-// request.
-func (s *slot) take(w word, o Order) bool {
-	return w&(busy|held|handoff|countMask) == 0 && (w&waiting == 0 || o == Barging) && s.swap(w, w.next())
-}
-
-// share acquires a lock with one permit shared, by a swap of the word w, if that admits the
-// request and no other shared holder has the generation.
-func (s *slot) share(w word) bool {
-	return w&(barred|sharing) == 0 && s.swap(w, w.nextSharing())
 }
 
 // confirm reports whether a hold that was acquired by the name in brief is of the key's lock, which
 // it nearly always is: a holder can tell. The holder of another name may have lost its hold to a
 // mistaken release by name, and the slot to others.
-func (s *slot) confirm(k Key, taken word) bool {
-	return s.serves(k) && s.Holds(taken.generation()) || s.giveBack(taken)
+func (s *slot) confirm(k Key, taken queue.Word) bool {
+	return s.serves(k) && s.HoldIn(taken).Held() || s.giveBack(taken)
 }
 
 // giveBack releases a hold that was not confirmed, unless it has ended, and returns false.
-func (s *slot) giveBack(taken word) bool {
-	Hold{&s.Lock, taken}.Release()
+func (s *slot) giveBack(taken queue.Word) bool {
+	s.HoldIn(taken).Release()
 	return false
 }
 
 // claim acquires the unused lock exclusively for a key that it has not served last. The word is
-// fresh until the holder has written the name.
-func (s *slot) claim(w word, k Key, h Hash) (word, bool) {
-	taken := w.next() | fresh
-	if w&^generationMask != 0 || !k.fits() || !s.swap(w, taken) {
-		return 0, false
+// Fresh until the release, and incomplete until the holder has written the name.
+func (s *slot) claim(w queue.Word, k Key, h Hash) (queue.Hold, bool) {
+	if !k.fits() {
+		return queue.Hold{}, false
 	}
-	s.rename(k, h, taken)
-	return taken, true
+	taken, ok := s.Claim(w)
+	if ok {
+		s.rename(k, h, taken)
+	}
+	return s.HoldIn(taken), ok
 }
 
 // acquireBeside acquires the free lock of a key exclusively beside a slot that has overflowed, as
 // AcquireFast does.
-func (s *slot) acquireBeside(k Key, h Hash, o Order) (Hold, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *slot) acquireBeside(k Key, h Hash, o queue.Order) (queue.Hold, bool) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
 	if !s.servesOther(h) {
-		return Hold{}, false
+		return queue.Hold{}, false
 	}
 	e := s.entry(k, h)
-	w, ok := e.acquireFast(Exclusive, o)
+	hold, ok := e.AcquireFast(queue.Exclusive, o)
 	if !ok {
 		s.unref(e)
-		return Hold{}, false
+		return queue.Hold{}, false
 	}
-	return Hold{&e.Lock, word(w.generation())}, true
+	return hold, true
 }
 
 // servesOther reports whether the slot has overflowed and serves another key. Its name cannot
-// change then, as long as the caller holds mu.
+// change then, as long as the caller holds Mu.
 func (s *slot) servesOther(h Hash) bool {
-	w := s.load()
-	return w&overflowed != 0 && w.inUse() && !s.identifies(h)
+	w := s.Load()
+	return w&queue.Overflowed != 0 && w.InUse() && !s.identifies(h)
 }
 
-// lockName is lockState for those who want to know the name: it waits for a holder that is still
+// lockName is LockState for those who want to know the name: it waits for a holder that is still
 // writing it.
-func (s *slot) lockName() word {
-	w := s.lockState()
+func (s *slot) lockName() queue.Word {
+	w := s.LockState()
 	for !s.complete(w) {
 		runtime.Gosched()
 	}
@@ -128,50 +120,50 @@ func (s *slot) lockName() word {
 
 // complete reports whether the holder, if there is one, has written the name that it may have
 // brought.
-func (s *slot) complete(w word) bool {
-	return w&fresh == 0 || word(s.identity.Load()).generation() == w.generation()
+func (s *slot) complete(w queue.Word) bool {
+	return w&queue.Fresh == 0 || (queue.Word(s.identity.Load())^w)&queue.GenerationBits == 0
 }
 
 // locate finds or makes the lock of a key for the slow path. It is either an entry, with a
-// reference for the caller, or (nil) the slot's own lock, with mu held, busy set, and the word
+// reference for the caller, or (nil) the slot's own lock, with Mu held, busy set, and the word
 // returned.
-func (s *slot) locate(k Key, h Hash) (*entry, word) {
-	s.mu.Lock()
+func (s *slot) locate(k Key, h Hash) (*entry, queue.Word) {
+	s.Mu.Lock()
 	if s.servesOther(h) {
 		e := s.entry(k, h)
-		s.mu.Unlock()
+		s.Mu.Unlock()
 		return e, 0
 	}
 	w := s.lockName()
-	if w.inUse() && s.serves(k) {
+	if w.InUse() && s.serves(k) {
 		return nil, w
 	}
-	if !w.inUse() && k.fits() && s.find(k, h) == nil {
+	if !w.InUse() && k.fits() && s.find(k, h) == nil {
 		s.rename(k, h, w)
 		if s.entries == 0 {
-			w &^= overflowed
+			w &^= queue.Overflowed
 		}
 		return nil, w
 	}
 	e := s.entry(k, h)
-	s.unlockState(w | overflowed)
-	s.mu.Unlock()
+	s.UnlockState(w | queue.Overflowed)
+	s.Mu.Unlock()
 	return e, 0
 }
 
 // release releases a hold of the key's lock, wherever that is, and reports whether there was one.
-func (s *slot) release(k Key, h Hash, m Mode) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *slot) release(k Key, h Hash, m queue.Mode) bool {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
 	w := s.lockName()
-	if w.inUse() && s.serves(k) {
+	if w.InUse() && s.serves(k) {
 		if s.uncountNamed(m) {
-			return s.releaseLocked(w, m, 0, 0)
+			return s.ReleaseLocked(w, m)
 		}
-		s.unlockState(w)
+		s.UnlockState(w)
 		return false
 	}
-	s.unlockState(w)
+	s.UnlockState(w)
 	e := s.find(k, h)
 	if e == nil || !e.uncountNamed(m) || !e.Release(m) {
 		return false
@@ -182,32 +174,30 @@ func (s *slot) release(k Key, h Hash, m Mode) bool {
 
 // visit calls f with the key's lock and its state, with busy set, unless the key is not in use. f
 // returns the new state.
-func (s *slot) visit(k Key, h Hash, f func(*Lock, word) word) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *slot) visit(k Key, h Hash, f func(*queue.Lock, queue.Word) queue.Word) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
 	w := s.lockName()
-	if w.inUse() && s.serves(k) {
-		s.unlockState(f(&s.Lock, w))
+	if w.InUse() && s.serves(k) {
+		s.UnlockState(f(&s.Lock, w))
 		return
 	}
-	s.unlockState(w)
+	s.UnlockState(w)
 	if e := s.find(k, h); e != nil {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.unlockState(f(&e.Lock, e.lockState()))
+		e.Section(func(w queue.Word) queue.Word { return f(&e.Lock, w) })
 	}
 }
 
 func (s *slot) len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.load().inUse() {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	if s.Load().InUse() {
 		return s.entries + 1
 	}
 	return s.entries
 }
 
-// entry finds or makes the entry of a key, with a reference for the caller; mu is held.
+// entry finds or makes the entry of a key, with a reference for the caller; Mu is held.
 func (s *slot) entry(k Key, h Hash) *entry {
 	e := s.find(k, h)
 	if e == nil {
@@ -219,12 +209,12 @@ func (s *slot) entry(k Key, h Hash) *entry {
 
 // drop gives up a reference to an entry.
 func (s *slot) drop(e *entry) {
-	s.mu.Lock()
+	s.Mu.Lock()
 	s.unref(e)
-	s.mu.Unlock()
+	s.Mu.Unlock()
 }
 
-// unref is drop with mu held.
+// unref is drop with Mu held.
 func (s *slot) unref(e *entry) {
 	if e.refs--; e.refs > 0 {
 		return
@@ -234,7 +224,7 @@ func (s *slot) unref(e *entry) {
 
 // identifies reports whether the lock's name is likely to be the key's.
 func (s *slot) identifies(h Hash) bool {
-	return (word(s.identity.Load())^word(h))&^generationMask == 0
+	return (queue.Word(s.identity.Load())^queue.Word(h))&^queue.GenerationBits == 0
 }
 
 // serves reports whether the lock's name is the key's. A caller that does not hold the lock, and
@@ -253,12 +243,12 @@ func (s *slot) serves(k Key) bool {
 }
 
 // rename makes the slot's lock serve the key, on behalf of the goroutine whose word is w.
-func (s *slot) rename(k Key, h Hash, w word) {
+func (s *slot) rename(k Key, h Hash, w queue.Word) {
 	s.scope = uint8(len(k.Scope))
 	s.size = s.scope + uint8(len(k.Name))
 	text := s.text[len(s.text)-int(s.size):]
 	copy(text[copy(text, k.Scope):], k.Name)
-	s.identity.Store(uint64(word(h)&^generationMask | word(w.generation())))
+	s.identity.Store(uint64(queue.Word(h)&^queue.GenerationBits | w&queue.GenerationBits))
 }
 
 // fits reports whether a slot has room for the key's text.

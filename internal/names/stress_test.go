@@ -1,14 +1,16 @@
-package queue
+package names
 
 import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/lockutils/lockutils/internal/queue"
+	"github.com/lockutils/lockutils/internal/queue/queuetest"
 )
 
 // TestStress has goroutines do everything that can be done with a lock, at random, to few and to
@@ -54,8 +56,8 @@ type stressed struct {
 	name  string
 	table *Table
 	keys  []Key
-	rooms []room
-	ended chan Hold // stale holds of the past, of all kinds
+	rooms []queuetest.Room
+	ended chan queue.Hold // stale holds of the past, of all kinds
 	wrong chan string
 }
 
@@ -64,8 +66,8 @@ func newStressed(table *Table, keys int) *stressed {
 		name: fmt.Sprintf("%d keys in %d slots without hash bits %#x, %d permits", keys, len(table.slots),
 			table.cut, table.permits),
 		table: table,
-		rooms: make([]room, keys),
-		ended: make(chan Hold, 64),
+		rooms: make([]queuetest.Room, keys),
+		ended: make(chan queue.Hold, 64),
 		wrong: make(chan string, 1),
 	}
 	for i := range keys {
@@ -74,7 +76,7 @@ func newStressed(table *Table, keys int) *stressed {
 			name += strings.Repeat("-long", 12)
 		}
 		s.keys = append(s.keys, Key{[]string{"", "scope"}[i%2], name})
-		s.rooms[i].permits = table.permits
+		s.rooms[i].Permits = table.permits
 	}
 	return s
 }
@@ -87,18 +89,22 @@ func (s *stressed) work(steps int) {
 		if !ok {
 			continue
 		}
-		s.rooms[i].visit(m, dawdle)
+		if m == queue.Shared {
+			s.rooms[i].Read(queuetest.Dawdle)
+		} else {
+			s.rooms[i].Write(queuetest.Dawdle)
+		}
 		s.release(s.keys[i], h, m)
 		s.releaseStale()
 	}
 }
 
 // acquire tries to become a holder. It returns the zero Hold for one that is released by name.
-func (s *stressed) acquire(k Key) (h Hold, m Mode, ok bool) {
-	m, o := Mode(rand.IntN(2)), Order(rand.IntN(2))
+func (s *stressed) acquire(k Key) (h queue.Hold, m queue.Mode, ok bool) {
+	m, o := queue.Mode(rand.IntN(2)), queue.Order(rand.IntN(2))
 	switch n := rand.IntN(10); {
 	case n >= 8 && s.table.permits <= 1:
-		if m == Shared {
+		if m == queue.Shared {
 			h, ok = s.table.ShareFast(k, k.Hash())
 		} else {
 			h, ok = s.table.AcquireFast(k, k.Hash(), o)
@@ -112,7 +118,7 @@ func (s *stressed) acquire(k Key) (h Hold, m Mode, ok bool) {
 	case n == 4:
 		ctx, cancel := context.WithCancel(background)
 		go func() {
-			dawdle()
+			queuetest.Dawdle()
 			cancel()
 		}()
 		var err error
@@ -131,15 +137,15 @@ func (s *stressed) acquire(k Key) (h Hold, m Mode, ok bool) {
 		ok = err == nil
 		cancel()
 	}
-	if ok && h != (Hold{}) && !h.Held() {
+	if ok && h != (queue.Hold{}) && !h.Held() {
 		s.complain("a fresh hold is not held")
 	}
 	return h, m, ok
 }
 
 // release gives a hold up in one of the ways that there are.
-func (s *stressed) release(k Key, h Hold, m Mode) {
-	if h == (Hold{}) {
+func (s *stressed) release(k Key, h queue.Hold, m queue.Mode) {
+	if h == (queue.Hold{}) {
 		if !s.table.Release(k, k.Hash(), m) {
 			s.complain("a hold could not be released by name")
 		}
@@ -185,22 +191,11 @@ func (s *stressed) complain(message string) {
 	}
 }
 
-// dawdle lets others run, or not.
-func dawdle() {
-	switch rand.IntN(4) {
-	case 0:
-		runtime.Gosched()
-	case 1:
-		for range rand.IntN(2000) {
-		}
-	}
-}
-
 // check reports what has gone wrong once all is quiet.
 func (s *stressed) check(t *testing.T) {
 	t.Helper()
 	for i := range s.rooms {
-		if n := s.rooms[i].overlaps.Load(); n != 0 {
+		if n := s.rooms[i].Overlaps.Load(); n != 0 {
 			t.Errorf("%s: %d overlaps", s.name, n)
 		}
 	}

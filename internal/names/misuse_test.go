@@ -2,12 +2,15 @@
 
 // Releasing by name what one does not hold is a data race, since only a holder may read the name.
 
-package queue
+package names
 
 import (
 	"fmt"
 	"sync"
 	"testing"
+
+	"github.com/lockutils/lockutils/internal/queue"
+	"github.com/lockutils/lockutils/internal/queue/queuetest"
 )
 
 // A wrong release of one name may hit whoever holds that name, but nobody else, not even one who
@@ -23,14 +26,14 @@ func TestWrongReleaseOfANameHitsNoOtherName(t *testing.T) {
 			case <-done:
 				return
 			default:
-				table.Release(a, a.Hash(), Exclusive)
+				table.Release(a, a.Hash(), queue.Exclusive)
 			}
 		}
 	}()
 	for range 100_000 {
-		h, _ := table.Acquire(background, a, Exclusive, Barging)
+		h, _ := table.Acquire(background, a, queue.Exclusive, queue.Barging)
 		h.Release() // or somebody else has
-		h, _ = table.Acquire(background, b, Exclusive, Barging)
+		h, _ = table.Acquire(background, b, queue.Exclusive, queue.Barging)
 		if !h.Release() {
 			t.Error("a hold was released under another name")
 			break
@@ -50,9 +53,9 @@ func TestWrongReleaseAmongManyNamesHitsNoOtherName(t *testing.T) {
 	for i := range 4 {
 		keys = append(keys, Key{"", fmt.Sprint("name-", i)}) // some have the tag of the robbed one
 	}
-	rooms := make([]room, len(keys))
+	rooms := make([]queuetest.Room, len(keys))
 	for i := range rooms {
-		rooms[i].permits = 1
+		rooms[i].Permits = 1
 	}
 	done := make(chan struct{})
 	running := func() bool {
@@ -66,12 +69,12 @@ func TestWrongReleaseAmongManyNamesHitsNoOtherName(t *testing.T) {
 	var disturbers, workers sync.WaitGroup
 	disturbers.Go(func() {
 		for running() {
-			table.Release(robbed, robbed.Hash(), Exclusive)
+			table.Release(robbed, robbed.Hash(), queue.Exclusive)
 		}
 	})
 	disturbers.Go(func() {
 		for running() {
-			h, _ := table.Acquire(background, robbed, Exclusive, Barging)
+			h, _ := table.Acquire(background, robbed, queue.Exclusive, queue.Barging)
 			h.Release() // or somebody else has
 		}
 	})
@@ -79,11 +82,11 @@ func TestWrongReleaseAmongManyNamesHitsNoOtherName(t *testing.T) {
 		workers.Go(func() {
 			for n := range 50_000 {
 				i := (first + n) % len(keys)
-				h, ok := table.TryAcquire(keys[i], Exclusive, Barging)
+				h, ok := table.TryAcquire(keys[i], queue.Exclusive, queue.Barging)
 				if !ok {
 					continue
 				}
-				rooms[i].visit(Exclusive, func() {})
+				rooms[i].Write(func() {})
 				if !h.Release() {
 					t.Error("a hold was released under another name")
 					return
@@ -95,7 +98,7 @@ func TestWrongReleaseAmongManyNamesHitsNoOtherName(t *testing.T) {
 	close(done)
 	disturbers.Wait()
 	for i := range rooms {
-		if n := rooms[i].overlaps.Load(); n > 0 {
+		if n := rooms[i].Overlaps.Load(); n > 0 {
 			t.Errorf("%d times two held %v", n, keys[i])
 		}
 	}

@@ -1,0 +1,298 @@
+package names
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/lockutils/lockutils/internal/queue"
+)
+
+// A Table gives each key a [queue.Lock] while it is held or waited for. Nothing of a key is kept
+// beyond that: a table takes the same memory after a million one-off keys as before them. All
+// methods may be called concurrently.
+//
+// It is an array of slots. A slot has room for one key. While that is in use, other keys of the
+// slot have entries in a hash table beside it. So a key costs two atomic operations while there
+// are more slots than keys in use, and a few more beyond.
+type Table struct {
+	slots   []slot // a power of two of them
+	permits int64  // 0 means 1
+	cut     Hash   // bits of hashes to be left out, so that collisions are the rule; only tests set it
+}
+
+// Default is the table of the process, with one permit for each key. It takes no memory before it
+// is used, since static memory that is all zeros is not there until it is written to.
+var Default = &Table{slots: defaultSlots[:]}
+
+var defaultSlots [1024]slot
+
+// NewTable returns a table with that many slots, rounded up to a power of two, each of whose
+// locks has that many permits.
+func NewTable(slots int, permits int64) *Table {
+	n := 1
+	for n < slots {
+		n *= 2
+	}
+	t := &Table{slots: make([]slot, n), permits: permits}
+	for i := range t.slots {
+		t.slots[i].Permits = int32(min(permits, queue.MaxPermits))
+	}
+	return t
+}
+
+// Permits returns how many exclusive holders a key may have at once.
+func (t *Table) Permits() int64 { return max(t.permits, 1) }
+
+// AcquireFast acquires the key's lock exclusively if that takes a single step, in a table with
+// one permit for each key: if the name of its slot is the key's and the word admits the request,
+// or if the slot is not in use. Beside a slot that another key uses it takes a few more. It is what
+// the other methods try first. h is the hash of the key.
+func (t *Table) AcquireFast(k Key, h Hash, o queue.Order) (queue.Hold, bool) {
+	s, h := t.slot(h)
+	w := s.Load()
+	if !s.identifies(h) {
+		if w&queue.Overflowed != 0 {
+			return s.acquireBeside(k, h, o)
+		}
+		return s.claim(w, k, h)
+	}
+	taken, ok := s.Take(w, o)
+	return s.HoldIn(taken), ok && s.confirm(k, taken)
+}
+
+// ShareFast is AcquireFast for a shared hold, in a table whose shared holds are not released by
+// name.
+func (t *Table) ShareFast(k Key, h Hash) (queue.Hold, bool) {
+	s, h := t.slot(h)
+	if w := s.Load(); s.identifies(h) {
+		if shared, ok := s.Share(w); ok {
+			return s.HoldIn(shared), s.confirm(k, shared)
+		}
+	}
+	if !s.acquireFast(k, h, queue.Shared, queue.Fair) {
+		return queue.Hold{}, false
+	}
+	return s.Record(queue.Shared), true
+}
+
+// AcquirePermitFast is AcquireFast in a table with several permits, for callers that release by
+// name.
+func (t *Table) AcquirePermitFast(k Key, h Hash, o queue.Order) bool {
+	s, h := t.slot(h)
+	ok := s.acquireFast(k, h, queue.Exclusive, o)
+	if ok {
+		s.named.Add(1)
+	}
+	return ok
+}
+
+// ShareNamedFast is ShareFast for callers that release by name.
+func (t *Table) ShareNamedFast(k Key, h Hash) bool {
+	s, h := t.slot(h)
+	return s.acquireFast(k, h, queue.Shared, queue.Fair)
+}
+
+// acquireFast is AcquireFast for any request.
+func (t *Table) acquireFast(k Key, h Hash, m queue.Mode, o queue.Order) (place, bool) {
+	s, cut := t.slot(h)
+	if m != queue.Exclusive || t.permits > 1 {
+		return place{lock: &s.lock}, s.acquireFast(k, cut, m, o)
+	}
+	hold, ok := t.AcquireFast(k, h, o)
+	return place{own: hold}, ok
+}
+
+// TryAcquire acquires the key's lock if that takes no waiting.
+func (t *Table) TryAcquire(k Key, m queue.Mode, o queue.Order) (queue.Hold, bool) {
+	p, ok := t.tryAcquire(k, k.Hash(), m, o)
+	if !ok {
+		return queue.Hold{}, false
+	}
+	return p.hold(m), true
+}
+
+// AcquireFrom acquires the key's lock, waiting for it if necessary. If ctx ends first it returns
+// ctx.Err(), and it is as if the lock had not been requested. The observer is told of the origin
+// of the request.
+func (t *Table) AcquireFrom(
+	ctx context.Context, k Key, m queue.Mode, o queue.Order, from queue.Origin,
+) (queue.Hold, error) {
+	p, err := t.acquire(ctx, k, k.Hash(), m, o, from)
+	if err != nil {
+		return queue.Hold{}, err
+	}
+	return p.hold(m), nil
+}
+
+// TryAcquireNamed is TryAcquire for callers that release by name and know the hash of the key.
+func (t *Table) TryAcquireNamed(k Key, h Hash, m queue.Mode, o queue.Order) bool {
+	p, ok := t.tryAcquire(k, h, m, o)
+	if ok {
+		p.countNamed(m)
+	}
+	return ok
+}
+
+// AcquireNamed is AcquireFrom for callers that release by name and know the hash of the key.
+func (t *Table) AcquireNamed(
+	ctx context.Context, k Key, h Hash, m queue.Mode, o queue.Order,
+) error {
+	p, err := t.acquire(ctx, k, h, m, o, queue.Origin{})
+	if err == nil {
+		p.countNamed(m)
+	}
+	return err
+}
+
+// Release releases a hold of mode m of the key's lock, whoever holds it, and reports whether
+// there was one. With several permits there must be one that has been acquired by name.
+func (t *Table) Release(k Key, h Hash, m queue.Mode) bool {
+	if t.ReleaseFast(k, h, m) {
+		return true
+	}
+	s, h := t.slot(h)
+	return s.release(k, h, m)
+}
+
+// ReleaseFast is Release for a hold of the slot's lock, if that is the key's. It is tried first.
+//
+// If the caller holds the key's lock and the slot has not overflowed, that is the slot's, and so the
+// caller may read the name. If it does not hold it, the generation keeps it from ending the
+// exclusive hold of another key that has come meanwhile. Shared holds have no generation: such a
+// mistake can end one of those.
+func (t *Table) ReleaseFast(k Key, h Hash, m queue.Mode) bool {
+	s, h := t.slot(h)
+	w := s.Load()
+	switch {
+	case m == queue.Exclusive && w.Sole(): // nearly always
+		return s.identifies(h) && s.serves(k) && s.HoldIn(w).ReleaseFast()
+	case w&queue.Overflowed != 0 || !w.HeldAs(m) || !s.identifies(h) || !s.complete(w) || !s.serves(k):
+		return false
+	case t.permits > 1:
+		return s.uncountNamed(m) && s.Release(m)
+	case m == queue.Exclusive:
+		return s.HoldIn(w).Release()
+	}
+	return s.Leave()
+}
+
+// Len returns how many keys are in use: held or waited for.
+func (t *Table) Len() int {
+	n := 0
+	for i := range t.slots {
+		n += t.slots[i].len()
+	}
+	return n
+}
+
+// Downgrade is [queue.Lock.Downgrade] for the key's lock.
+func (t *Table) Downgrade(k Key, h Hash) (ok bool) {
+	s, h := t.slot(h)
+	s.visit(k, h, func(l *queue.Lock, w queue.Word) queue.Word {
+		w, ok = l.DowngradeLocked(w)
+		return w
+	})
+	return ok
+}
+
+// State is [queue.Lock.State] for the key's lock.
+func (t *Table) State(k Key, h Hash) (state queue.State) {
+	s, h := t.slot(h)
+	s.visit(k, h, func(l *queue.Lock, w queue.Word) queue.Word {
+		state = l.StateLocked(w)
+		return w
+	})
+	return state
+}
+
+// slot returns the slot of keys with that hash, and the hash without the bits that are cut.
+func (t *Table) slot(h Hash) (*slot, Hash) {
+	h &^= t.cut
+	return &t.slots[h>>slotShift&Hash(len(t.slots)-1)], h
+}
+
+// slotShift is where the bits of a hash begin that choose the slot: among those of the generation, of
+// which the identity has no room for a hash.
+const slotShift = 9
+
+// A lock is one that is released by name, too.
+type lock struct {
+	queue.Lock
+	// The permits that are released by name, where there are several. Each is counted after it
+	// has been acquired and until just before it is released.
+	named atomic.Int32
+}
+
+// uncountNamed notes the end of a hold that is released by name and reports whether there is one,
+// as far as that is known.
+func (l *lock) uncountNamed(m queue.Mode) bool {
+	if m == queue.Shared || l.Permits <= 1 {
+		return true
+	}
+	for n := l.named.Load(); n > 0; n = l.named.Load() {
+		if l.named.CompareAndSwap(n, n-1) {
+			return true
+		}
+	}
+	return false
+}
+
+// A place is where a key's lock has been acquired.
+type place struct {
+	own  queue.Hold // if the hold has an identity of its own
+	lock *lock      // else
+}
+
+// hold returns the hold of mode m that has just been acquired.
+func (p place) hold(m queue.Mode) queue.Hold {
+	if p.own == (queue.Hold{}) {
+		return p.lock.Record(m)
+	}
+	return p.own
+}
+
+// countNamed notes a hold of mode m that is released by name.
+func (p place) countNamed(m queue.Mode) {
+	if p.own == (queue.Hold{}) && m == queue.Exclusive {
+		p.lock.named.Add(1)
+	}
+}
+
+func (t *Table) tryAcquire(k Key, h Hash, m queue.Mode, o queue.Order) (place, bool) {
+	s, h := t.slot(h)
+	p, ok := t.acquireFast(k, h, m, o)
+	if ok {
+		return p, true
+	}
+	e, w := s.locate(k, h)
+	if e == nil {
+		own, ok := s.TryLocked(w, m, o)
+		return place{own, &s.lock}, ok
+	}
+	own, ok := e.TryAcquire(m, o)
+	if !ok {
+		s.drop(e)
+	}
+	return place{own, &e.lock}, ok
+}
+
+func (t *Table) acquire(
+	ctx context.Context, k Key, h Hash, m queue.Mode, o queue.Order, from queue.Origin,
+) (place, error) {
+	s, h := t.slot(h)
+	p, ok := t.acquireFast(k, h, m, o)
+	for i := 0; !ok && s.identifies(h) && s.Spin(i); i++ {
+		p, ok = t.acquireFast(k, h, m, o)
+	}
+	if ok {
+		return p, nil
+	}
+	about := queue.Subject{In: t, Scope: k.Scope, Name: k.Name, Origin: from}
+	e, w := s.locate(k, h)
+	if e == nil {
+		own, err := s.AcquireLocked(ctx, w, m, o, about)
+		return place{own, &s.lock}, err
+	}
+	own, err := e.acquire(ctx, m, o, about)
+	return place{own, &e.lock}, err
+}
