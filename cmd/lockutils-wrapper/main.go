@@ -32,7 +32,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/lockutils/lockutils/internal/child"
@@ -93,20 +92,21 @@ func run(command []string) int {
 		}
 	}()
 
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "OSLO_LOCK_PATH="+dir)
-	status, err := child.Start(cmd)
+	if err := os.Setenv("OSLO_LOCK_PATH", dir); err != nil {
+		complain(err)
+		return statusFailure
+	}
+	process, status, err := child.Start(command, nil, nil)
 	if err != nil {
 		complain(err)
 		return status
 	}
-	status, err = child.Wait(cmd, signals, nil, 0)
+	ended, err := process.Wait(signals, nil, 0)
 	if err != nil {
 		complain(err)
 		return statusFailure
 	}
-	return status
+	return child.ExitStatus(ended)
 }
 
 // makeLockDir creates the temporary directory. Its path is absolute, because the command may

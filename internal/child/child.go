@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -29,67 +30,65 @@ func CatchSignals() <-chan os.Signal {
 	return signals
 }
 
-// Start starts the command. If that fails it returns the exit status that says so as well.
-func Start(cmd *exec.Cmd) (status int, err error) {
-	if err := cmd.Start(); err != nil {
-		return StartFailureStatus(cmd.Args[0], err), err
+// Start starts a command, which has the standard streams and the environment of this program, and the
+// inherited files from descriptor 3 on. If that fails Start returns the exit status that says so as well.
+func Start(
+	args []string, inherited []*os.File, sys *syscall.SysProcAttr,
+) (p *Process, status int, err error) {
+	path, err := exec.LookPath(args[0])
+	if err == nil {
+		files := append([]*os.File{os.Stdin, os.Stdout, os.Stderr}, inherited...)
+		p, err = start(path, args, &os.ProcAttr{Env: os.Environ(), Files: files, Sys: sys})
 	}
-	return 0, nil
+	if err != nil {
+		return nil, StartFailureStatus(args[0], err), err
+	}
+	return p, 0, nil
 }
 
-// Wait passes signals on to a command that runs, and returns its exit status, as a shell would give
-// it. Once stop closes it ends the command, by SIGTERM first, and by SIGKILL if it still runs after
-// grace. A nil stop never closes. An error means that the command could not be waited for.
-func Wait(
-	cmd *exec.Cmd, signals <-chan os.Signal, stop <-chan struct{}, grace time.Duration,
-) (int, error) {
-	ended := make(chan struct{})
-	go passSignals(signals, cmd.Process, ended)
-	go stopOn(stop, grace, cmd.Process, ended)
-	err := cmd.Wait() // a status other than 0 is an error here
-	close(ended)
-	if cmd.ProcessState == nil {
-		return 0, err
-	}
-	return exitStatus(cmd.ProcessState), nil
-}
-
-// passSignals hands what arrives to the process until the process has ended.
-func passSignals(signals <-chan os.Signal, process *os.Process, ended <-chan struct{}) {
+// Wait passes signals on to a command that runs, and returns how it has ended. Once stop closes Wait ends
+// the command, by SIGTERM first, and by SIGKILL if it still runs after grace. A nil stop never closes.
+// An error means that the command could not be waited for.
+func (p *Process) Wait(
+	signals <-chan os.Signal, stop <-chan struct{}, grace time.Duration,
+) (status syscall.WaitStatus, err error) {
+	ended := make(chan error, 1)
+	go func() { ended <- p.await() }()
 	// Signals that are here by now may have come before the process existed. They are passed on
 	// even if a terminal sent them: a signal that comes twice here is better than one that is
 	// lost.
 	for range len(signals) {
-		_ = process.Signal(<-signals)
+		p.signal(<-signals)
 	}
+	var graceOver <-chan time.Time
 	for {
 		select {
 		case s := <-signals:
 			if !terminalSends(s) {
-				// The only failure is that the process has ended.
-				_ = process.Signal(s)
+				p.signal(s)
 			}
-		case <-ended:
-			return
+		case <-stop:
+			stop = nil
+			p.signal(termination)
+			graceOver = time.After(grace)
+		case <-graceOver:
+			p.signal(os.Kill)
+		case err := <-ended:
+			if err != nil {
+				return status, err
+			}
+			return p.status()
 		}
 	}
 }
 
-// stopOn ends the process when stop closes.
-func stopOn(stop <-chan struct{}, grace time.Duration, process *os.Process, ended <-chan struct{}) {
-	select {
-	case <-stop:
-	case <-ended:
-		return
+// ExitStatus returns the exit status of a command as a shell would give it. A process that was terminated
+// on Windows has the status that its terminator chose.
+func ExitStatus(status syscall.WaitStatus) int {
+	if status.Signaled() {
+		return 128 + int(status.Signal())
 	}
-	terminate(process)
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		_ = process.Kill()
-	case <-ended:
-	}
+	return status.ExitStatus()
 }
 
 // StartFailureStatus returns the exit status for a command that could not be started. It tells

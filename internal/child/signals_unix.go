@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// termination asks a process to end.
+const termination = syscall.SIGTERM
+
 // Endings lists the signals that are passed on and that end a program by default. Those that the
 // program was told to ignore, as nohup(1) does with SIGHUP, stay ignored, and the command inherits that.
 func Endings() []os.Signal {
@@ -54,22 +57,11 @@ func inForeground() bool {
 // EndInterrupted ends the program by SIGINT if Ctrl-C has ended the command, and returns otherwise.
 // A shell ends a script if SIGINT ends a command of it. It goes on if the command exits, even with
 // status 130.
-func EndInterrupted(command *os.ProcessState) {
-	status, ok := command.Sys().(syscall.WaitStatus)
-	if !ok || !status.Signaled() || status.Signal() != syscall.SIGINT || !inForeground() {
+func EndInterrupted(status syscall.WaitStatus) {
+	if !status.Signaled() || status.Signal() != syscall.SIGINT || !inForeground() {
 		return
 	}
 	signal.Reset(syscall.SIGINT)
 	_ = unix.Kill(unix.Getpid(), unix.SIGINT)
 	time.Sleep(time.Second) // another thread may take the signal
-}
-
-func terminate(p *os.Process) { _ = p.Signal(syscall.SIGTERM) }
-
-// exitStatus returns the command's status, as a shell would give it.
-func exitStatus(state *os.ProcessState) int {
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal())
-	}
-	return state.ExitCode()
 }

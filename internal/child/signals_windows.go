@@ -5,6 +5,9 @@ import (
 	"syscall"
 )
 
+// termination ends a process, which Windows cannot ask to end.
+const termination = syscall.SIGKILL
+
 // Endings lists Ctrl-C and Ctrl-Break, which arrive as os.Interrupt, and the closing of the console,
 // which arrives as SIGTERM.
 func Endings() []os.Signal {
@@ -21,13 +24,4 @@ func terminalSends(os.Signal) bool {
 }
 
 // EndInterrupted does nothing: Ctrl-C ends scripts on Windows whatever the statuses of their programs are.
-func EndInterrupted(*os.ProcessState) {}
-
-// terminate ends the process, which Windows cannot ask to end.
-func terminate(p *os.Process) { _ = p.Kill() }
-
-// exitStatus returns the command's status. A process that was terminated has the status that its
-// terminator chose.
-func exitStatus(state *os.ProcessState) int {
-	return state.ExitCode()
-}
+func EndInterrupted(syscall.WaitStatus) {}

@@ -2,7 +2,6 @@ package command
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -10,19 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// endWithParent has the command killed if this process is: it must not go on without the lock. The
+// endWithParent has a command killed if this process is: it must not go on without the lock. The
 // kernel does so when the thread ends that has started the command. Go ends no thread before the
 // process, but for those of goroutines that are locked to theirs.
-func endWithParent(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-}
+var endWithParent = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 
 // endBeforeRelease has the kernel kill the command before it releases the locks of this process, if this
 // process is killed. The signal of endWithParent comes some instants after that, in which the next
 // holder may begin. The kernel closes the files of a process in the descending order of their
 // descriptors, so the end of a pipe goes before the lock files, and its other end tells the command.
 // Without it, or on kernels with another order, there is the signal of endWithParent.
-func endBeforeRelease(command *os.Process, locks int) {
+func endBeforeRelease(command, locks int) {
 	var pipe [2]int
 	if unix.Pipe2(pipe[:], unix.O_CLOEXEC) != nil {
 		return
@@ -31,7 +28,7 @@ func endBeforeRelease(command *os.Process, locks int) {
 	high, err := unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD_CLOEXEC, usual+locks)
 	unix.Close(pipe[1])
 	if err == nil {
-		_, err = unix.FcntlInt(uintptr(pipe[0]), unix.F_SETOWN, command.Pid)
+		_, err = unix.FcntlInt(uintptr(pipe[0]), unix.F_SETOWN, command)
 	}
 	if err == nil {
 		_, err = unix.FcntlInt(uintptr(pipe[0]), unix.F_SETSIG, int(unix.SIGKILL))

@@ -5,13 +5,13 @@ package command
 import (
 	"errors"
 	"os"
-	"os/exec"
+	"syscall"
 )
 
 // endWithParent does nothing: only Linux can end the command with this process.
-func endWithParent(*exec.Cmd) {}
+var endWithParent *syscall.SysProcAttr
 
-func endBeforeRelease(*os.Process, int) {}
+func endBeforeRelease(int, int) {}
 
 var errInherit = errors.New("--inherit and --no-fork work on Linux only")
 

@@ -180,8 +180,7 @@ func run(s streams, names, command []string, o *runOptions) error {
 	if o.noFork {
 		return become(command, held)
 	}
-	cmd := exec.Command(command[0], command[1:]...)
-	status, err := runHolding(s, cmd, held, o)
+	ended, status, err := runHolding(command, held, o)
 	// With --inherit the descriptor that the command has inherited keeps the lock. An unlock would end it.
 	if !o.inherit {
 		if e := held.unlock(); e != nil && err == nil {
@@ -192,7 +191,7 @@ func run(s streams, names, command []string, o *runOptions) error {
 		}
 	}
 	if err == nil {
-		child.EndInterrupted(cmd.ProcessState)
+		child.EndInterrupted(ended)
 	}
 	return exit(status, err)
 }
@@ -322,38 +321,41 @@ func explain(s streams, names []string, o *runOptions, at service) {
 	}
 }
 
-// runHolding runs the command, and ends it if the lock is lost.
-func runHolding(s streams, cmd *exec.Cmd, held *heldLocks, o *runOptions) (status int, err error) {
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.in, s.out, s.err
+// runHolding runs the command, and ends it if the lock is lost. The status is the program's own.
+func runHolding(
+	command []string, held *heldLocks, o *runOptions,
+) (ended syscall.WaitStatus, status int, err error) {
 	if tokens := held.tokens(); tokens != nil {
-		cmd.Env = append(os.Environ(), tokenVariable+"="+strings.Join(tokens, " "))
-	}
-	if o.inherit {
-		files, err := inheritable(held.paths())
-		if err != nil {
-			return statusUnavailable, err
+		if err := os.Setenv(tokenVariable, strings.Join(tokens, " ")); err != nil {
+			return ended, statusFailure, err
 		}
-		cmd.ExtraFiles = files
+	}
+	var files []*os.File
+	attr := endWithParent
+	if o.inherit {
+		attr = nil
+		files, err = inheritable(held.paths())
+		if err != nil {
+			return ended, statusUnavailable, err
+		}
 		defer func() {
 			for _, f := range files {
 				f.Close()
 			}
 		}()
-	} else {
-		endWithParent(cmd)
 	}
-	if status, err := child.Start(cmd); err != nil {
-		return status, cannotRun(cmd.Args[0], status, err)
+	process, status, err := child.Start(command, files, attr)
+	if err != nil {
+		return ended, status, cannotRun(command[0], status, err)
 	}
 	if !o.inherit {
-		endBeforeRelease(cmd.Process, len(held.guards))
+		endBeforeRelease(process.PID, len(held.guards))
 	}
-	lost := held.lost()
-	status, err = child.Wait(cmd, held.signals, lost, o.grace)
+	ended, err = process.Wait(held.signals, held.lost(), o.grace)
 	if err != nil {
-		return statusFailure, err
+		return ended, statusFailure, err
 	}
-	return status, nil
+	return ended, child.ExitStatus(ended), nil
 }
 
 // become replaces this program by the command, which inherits the locks.
