@@ -638,7 +638,9 @@ type lateKV struct {
 	late chan func() (*clientv3.DeleteResponse, error) // has room for one
 }
 
-func (k *lateKV) Delete(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.DeleteResponse, error) {
+func (k *lateKV) Delete(
+	ctx context.Context, key string, opts ...clientv3.OpOption,
+) (*clientv3.DeleteResponse, error) {
 	do := func() (*clientv3.DeleteResponse, error) {
 		return k.KV.Delete(context.WithoutCancel(ctx), key, opts...)
 	}
