@@ -16,7 +16,7 @@ var (
 
 	// ErrTimeout reports that the time of [WithTimeout] has passed. It matches
 	// [context.DeadlineExceeded]. A deadline of the caller's own context does not match ErrTimeout.
-	ErrTimeout = fmt.Errorf("timed out: %w", context.DeadlineExceeded)
+	ErrTimeout error = &twoErrors{errors.New("timed out"), context.DeadlineExceeded}
 
 	// ErrNotHeld reports that the hold to be released does not exist, or has been released before.
 	ErrNotHeld = errors.New("lockutils: lock not held")
@@ -41,7 +41,15 @@ var (
 )
 
 // errLockedNow is the error of a call with a timeout of zero.
-var errLockedNow = fmt.Errorf("%w: %w", ErrLocked, ErrTimeout)
+var errLockedNow error = &twoErrors{ErrLocked, ErrTimeout}
+
+// twoErrors are an error and its cause. That of fmt.Errorf takes as long to make, when nothing in the
+// program was printed before, as all else that the package does at the start of a program.
+type twoErrors [2]error
+
+func (e *twoErrors) Error() string { return e[0].Error() + ": " + e[1].Error() }
+
+func (e *twoErrors) Unwrap() []error { return e[:] }
 
 // An AcquireError tells which lock could not be acquired, and why. Every call that fails to acquire
 // a lock returns one, and holds nothing then.
