@@ -2,7 +2,9 @@ package redislock_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"runtime"
 	"strconv"
 	"strings"
@@ -399,6 +401,54 @@ func TestCancellationLeavesNothing(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// The deadline of ctx is far, so the caller would send the release itself.
+func TestReleaseByACallerThatHasGivenUpGoesOn(t *testing.T) {
+	s := dial(t, at(redistest.Start(t).Addr), redislock.WithTTL(long))
+	for mode, shared := range modes {
+		t.Run(mode, func(t *testing.T) {
+			h := acquire(t, s, driver.Request{Name: "a", Shared: shared})
+			ctx, cancel := context.WithTimeout(t.Context(), long)
+			cancel()
+			h.Release(ctx)
+			free(t, s, "a")
+		})
+	}
+}
+
+// The answer to the release is late, but not those to what Close does.
+func TestCloseWaitsForAReleaseUnderWay(t *testing.T) {
+	server := redistest.Start(t)
+	link, addr := linkTo(t, server)
+	commands := true // the first connection is that for commands
+	option := at(server.Addr)
+	option.DialCtxFn = func(
+		ctx context.Context, to string, d *net.Dialer, _ *tls.Config,
+	) (net.Conn, error) {
+		if commands {
+			commands, to = false, addr
+		}
+		return d.DialContext(ctx, "tcp", to)
+	}
+	s := dial(t, option, redislock.WithTTL(long))
+	h := acquire(t, s, driver.Request{Name: "a"})
+	link.Delay(0, 300*time.Millisecond)
+	released := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), long)
+		defer cancel()
+		released <- h.Release(ctx)
+	}()
+	server.Eventually("the lock is free", func() bool {
+		return server.Do("EXISTS", "lockutils{:a}") == "0"
+	})
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := receive(t, "end of the release", released); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestExclusiveRequestIsNotStarvedByShared(t *testing.T) {

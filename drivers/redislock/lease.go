@@ -78,11 +78,9 @@ func (h *hold) Release(ctx context.Context) error {
 }
 
 // sendRelease sends the release once. When ctx ends it returns, and the release goes on. A ctx whose
-// deadline is later than that of the try saves the goroutine for that.
+// deadline is later than that of the try saves the goroutine for that. Close waits for the answer:
+// what the server has released is not lost.
 func (h *hold) sendRelease(ctx context.Context) (int64, error) {
-	if d, ok := ctx.Deadline(); ctx.Done() == nil || ok && time.Until(d) > h.tryTime() {
-		return h.run(ctx, h.request.release())
-	}
 	if !h.begin() {
 		return 0, ErrClosed
 	}
@@ -90,13 +88,19 @@ func (h *hold) sendRelease(ctx context.Context) (int64, error) {
 		answer int64
 		err    error
 	}
-	c := make(chan result, 1)
-	go func() {
+	send := func(ctx context.Context) result {
 		defer h.active.Done()
-		answer, err := h.run(context.Background(), h.request.release())
+		answer, err := h.run(ctx, h.request.release())
 		h.leases.endRelease(h, answer, err)
-		c <- result{answer, err}
-	}()
+		return result{answer, err}
+	}
+	d, ok := ctx.Deadline()
+	if ctx.Done() == nil || ctx.Err() == nil && ok && time.Until(d) > h.tryTime() {
+		r := send(ctx)
+		return r.answer, r.err
+	}
+	c := make(chan result, 1)
+	go func() { c <- send(context.Background()) }()
 	select {
 	case r := <-c:
 		return r.answer, r.err
