@@ -20,6 +20,7 @@ func init() {
 	// watch names each signal that it gets on a line of its own and exits with 7 on SIGTERM.
 	actors["watch"] = func([]string) int {
 		arrived := child.CatchSignals()
+		signal.Notify(arrived, syscall.SIGWINCH)
 		fmt.Println("ready")
 		for s := range arrived {
 			fmt.Println(s)

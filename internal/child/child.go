@@ -22,9 +22,9 @@ const (
 
 // CatchSignals keeps signals from ending the program from now on, and returns where they arrive.
 // The channel has room for those that come before there is a command to pass them to.
-func CatchSignals() <-chan os.Signal {
+func CatchSignals() chan os.Signal {
 	signals := make(chan os.Signal, 64)
-	for _, s := range passedOn() { // which may be none, and Notify would take that for all
+	for _, s := range Endings() { // which may be none, and Notify would take that for all
 		signal.Notify(signals, s)
 	}
 	return signals
@@ -50,10 +50,11 @@ func Start(
 // the command, by SIGTERM first, and by SIGKILL if it still runs after grace. A nil stop never closes.
 // An error means that the command could not be waited for.
 func (p *Process) Wait(
-	signals <-chan os.Signal, stop <-chan struct{}, grace time.Duration,
+	signals chan os.Signal, stop <-chan struct{}, grace time.Duration,
 ) (status syscall.WaitStatus, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- p.await() }()
+	p.passResizes(signals)
 	// Signals that are here by now may have come before the process existed. They are passed on
 	// even if a terminal sent them: a signal that comes twice here is better than one that is
 	// lost.

@@ -24,11 +24,15 @@ func Endings() []os.Signal {
 	}, signal.Ignored)
 }
 
-// passedOn lists the signals that are caught. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT are absent: a
-// shell sends them to the whole process group, and their default action stops and continues the
-// program along with its command.
-func passedOn() []os.Signal {
-	return slices.DeleteFunc(append(Endings(), syscall.SIGWINCH), signal.Ignored)
+// passResizes catches SIGWINCH as well, which ends nothing: a command that has not begun needs none. One
+// more makes up for those that have come since. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT are not caught: a
+// shell sends them to the whole process group, and their default action stops and continues the program
+// along with its command.
+func (p *Process) passResizes(signals chan<- os.Signal) {
+	if !signal.Ignored(syscall.SIGWINCH) {
+		signal.Notify(signals, syscall.SIGWINCH)
+		p.signal(syscall.SIGWINCH)
+	}
 }
 
 // terminalSends reports whether s is one of the signals that a terminal sends to its foreground

@@ -14,8 +14,8 @@ func Endings() []os.Signal {
 	return []os.Signal{os.Interrupt, syscall.SIGTERM}
 }
 
-// passedOn lists what the program outlives.
-func passedOn() []os.Signal { return Endings() }
+// passResizes does nothing: a console has no signal for them.
+func (p *Process) passResizes(chan<- os.Signal) {}
 
 // terminalSends reports true: every process of a console gets its events directly, and no others
 // can be caught.

@@ -43,7 +43,7 @@ type heldLocks struct {
 	guards  lockutils.Guards
 	service service // nil for lock files
 
-	signals <-chan os.Signal // those that have come since the locks were requested
+	signals chan os.Signal // those that have come since the locks were requested
 }
 
 // acquire acquires all the locks, or none, at the service if there is one. It closes the service if it

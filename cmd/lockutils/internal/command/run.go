@@ -205,9 +205,12 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 		defer cancel()
 	}
 	// At a service the request of a process that is gone would block those behind it until its lease
-	// ends. And of itself a Go program goes on after some signals that end others.
-	signals := child.CatchSignals()
-	ctx, ended := interruptible(ctx, signals)
+	// ends. And of itself a Go program goes on after some signals that end others. But a try at a lock
+	// file leaves nothing behind: it begins while the signals are being caught, which takes as long.
+	ctx, ended := interruptible(ctx)
+	if !o.noWait || o.on != "" {
+		<-ended.caught
+	}
 	held, err := dialAndAcquire(ctx, s, names, o)
 	if s := ended.stop(); s != nil {
 		if err == nil {
@@ -218,7 +221,7 @@ func acquireForRun(s streams, names []string, o *runOptions) (*heldLocks, error)
 	_, known := errors.AsType[*statusError](err)
 	switch {
 	case err == nil:
-		held.signals = signals
+		held.signals = ended.signals
 		return held, nil
 	case known:
 		return nil, err
@@ -250,21 +253,25 @@ func dialAndAcquire(ctx context.Context, s streams, names []string, o *runOption
 
 // An interruption is a signal that ends a wait.
 type interruption struct {
-	cancel context.CancelFunc
-	signal chan os.Signal // one, or nil for none
+	cancel  context.CancelFunc
+	caught  chan struct{}  // closes once signals are caught
+	signals chan os.Signal // those that come from then on
+	signal  chan os.Signal // one, or nil for none
 }
 
 // interruptible returns a context that ends with the first signal that ends a wait. The caller has to
 // stop the interruption.
-func interruptible(parent context.Context, signals <-chan os.Signal) (context.Context, *interruption) {
+func interruptible(parent context.Context) (context.Context, *interruption) {
 	ctx, cancel := context.WithCancel(parent)
-	i := &interruption{cancel, make(chan os.Signal)}
-	endings := child.Endings()
+	i := &interruption{cancel: cancel, caught: make(chan struct{}), signal: make(chan os.Signal)}
 	go func() {
 		defer close(i.signal)
+		endings := child.Endings()
+		i.signals = child.CatchSignals()
+		close(i.caught)
 		for {
 			select {
-			case s := <-signals:
+			case s := <-i.signals:
 				if slices.Contains(endings, s) {
 					signal.Reset(endings...) // the next one ends the program, if the service does not answer
 					cancel()
@@ -279,7 +286,8 @@ func interruptible(parent context.Context, signals <-chan os.Signal) (context.Co
 	return ctx, i
 }
 
-// stop returns the signal that has come, or nil. Later ones stay where they arrive.
+// stop returns the signal that has come, or nil. Signals are caught by then, and later ones stay where
+// they arrive.
 func (i *interruption) stop() os.Signal {
 	i.cancel()
 	return <-i.signal
