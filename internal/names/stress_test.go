@@ -103,12 +103,16 @@ func (s *stressed) work(steps int) {
 func (s *stressed) acquire(k Key) (h queue.Hold, m queue.Mode, ok bool) {
 	m, o := queue.Mode(rand.IntN(2)), queue.Order(rand.IntN(2))
 	switch n := rand.IntN(10); {
-	case n >= 8 && s.table.permits <= 1:
-		if m == queue.Shared {
-			h, ok = s.table.ShareFast(k, k.Hash())
+	case n >= 8 && m == queue.Exclusive:
+		if s.table.permits > 1 {
+			ok = s.table.AcquirePermitFast(k, k.Hash(), o)
 		} else {
 			h, ok = s.table.AcquireFast(k, k.Hash(), o)
 		}
+	case n == 8 && s.table.permits <= 1:
+		h, ok = s.table.ShareFast(k, k.Hash())
+	case n == 9:
+		ok = s.table.ShareNamedFast(k, k.Hash())
 	case n <= 1:
 		h, ok = s.table.TryAcquire(k, m, o)
 	case n <= 3:

@@ -335,7 +335,7 @@ func TestStaleHoldReleasesNothing(t *testing.T) {
 	}
 }
 
-// Entries and receipts are used again in other tables, for other modes and numbers of permits.
+// Entries and records are used again in other tables, for other modes and numbers of permits.
 func TestStaleHoldsOfOtherTables(t *testing.T) {
 	one, three := collisions(1, 0, 1), collisions(1, 0, 3)
 	var stale []queue.Hold

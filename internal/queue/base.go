@@ -1,9 +1,9 @@
 package queue
 
-// What is built on a lock, as the locks of internal/names are, has the lock for a part of it. The
-// two share Mu, which may guard fields of both, and two bits of the Word, which mean nothing to
-// the lock. Overflowed is changed in sections only, and the lock keeps it. Fresh is set by Claim,
-// and goes with the exclusive holder.
+// A lock may be part of something else, as it is in internal/names. The two share Mu, which may
+// guard fields of both, and two bits of the Word, which mean nothing to the lock. Overflowed is
+// changed in sections only, and the lock keeps it. Fresh is set by Claim, and goes with the
+// exclusive holder.
 //
 // A section decides about the lock. It begins with LockState, with Mu held, and ends with
 // UnlockState and the new word, or with a method that calls it. In a section nobody else acquires

@@ -186,6 +186,9 @@ func TestReaderWhoMeetsAWrongRelease(t *testing.T) {
 		if _, ok := l.TryAcquire(Shared, Barging); ok {
 			t.Error("a reader was let in who does not count")
 		}
+		if l.join() {
+			t.Error("a reader that had looked before was let in")
+		}
 		if _, ok := l.TryAcquire(Exclusive, Barging); ok {
 			t.Error("a writer was let in")
 		}
