@@ -24,14 +24,13 @@ func Endings() []os.Signal {
 	}, signal.Ignored)
 }
 
-// passResizes catches SIGWINCH as well, which ends nothing: a command that has not begun needs none. One
-// more makes up for those that have come since. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT are not caught: a
-// shell sends them to the whole process group, and their default action stops and continues the program
-// along with its command.
-func (p *Process) passResizes(signals chan<- os.Signal) {
+// passResizes catches SIGWINCH as well, which ends nothing: a command that has not begun needs none. The
+// terminal sends it to the command too. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT are not caught: a shell sends
+// them to the whole process group, and their default action stops and continues the program along with its
+// command.
+func passResizes(signals chan<- os.Signal) {
 	if !signal.Ignored(syscall.SIGWINCH) {
 		signal.Notify(signals, syscall.SIGWINCH)
-		p.signal(syscall.SIGWINCH)
 	}
 }
 

@@ -15,7 +15,7 @@ func Endings() []os.Signal {
 }
 
 // passResizes does nothing: a console has no signal for them.
-func (p *Process) passResizes(chan<- os.Signal) {}
+func passResizes(chan<- os.Signal) {}
 
 // terminalSends reports true: every process of a console gets its events directly, and no others
 // can be caught.
