@@ -152,12 +152,14 @@ func writeCharts(out string, e engine, chosen []scenario, results []result) erro
 // A result has the values of a scenario by contender and round, each with those of its figures.
 type result [][][]float64
 
-// measureInTurns measures each contender once in each round.
+// measureInTurns measures each contender once in each round. Each round begins with another one, since
+// the first one after a pause is slower.
 func measureInTurns(ctx context.Context, e engine, s server, x scenario, rounds int) result {
 	r := make(result, len(e.contenders))
-	for range rounds {
-		for i, c := range e.contenders {
-			r[i] = append(r[i], measure(ctx, x, target{s, e, c})...)
+	for round := range rounds {
+		for turn := range e.contenders {
+			i := (round + turn) % len(e.contenders)
+			r[i] = append(r[i], measure(ctx, x, target{s, e, e.contenders[i]})...)
 		}
 	}
 	return r
