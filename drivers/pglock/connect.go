@@ -181,7 +181,7 @@ func (s *Service) connectListener(ctx context.Context) error {
 	s.running.Go(listener.receive)
 	if _, err := listener.ask(ctx, listen); err != nil {
 		listener.close()
-		return err
+		return pooled(err)
 	}
 	s.setListener(listener, main)
 	return nil
@@ -199,7 +199,7 @@ func (s *Service) connectBeside(ctx context.Context, main *session) (*session, e
 	}
 	if err != nil {
 		c.Close(ctx)
-		return nil, err
+		return nil, pooled(err)
 	}
 	beside.timeline = main.timeline
 	return beside, nil
