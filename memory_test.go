@@ -7,8 +7,6 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
-	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils"
+	"github.com/lockutils/lockutils/internal/queue/queuetest"
 )
 
 // heap returns the size of all that is reachable.
@@ -159,7 +158,7 @@ func TestOneOffLockFilesLeaveNothingBehind(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	if raceDetector() {
+	if queuetest.RaceDetector() {
 		return // it allocates on its own account
 	}
 	ctx := context.Background()
@@ -237,10 +236,4 @@ func newNames() func() {
 		_ = g.Unlock()
 		next++
 	}
-}
-
-// raceDetector reports whether the test was built with -race.
-func raceDetector() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }

@@ -54,7 +54,7 @@ func (p *Process) Wait(
 ) (status syscall.WaitStatus, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- p.await() }()
-	passResizes(signals)
+	catchResizes(signals)
 	// Signals that are here by now may have come before the process existed. They are passed on
 	// even if a terminal sent them: a signal that comes twice here is better than one that is
 	// lost.

@@ -24,11 +24,11 @@ func Endings() []os.Signal {
 	}, signal.Ignored)
 }
 
-// passResizes catches SIGWINCH as well, which ends nothing: a command that has not begun needs none. The
+// catchResizes catches SIGWINCH as well, which ends nothing: a command that has not begun needs none. The
 // terminal sends it to the command too. SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT are not caught: a shell sends
 // them to the whole process group, and their default action stops and continues the program along with its
 // command.
-func passResizes(signals chan<- os.Signal) {
+func catchResizes(signals chan<- os.Signal) {
 	if !signal.Ignored(syscall.SIGWINCH) {
 		signal.Notify(signals, syscall.SIGWINCH)
 	}

@@ -14,8 +14,8 @@ func Endings() []os.Signal {
 	return []os.Signal{os.Interrupt, syscall.SIGTERM}
 }
 
-// passResizes does nothing: a console has no signal for them.
-func passResizes(chan<- os.Signal) {}
+// catchResizes does nothing: a console has no signal for them.
+func catchResizes(chan<- os.Signal) {}
 
 // terminalSends reports true: every process of a console gets its events directly, and no others
 // can be caught.

@@ -1,7 +1,3 @@
-//go:build !race
-
-// Under the race detector pools drop a part of what is put into them.
-
 package names
 
 import (
@@ -9,9 +5,13 @@ import (
 	"testing"
 
 	"github.com/lockutils/lockutils/internal/queue"
+	"github.com/lockutils/lockutils/internal/queue/queuetest"
 )
 
 func TestNothingIsAllocated(t *testing.T) {
+	if queuetest.RaceDetector() {
+		return
+	}
 	roomy, full, several := NewTable(1024, 1), collisions(1, 0, 1), NewTable(1024, 3)
 	mustHold(t, full, Key{"", "occupant"}, queue.Exclusive)
 	k := Key{"scope", "name"}
@@ -40,6 +40,9 @@ func TestNothingIsAllocated(t *testing.T) {
 }
 
 func TestNothingIsAllocatedByWaiting(t *testing.T) {
+	if queuetest.RaceDetector() {
+		return
+	}
 	table := NewTable(1, 1)
 	k := Key{"", "name"}
 	asked, released := make(chan bool), make(chan bool)

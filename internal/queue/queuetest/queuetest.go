@@ -4,6 +4,8 @@ package queuetest
 import (
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -73,4 +75,11 @@ func ExpectServed(t *testing.T, served <-chan string, want ...string) {
 	if !ok {
 		t.Errorf("served: %v, want %q", got, want)
 	}
+}
+
+// RaceDetector reports whether the test was built with -race. It allocates on its own account, and pools
+// drop a part of what is put into them.
+func RaceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
