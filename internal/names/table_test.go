@@ -115,7 +115,7 @@ func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
 
 // The word of a holder that has brought a new name shows that it may still be writing it.
 func TestHolderThatBringsANameIsFreshUntilItsRelease(t *testing.T) {
-	table := collisions(1, 8, 1)
+	table := NewTable(1, 1)
 	s, old, k := &table.slots[0], Key{"", "old"}, Key{"", "new"}
 	mustRelease(t, mustHold(t, table, old, queue.Exclusive))
 	h, ok := table.AcquireFast(k, k.Hash(), queue.Barging)
