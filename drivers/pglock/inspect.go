@@ -59,7 +59,7 @@ type party struct {
 }
 
 // queryParties returns the sessions that have the lock of a key, wait for it, or have its marker. The
-// servers before PostgreSQL 14 do not tell since when.
+// servers before PostgreSQL 14 do not tell since when, nor do others at the beginning of a wait.
 func queryParties(ctx context.Context, c *pgconn.PgConn, k key) ([]party, error) {
 	results, err := c.Exec(ctx, fmt.Sprintf(`
 		with request as (
@@ -77,7 +77,7 @@ func queryParties(ctx context.Context, c *pgconn.PgConn, k key) ([]party, error)
 			shared and number = %[1]d,
 			pg_catalog.round(1e6 * extract(epoch from since))
 		from party left join pg_catalog.pg_stat_activity using (pid)
-		order by since, pid`, k.lock, k.marker)).ReadAll()
+		order by number = %[1]d and not granted desc, since, pid`, k.lock, k.marker)).ReadAll()
 	if err == nil && len(results) != 1 {
 		err = errStray
 	}
