@@ -116,11 +116,7 @@ func (s *MemoryService) Acquire(ctx context.Context, r driver.Request) (driver.H
 		return nil, err
 	}
 	for {
-		l, err := s.session(ctx)
-		if err != nil {
-			return nil, err
-		}
-		h, err := s.acquire(ctx, l, r)
+		h, err := s.acquire(ctx, r)
 		if !errors.Is(err, driver.ErrLost) {
 			return h, err
 		}
@@ -142,10 +138,15 @@ func (s *MemoryService) refuse(r driver.Request) error {
 	return nil
 }
 
-// acquire requests the lock within the session l.
-func (s *MemoryService) acquire(ctx context.Context, l *lease, r driver.Request) (driver.Hold, error) {
+// acquire requests the lock within the present session, or a new one. It returns driver.ErrLost if
+// the session ends meanwhile.
+func (s *MemoryService) acquire(ctx context.Context, r driver.Request) (driver.Hold, error) {
+	l, err := s.session(ctx)
+	if err != nil {
+		return nil, err
+	}
 	k := &key{lease: l, name: r.Name, shared: r.Shared, granted: make(chan struct{})}
-	_, err := s.call(ctx, l, func() error { return s.server.enqueue(k, r.NoWait) })
+	_, err = s.call(ctx, l, func() error { return s.server.enqueue(k, r.NoWait) })
 	if err == nil {
 		err = s.await(ctx, k)
 	}

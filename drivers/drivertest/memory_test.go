@@ -93,6 +93,28 @@ func TestPausedServiceTellsByTheClockOnly(t *testing.T) {
 	})
 }
 
+// The answer to the first message of a session is lost, and the session ends before the next one.
+func TestRequestOutlastsASessionItNeverHeardOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 6 * time.Second
+		s := drivertest.NewMemory(drivertest.WithTTL(ttl)).Open()
+		s.DropReplies()
+		result := make(chan error)
+		go func() {
+			_, err := s.Acquire(t.Context(), driver.Request{Name: "a"})
+			result <- err
+		}()
+		synctest.Wait()
+		s.Cut()
+		time.Sleep(2 * ttl)
+		s.Mend()
+		if err := <-result; err != nil {
+			t.Error(err)
+		}
+		s.Close()
+	})
+}
+
 // acquireAt returns a hold of the lock called a.
 func acquireAt(t *testing.T, s driver.Service) driver.Hold {
 	t.Helper()
