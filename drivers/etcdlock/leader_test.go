@@ -97,9 +97,9 @@ func killLeaders(t *testing.T, cluster *etcdtest.Cluster, client *clientv3.Clien
 		})
 	}
 	for i := range *kills {
-		leader := -1
-		for leader < 0 {
-			leader = cluster.Leader(ctx)
+		leader, err := cluster.Leader(ctx)
+		if err != nil {
+			t.Fatal(err)
 		}
 		mu.Lock()
 		before := grants

@@ -26,9 +26,9 @@ func TestLeaderStopped(t *testing.T) {
 	for keys(t, client, "lockutils", "held") < 2 {
 		time.Sleep(time.Millisecond)
 	}
-	i := cluster.Leader(t.Context())
-	if i < 0 {
-		t.Fatal("no leader")
+	i, err := cluster.Leader(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
 	leader := cluster.PID(i)
 	if err := syscall.Kill(leader, syscall.SIGSTOP); err != nil {

@@ -1,7 +1,6 @@
 package etcdlock_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,7 +17,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"github.com/lockutils/lockutils/drivers/etcdlock"
 	"github.com/lockutils/lockutils/drivers/etcdlock/etcdtest"
 )
 
@@ -119,9 +117,6 @@ func TestConnectionsMayUseTLS(t *testing.T) {
 		{with(ours, theirs.issue(t)), "Unavailable"}, // the server may just close the connection
 		{with(ours), "Unavailable"},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		_, err := etcdlock.Dial(ctx, c.client)
-		cancel()
-		wants(t, err, "etcd", cluster.SecureEndpoints()[0], c.says)
+		dialFails(t, c.client, 2*time.Second, "etcd", cluster.SecureEndpoints()[0], c.says)
 	}
 }

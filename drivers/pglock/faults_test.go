@@ -122,7 +122,7 @@ func TestRestartOfTheServerIsToldAndSurvived(t *testing.T) {
 
 func TestServerThatStaysAwayIsNamed(t *testing.T) {
 	s := own(t)
-	service := dial(t, parse(s.URL()), WithTTL(time.Second))
+	service := dial(t, parse(s.URL()), WithTTL(6*time.Second))
 	h := acquire(t, service, driver.Request{Name: "x"})
 	s.Kill()
 	isLost(t, h)
@@ -432,7 +432,7 @@ func TestLockOfAKilledProcessIsFreeAtOnce(t *testing.T) {
 func TestWaiterHearsOfAKilledHolderByItself(t *testing.T) {
 	s := server(t)
 	p := startHolder(t, s)
-	service := dial(t, parse(s.URL()), WithTTL(time.Second))
+	service := dial(t, parse(s.URL()), WithTTL(6*time.Second)) // it polls every third of that
 	granted := background(t, service, driver.Request{Name: "x"})
 	queued(t, service, "x", 1)
 	p.cmd.Process.Kill()
@@ -460,8 +460,8 @@ func TestSilentServerIsGivenUpByTheDeadline(t *testing.T) {
 	defer proxy.Close()
 	config := parse(server(t).URL())
 	config.DialFunc = proxy.Dial
-	service := dial(t, config, WithTTL(time.Second))
-	other := dial(t, parse(shared.URL()), WithTTL(time.Second))
+	service := dial(t, config, WithTTL(3*time.Second))
+	other := dial(t, parse(shared.URL()))
 	h := acquire(t, service, driver.Request{Name: "x"})
 	proxy.Freeze()
 	<-h.Lost()

@@ -56,7 +56,7 @@ func TestLostWakeUpsAreCaught(t *testing.T) {
 	} {
 		t.Run(flaw, func(t *testing.T) {
 			change(t, c.statement, c.part, c.by)
-			if err := wakes(t, 2000); err == nil {
+			if err := wakes(t, 2000, 3*time.Second); err == nil {
 				t.Error("no wake-up was lost")
 			}
 		})
@@ -65,18 +65,18 @@ func TestLostWakeUpsAreCaught(t *testing.T) {
 
 func TestEachReleaseWakesAWaiter(t *testing.T) {
 	server(t)
-	if err := wakes(t, 300); err != nil {
+	if err := wakes(t, 300, patience); err != nil {
 		t.Error(err)
 	}
 }
 
 // wakes has one Service wait while another one releases, at random instants, and returns an
-// error if the wait goes on after the release.
-func wakes(t *testing.T, rounds int) error {
+// error if a wait takes longer than the limit.
+func wakes(t *testing.T, rounds int, limit time.Duration) error {
 	a, b := dial(t, parse(shared.URL()), WithTTL(time.Hour)), dial(t, parse(shared.URL()), WithTTL(time.Hour))
 	for i := range rounds {
 		h := acquire(t, a, driver.Request{Name: "x"})
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		granted := make(chan error, 1)
 		go func() {
 			h, err := b.Acquire(ctx, driver.Request{Name: "x", Shared: i%7 == 2, Fair: i%10 == 1})

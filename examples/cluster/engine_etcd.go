@@ -26,9 +26,9 @@ func startEtcd(ctx context.Context) (engine, error) {
 }
 
 func (e etcd) FailServer(ctx context.Context) (string, error) {
-	leader := e.Leader(ctx)
-	if leader < 0 {
-		return "", errors.New("etcd has no leader")
+	leader, err := e.Leader(ctx)
+	if err != nil {
+		return "", err
 	}
 	return "the leader of etcd was killed", e.Kill(leader)
 }

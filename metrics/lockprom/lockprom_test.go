@@ -207,7 +207,7 @@ func startExample(t *testing.T) (at string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	example := exec.CommandContext(ctx, program)
 	example.Cancel = func() error { return example.Process.Signal(os.Interrupt) }
-	example.WaitDelay = 10 * time.Second
+	example.WaitDelay = time.Minute
 	output, err := example.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +236,7 @@ func awaitScraped(t *testing.T, target, expression string) {
 	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global: {scrape_interval: 100ms, scrape_timeout: 100ms}\n"+
+	text := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\n"+
 		"scrape_configs: [{job_name: locks, metrics_path: '/%s', static_configs: [{targets: ['%s']}]}]\n",
 		strings.TrimPrefix(at.Path, "/"), at.Host)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
@@ -298,7 +298,7 @@ func startPrometheus(t *testing.T, config, data string) (address string) {
 	server := exec.CommandContext(ctx, "prometheus", "--config.file="+config, "--storage.tsdb.path="+data,
 		"--web.listen-address=127.0.0.1:0")
 	server.Cancel = func() error { return server.Process.Signal(os.Interrupt) }
-	server.WaitDelay = 10 * time.Second // then it is killed
+	server.WaitDelay = time.Minute // then it is killed
 	messages, err := server.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

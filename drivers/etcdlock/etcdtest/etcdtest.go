@@ -205,25 +205,32 @@ func (c *Cluster) Client(t testing.TB) *clientv3.Client {
 	return client
 }
 
-// Leader returns the index of the leader, or -1 if there is none.
-func (c *Cluster) Leader(ctx context.Context) int {
-	for i, m := range c.members {
-		if c.PID(i) == 0 {
-			continue
+// Leader returns the index of the leader, as soon as there is one.
+func (c *Cluster) Leader(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for ctx.Err() == nil {
+		for i, m := range c.members {
+			if c.PID(i) != 0 && m.leads(ctx) {
+				return i, nil
+			}
 		}
-		client, err := NewClient(m.client)
-		if err != nil {
-			continue
-		}
-		try, cancel := context.WithTimeout(ctx, time.Second)
-		status, err := client.Status(try, m.client)
-		cancel()
-		client.Close()
-		if err == nil && status.Leader != 0 && status.Leader == status.Header.MemberId {
-			return i
-		}
+		time.Sleep(20 * time.Millisecond)
 	}
-	return -1
+	return 0, errors.New("etcd has no leader")
+}
+
+// leads reports whether the member says that it is the leader.
+func (m *member) leads(ctx context.Context) bool {
+	client, err := NewClient(m.client)
+	if err != nil {
+		return false
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	status, err := client.Status(ctx, m.client)
+	return err == nil && status.Leader != 0 && status.Leader == status.Header.MemberId
 }
 
 // PID returns the process of a member, or 0 if it does not run.

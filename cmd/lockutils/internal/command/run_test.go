@@ -248,12 +248,38 @@ func TestWhatTheCommandLeavesRunningKeepsNoLock(t *testing.T) {
 func TestAfterASecondTheHolderIsNamed(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x")
-	hold(t, path)
-	got := runIn(t, dir, "-w", "1.5", "x", "true")
-	if got.status != 75 || !strings.Contains(got.stderr, "held by process") ||
-		!strings.Contains(got.stderr, "flock") ||
-		!strings.Contains(got.stderr, `lock "x" was not acquired within 1.5s`) {
+	release := hold(t, path)
+	got := runIn(t, dir, "-w", "0.05", "x", "true")
+	if got.status != 75 || !strings.Contains(got.stderr, `lock "x" was not acquired within 50ms`) {
 		t.Errorf("%+v", got)
+	}
+	waiter, explanation := startWaiter(t, "run", "--path", dir, "x", "true")
+	if said := explanation(); !strings.Contains(said, "held by process") || !strings.Contains(said, "flock") {
+		t.Errorf("the waiter says %q", said)
+	}
+	release()
+	if err := waiter.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// startWaiter starts a command that waits. explanation returns the first line that it says on standard
+// error.
+func startWaiter(t *testing.T, args ...string) (waiter *exec.Cmd, explanation func() string) {
+	t.Helper()
+	waiter = program(args...)
+	said, err := waiter.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := waiter.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { waiter.Process.Kill() })
+	return waiter, func() string {
+		defer time.AfterFunc(time.Minute, func() { waiter.Process.Kill() }).Stop()
+		line, _ := bufio.NewReader(said).ReadString('\n')
+		return line
 	}
 }
 
