@@ -27,7 +27,7 @@ func forEach(t *testing.T, test func(context.Context, *testing.T, target)) {
 			if _, err := exec.LookPath(programs[e.name]); err != nil {
 				t.Skip(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
 			s, err := e.start(ctx)
 			if err != nil {

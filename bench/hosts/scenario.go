@@ -239,9 +239,14 @@ func requests(ctx context.Context, t target, holds int) (n, connections float64,
 	if err != nil {
 		return 0, 0, err
 	}
-	time.Sleep(200 * time.Millisecond) // the server may notice the end of the client late
-	after, _, err := t.counts(ctx)
-	return after - before, connections - others, err
+	// The server may notice the end of the client late, and count its requests then.
+	for begun := time.Now(); ; {
+		time.Sleep(200 * time.Millisecond)
+		after, left, err := t.counts(ctx)
+		if err != nil || left <= others || time.Since(begun) > 10*time.Second {
+			return after - before, connections - others, err
+		}
+	}
 }
 
 // takeover measures from the death of a holder until a client that waits has the lock.

@@ -361,7 +361,7 @@ func TestWaitOutlastsALostSubscription(t *testing.T) {
 func TestHolderThatDiesKeepsItsLockForATTLAtMost(t *testing.T) {
 	server := redistest.Start(t)
 	link, addr := linkTo(t, server)
-	dead := dial(t, at(addr), redislock.WithTTL(time.Second))
+	dead := dial(t, at(addr), redislock.WithTTL(3*time.Second))
 	s := dial(t, at(server.Addr), redislock.WithTTL(time.Hour))
 	for mode, shared := range modes {
 		acquire(t, dead, driver.Request{Name: mode, Shared: shared})

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds what must happen.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 func at(addr ...string) rueidis.ClientOption { return rueidis.ClientOption{InitAddress: addr} }
 

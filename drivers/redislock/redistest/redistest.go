@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a server may take for what it must do.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A T is what the servers are started for: a test, or a program that has these methods. Cleanup
 // kills the servers that have not been stopped.
