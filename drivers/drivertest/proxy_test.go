@@ -108,6 +108,9 @@ func TestProxyPassesAndDisturbs(t *testing.T) {
 		c = call(t, p, addr)
 		drop()
 		c.send(name)
+		for !p.Torn() {
+			time.Sleep(time.Millisecond)
+		}
 		c.silent()
 		p.Mend()
 		c.want("")
