@@ -98,13 +98,13 @@ func (e *AcquireError) Unwrap() error { return e.Err }
 
 // refused returns the error of a call that has not reached any lock.
 func (s *settings) refused(name string, err error) *AcquireError {
-	return &AcquireError{Scope: s.scope(), Name: name, Err: err}
+	return &AcquireError{Scope: s.scope(), Name: name, Service: s.serviceKind(), Err: err}
 }
 
 // failed returns the error of a call that has not got its lock.
 func (s *settings) failed(name, path string, err error) *AcquireError {
 	e := s.refused(name, err)
-	e.Path, e.Service = path, s.serviceKind()
+	e.Path = path
 	return e
 }
 

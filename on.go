@@ -106,19 +106,22 @@ func (s *settings) checkService() error {
 	if !s.onService {
 		return nil
 	}
-	if v := reflect.ValueOf(s.service); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
-		return invalid("On with a nil service")
-	} else if !v.Comparable() {
-		return invalid(fmt.Sprintf("On with a service of type %T, which cannot be compared", s.service))
-	}
-	can := s.service.Can()
 	switch {
-	case s.shared && !can.Has(driver.Shared):
+	case isNil(s.service):
+		return invalid("On with a nil service")
+	case !reflect.ValueOf(s.service).Comparable():
+		return invalid(fmt.Sprintf("On with a service of type %T, which cannot be compared", s.service))
+	case s.shared && !s.service.Can().Has(driver.Shared):
 		return s.unsupported("Shared")
-	case s.fair && !can.Has(driver.Fair):
+	case s.fair && !s.service.Can().Has(driver.Fair):
 		return s.unsupported("Fair")
 	}
 	return nil
+}
+
+func isNil(s driver.Service) bool {
+	v := reflect.ValueOf(s)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 func (s *settings) unsupported(option string) error {
@@ -128,7 +131,7 @@ func (s *settings) unsupported(option string) error {
 
 // serviceKind returns the kind of the service for messages, or "".
 func (s *settings) serviceKind() string {
-	if !s.onService {
+	if !s.onService || isNil(s.service) {
 		return ""
 	}
 	return s.service.Name()

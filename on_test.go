@@ -280,6 +280,7 @@ func TestAServiceIsAskedForNothingThatItCannotDo(t *testing.T) {
 		if !errors.Is(err, lockutils.ErrOptions) || !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: %v", option, err)
 		}
+		wantServiceError(t, err, "x", lockutils.ErrOptions)
 		if m.Requests() != 0 {
 			t.Errorf("%s: the service was asked", option)
 		}

@@ -24,8 +24,8 @@ import (
 // while it has the lock itself.
 func (s *Service) InspectName(ctx context.Context, name string) (driver.Info, error) {
 	found := driver.Info{Name: name}
-	if s == nil {
-		return found, errNil
+	if !s.isDialed() {
+		return found, errNotDialed
 	}
 	if s.stop.Err() != nil {
 		return found, s.failed("inspect", errClosed)

@@ -180,7 +180,9 @@ func (s *Service) Can() driver.Capability {
 	return driver.Shared | driver.Fair | driver.Fenced | driver.SurvivesPause
 }
 
-var errNil = errors.New("pglock: nil Service")
+var errNotDialed = errors.New("pglock: Service that is not from Dial")
+
+func (s *Service) isDialed() bool { return s != nil && s.stop != nil }
 
 // errClosed is the error of a Service that is closed.
 var errClosed = errors.New("the service is closed")
@@ -189,8 +191,8 @@ var errClosed = errors.New("the service is closed")
 // connection is lost and comes back. It ends with an error if the server refuses the new
 // connection for good.
 func (s *Service) Acquire(ctx context.Context, r driver.Request) (driver.Hold, error) {
-	if s == nil {
-		return nil, errNil
+	if !s.isDialed() {
+		return nil, errNotDialed
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -246,7 +248,7 @@ func (s *Service) wait(ctx context.Context, r driver.Request) (*hold, error) {
 // to confirm for a third of the TTL. If that fails the locks are free as soon as the server
 // notices that the connections are closed, and Close returns why. Later calls return nil.
 func (s *Service) Close() (err error) {
-	if s == nil {
+	if !s.isDialed() {
 		return nil
 	}
 	s.ending.Do(func() { err = s.close() })

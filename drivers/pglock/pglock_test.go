@@ -117,16 +117,19 @@ func TestBadOptionsAreNamed(t *testing.T) {
 	}
 }
 
-func TestNilServiceIsAnError(t *testing.T) {
-	var s *Service
-	if h, err := s.Acquire(t.Context(), driver.Request{}); err == nil || h != nil {
-		t.Errorf("%v, %v", h, err)
-	}
-	if _, err := s.InspectName(t.Context(), "x"); err == nil {
-		t.Error("InspectName has succeeded")
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
+func TestServiceThatIsNotFromDialIsAnError(t *testing.T) {
+	for _, s := range []*Service{nil, {}} {
+		for _, r := range []driver.Request{{}, {Fair: true}, {NoWait: true}} {
+			if h, err := s.Acquire(t.Context(), r); err == nil || h != nil {
+				t.Errorf("%v, %v", h, err)
+			}
+		}
+		if _, err := s.InspectName(t.Context(), "x"); err == nil {
+			t.Error("InspectName has succeeded")
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
