@@ -3,7 +3,10 @@ package command
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +34,14 @@ func (o *lockOptions) register(f *pflag.FlagSet) {
 func (o *lockOptions) options() []lockutils.Option {
 	return []lockutils.Option{
 		lockutils.External(), lockutils.WithPrefix(o.prefix), lockutils.WithLockPath(o.path),
+	}
+}
+
+// warnIfMissing tells of a lock path that does not exist. It may be misspelt, or be made by the first run.
+func (o *lockOptions) warnIfMissing(stderr io.Writer) {
+	dir := cmp.Or(o.path, lockutils.LockPath())
+	if _, err := os.Stat(dir); dir != "" && errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(stderr, "lockutils: there is no directory %s, and so no lock file\n", visible(dir))
 	}
 }
 
@@ -199,6 +210,17 @@ func (h *heldLocks) lost() <-chan struct{} {
 		}
 	}
 	return lost
+}
+
+// lossError says which of the locks were lost.
+func (h *heldLocks) lossError() error {
+	var lost []string
+	for _, g := range h.guards {
+		if errors.Is(g.Err(), lockutils.ErrLost) {
+			lost = append(lost, strconv.Quote(g.Name()))
+		}
+	}
+	return fmt.Errorf("lock %s was lost while the command ran", strings.Join(lost, ", "))
 }
 
 // holderLines says of each lock by whom it is held.

@@ -73,7 +73,10 @@ func (o *lookOptions) open() (*source, error) {
 }
 
 // look looks once.
-func (o *lookOptions) look() ([]Lock, error) {
+func (o *lookOptions) look(s streams) ([]Lock, error) {
+	if o.url == "" && o.on == "" {
+		o.warnIfMissing(s.err)
+	}
 	src, err := o.open()
 	if err != nil {
 		return nil, err
@@ -159,7 +162,8 @@ const pageLimit = 10 * time.Second
 func lookAtPage(url string) ([]Lock, error) {
 	report, err := readPage(url)
 	if err != nil {
-		err = fmt.Errorf("no debug page of lockutils at %s: %w", visible(url), err)
+		err = fmt.Errorf("no debug page of lockutils at %s: %w; want for example "+
+			"http://localhost:6060/debug/lockutils", visible(url), err)
 		return nil, &statusError{statusUnavailable, err}
 	}
 	locks := make([]Lock, 0, len(report.Locks))

@@ -23,7 +23,7 @@ func newList(s streams) *cobra.Command {
 			if err := out.check("table", "json"); err != nil {
 				return err
 			}
-			locks, err := o.look()
+			locks, err := o.look(s)
 			if err != nil {
 				return err
 			}

@@ -33,7 +33,7 @@ type runOptions struct {
 	conflict            int
 	grace               time.Duration
 	inherit             bool
-	noFork              bool
+	noFork, close       bool
 	shell               string
 	useShell            bool
 	verbose             bool
@@ -59,7 +59,7 @@ func newRunOptions(f *pflag.FlagSet) *runOptions {
 	f.BoolVar(&o.verbose, "verbose", false, "say how long it took to get the lock, or that it is taken")
 	f.BoolVarP(&o.noFork, "no-fork", "F", false,
 		"become the command, which then keeps the lock as with --inherit")
-	f.BoolP("close", "o", false, "the default; for compatibility with flock(1)")
+	f.BoolVarP(&o.close, "close", "o", false, "the default; for compatibility with flock(1)")
 	for _, hidden := range []string{"exclusive-lock", "close"} {
 		f.Lookup(hidden).Hidden = true
 	}
@@ -146,6 +146,8 @@ func splitRun(f *pflag.FlagSet, o *runOptions) (names, command []string, err err
 		return nil, nil, usageError("an exit status is from 0 to 255, not %d", o.conflict)
 	case o.grace < 0:
 		return nil, nil, usageError("--grace: a time is not negative")
+	case o.noFork && o.close:
+		return nil, nil, usageError("both --no-fork and --close are given")
 	case (o.inherit || o.noFork) && o.on != "":
 		return nil, nil, usageError("--inherit and --no-fork are for lock files, not for a lock service")
 	}
@@ -185,9 +187,9 @@ func run(s streams, names, command []string, o *runOptions) error {
 	if !o.inherit {
 		if e := held.unlock(); e != nil && err == nil {
 			if errors.Is(e, lockutils.ErrLost) {
-				return &statusError{statusLost, fmt.Errorf("the lock was lost while the command ran: %w", e)}
+				return &statusError{statusLost, held.lossError()}
 			}
-			fmt.Fprintln(s.err, "lockutils:", e)
+			report(s.err, e)
 		}
 	}
 	if err == nil {

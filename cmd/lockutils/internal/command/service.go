@@ -59,9 +59,21 @@ func dial(ctx context.Context, text string) (service, error) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, &statusError{statusUnavailable, fmt.Errorf("no lock service at %s: %w", u.Redacted(), err)}
+		return nil, &statusError{statusUnavailable, fmt.Errorf("no lock service at %s: %w", redacted(u), err)}
 	}
 	return s, nil
+}
+
+// redacted returns the URL without passwords. libpq takes them as parameters too.
+func redacted(u *url.URL) string {
+	shown, query := *u, u.Query()
+	for _, secret := range []string{"password", "sslpassword"} {
+		if query.Has(secret) {
+			query.Set(secret, "xxxxx")
+			shown.RawQuery = query.Encode()
+		}
+	}
+	return shown.Redacted()
 }
 
 // takeOptions removes the parameters that all services have from the URL.

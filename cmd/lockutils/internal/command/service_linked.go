@@ -43,7 +43,7 @@ func dialEtcd(ctx context.Context, u *url.URL, o serviceOptions) (service, error
 	if u.Host == "" {
 		return nil, usageError("--on: the URL names no server: want for example etcd://localhost:2379")
 	}
-	plain, known := "http", []string{}
+	plain, known := "http", []string(nil)
 	if u.Scheme == "etcds" {
 		plain, known = "https", []string{"ca", "cert", "key"}
 		var err error
@@ -51,10 +51,8 @@ func dialEtcd(ctx context.Context, u *url.URL, o serviceOptions) (service, error
 			return nil, err
 		}
 	}
-	for name := range u.Query() {
-		if !slices.Contains(known, name) {
-			return nil, usageError("--on: %s has no parameter %q", u.Scheme, name)
-		}
+	if err := checkParameters(u, known...); err != nil {
+		return nil, err
 	}
 	for host := range strings.SplitSeq(u.Host, ",") {
 		if !strings.Contains(host, ":") {
@@ -83,6 +81,16 @@ func dialEtcd(ctx context.Context, u *url.URL, o serviceOptions) (service, error
 		return nil, err
 	}
 	return &etcdService{s, client}, nil
+}
+
+// checkParameters refuses parameters that mean nothing, such as a namespace that is misspelt.
+func checkParameters(u *url.URL, known ...string) error {
+	for name := range u.Query() {
+		if !slices.Contains(known, name) {
+			return usageError("--on: %s has no parameter %q", u.Scheme, name)
+		}
+	}
+	return nil
 }
 
 // An etcdService owns its client.
@@ -134,6 +142,11 @@ func dialPostgres(ctx context.Context, u *url.URL, o serviceOptions) (service, e
 
 // dialRedis takes the URLs that rueidis does.
 func dialRedis(ctx context.Context, u *url.URL, o serviceOptions) (service, error) {
+	err := checkParameters(u, "addr", "client_cache", "client_name", "db", "dial_timeout", "master_set",
+		"max_retries", "protocol", "skip_verify", "write_timeout")
+	if err != nil {
+		return nil, err
+	}
 	config, err := rueidis.ParseURL(u.String())
 	if err != nil {
 		return nil, err

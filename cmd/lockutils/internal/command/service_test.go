@@ -155,13 +155,16 @@ func TestALostLockEndsTheCommand(t *testing.T) {
 		one, _ := launch(t, "run", "--on", url, "x", "--", "sh", "-c", polite)
 		two, _ := launch(t, "run", "--on", url, "--grace", "2s", "y", "--", "sh", "-c", stubborn)
 		s.fail()
-		for want, cmd := range map[string]running{"ended": one, "told": two} {
-			if !cmd.lines.Scan() || cmd.lines.Text() != want {
-				t.Errorf("the command says %q, want %q", cmd.lines.Text(), want)
+		for _, c := range []struct {
+			running
+			says, reported string
+		}{{one, "ended", `lock "x" was lost`}, {two, "told", `lock "y" was lost`}} {
+			if !c.lines.Scan() || c.lines.Text() != c.says {
+				t.Errorf("the command says %q, want %q", c.lines.Text(), c.says)
 			}
-			cmd.Wait()
-			if got := cmd.ProcessState.ExitCode(); got != statusLost || !strings.Contains(cmd.said.String(), "lost") {
-				t.Errorf("status %d, want %d; %s", got, statusLost, cmd.said)
+			c.Wait()
+			if got := c.ProcessState.ExitCode(); got != statusLost || !strings.Contains(c.said.String(), c.reported) {
+				t.Errorf("status %d, want %d; %s", got, statusLost, c.said)
 			}
 		}
 	})
@@ -170,7 +173,7 @@ func TestALostLockEndsTheCommand(t *testing.T) {
 func TestAServiceThatIsNotThereIsReportedWithinTheWait(t *testing.T) {
 	for _, url := range []string{
 		"etcd://127.0.0.1:1", "postgres://u@127.0.0.1:1/d", "redis://127.0.0.1:1",
-		"redis://user:secret@127.0.0.1:1",
+		"redis://user:secret@127.0.0.1:1", "postgres://u@127.0.0.1:1/d?password=secret",
 	} {
 		began := time.Now()
 		got := finish(t, program("run", "--on", url, "-w", "0.3", "x", "--", "true"))

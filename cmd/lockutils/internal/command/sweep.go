@@ -54,6 +54,7 @@ func newSweep(s streams) *cobra.Command {
 					return ok
 				}))
 			}
+			o.warnIfMissing(s.err)
 			result, err := lockutils.SweepExternalLockFiles(older, opts...)
 			if errors.Is(err, lockutils.ErrLockPath) {
 				return errNoLockPath

@@ -30,7 +30,7 @@ func newWho(s streams) *cobra.Command {
 			if err := out.check("table", "json"); err != nil {
 				return err
 			}
-			lock, err := o.find(args[0])
+			lock, err := o.find(s, args[0])
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ func newWho(s streams) *cobra.Command {
 }
 
 // find returns the lock of that name. One that nobody has ever used is free as well.
-func (o *lookOptions) find(name string) (Lock, error) {
+func (o *lookOptions) find(s streams, name string) (Lock, error) {
 	wanted := func(l Lock) bool { return l.Name == name || l.fullName() == o.fullName(name) }
 	o.name = o.fullName(name)
 	free := Lock{Name: o.name, Mode: "none", Holders: []Party{}, Waiters: []Party{}}
@@ -62,7 +62,7 @@ func (o *lookOptions) find(name string) (Lock, error) {
 		wanted = func(l Lock) bool { return realPath(l.Path) == realPath(path) }
 		free.Name, free.Path = filepath.Base(path), path
 	}
-	locks, err := o.look()
+	locks, err := o.look(s)
 	if err != nil {
 		return free, err
 	}
