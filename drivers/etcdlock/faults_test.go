@@ -576,7 +576,10 @@ func TestWithoutQuorum(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dialFails(t, client, 1500*time.Millisecond, "etcd", cluster.Endpoints()[0], "the last try")
+	err = dialFails(t, client, 1500*time.Millisecond, "etcd", cluster.Endpoints()[0], "the last try")
+	if strings.Contains(err.Error(), "canceled") {
+		t.Errorf("a try that took too long is called cancelled: %v", err)
+	}
 	_, err = s.Acquire(t.Context(), driver.Request{Name: "a", NoWait: true})
 	wants(t, err, "etcd", "no answer")
 	if errors.Is(err, driver.ErrLocked) {

@@ -35,7 +35,7 @@ func (s *Service) repeat(ctx context.Context, do func(ctx context.Context) error
 		err := do(try)
 		timedOut := try.Err() != nil
 		cancel()
-		if timedOut && errors.Is(err, context.Canceled) {
+		if timedOut && (errors.Is(err, context.Canceled) || code(err) == codes.Canceled) {
 			err = errNoAnswer
 		}
 		switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -212,6 +213,9 @@ func (a *acquisition) outlast(ctx context.Context, err error) (time.Duration, er
 	now := boottime.Now()
 	if a.trouble == 0 {
 		a.trouble, a.pause = now, 0
+	}
+	if kind(err) == "WRONGTYPE" { // the server does not say which
+		err = fmt.Errorf("%w (one of the keys %s)", err, strings.Join(a.keys, ", "))
 	}
 	a.last = err
 	if !a.passes(err, now-a.trouble) {

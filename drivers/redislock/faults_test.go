@@ -136,7 +136,7 @@ func TestKeyOfAnotherTypeInThePlaceOfTheLock(t *testing.T) {
 					continue // not needed while there are no shared holders
 				}
 				t.Log(mode)
-				fails(t, s, driver.Request{Name: "a", Shared: shared}, server.Addr, "WRONGTYPE")
+				fails(t, s, driver.Request{Name: "a", Shared: shared}, server.Addr, "WRONGTYPE", key)
 			}
 			if server.Do("LLEN", key) != "1" || server.Do("DBSIZE") != "1" {
 				t.Errorf("the server has %q", server.Do("KEYS", "*"))
