@@ -58,8 +58,8 @@ func (pool *workerPool) besidePython(libraries ...string) {
 			library, pool.request.Dir, pool.request.LockDir, lockName, fmt.Sprint("python-", i)))
 	}
 	for _, p := range programs {
-		var ready reply
-		if err := p.receive(&ready, waitLimit); err != nil {
+		var ready reply // once they have imported what they need, beside busy workers
+		if err := p.receive(&ready, 10*waitLimit); err != nil {
 			pool.t.Fatal(err)
 		}
 	}
