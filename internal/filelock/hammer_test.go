@@ -38,7 +38,7 @@ func stressDuration(t testing.TB) time.Duration {
 	return d
 }
 
-// hammer tells a process what to do until it is killed or its time is over.
+// hammer tells a process what to do until it is killed, or its time is over and it has written once.
 type hammer struct {
 	Requests []Request // one of these each time
 	Removes  bool      // sometimes remove the lock file instead
@@ -63,7 +63,7 @@ func serveHammer(_ *bufio.Scanner, out io.Writer, arguments []byte) error {
 		return err
 	}
 	n := 0
-	for end := time.Now().Add(h.For); time.Now().Before(end); {
+	for end := time.Now().Add(h.For); n == 0 || time.Now().Before(end); {
 		wrote, err := h.once(l)
 		if err != nil {
 			return err
@@ -299,9 +299,6 @@ func TestProcessesLoseNoUpdate(t *testing.T) {
 			wrote := sum(writes(t, processes...))
 			if count := h.ledger(t).check(t); count != wrote {
 				t.Errorf("%d writes, %d of them in the ledger", wrote, count)
-			}
-			if wrote == 0 {
-				t.Error("nobody ever wrote")
 			}
 		})
 	}
