@@ -31,8 +31,9 @@ import (
 type Service interface {
 	// Acquire waits until it holds the lock of r.Name, or until ctx ends. It returns ErrLocked if
 	// r.NoWait is set and the lock is taken, ctx.Err() or context.Cause(ctx) if ctx ended, and
-	// the service's own error otherwise. On an error nothing stays held or queued, also if the
-	// answer of the service got lost.
+	// the service's own error otherwise. If r needs a capability that the service lacks, the error
+	// matches errors.ErrUnsupported. On an error nothing stays held or queued, also if the answer of
+	// the service got lost.
 	//
 	// Acquire returns soon after ctx has ended: what is left to tidy up at the service goes on in
 	// the background. A request with NoWait that gets no answer fails with the service's error
