@@ -311,7 +311,7 @@ func takeWaits(l locks, goroutines int, slice time.Duration) []float64 {
 	}
 	fair := float64(len(all)) / float64(goroutines)
 	return []float64{
-		quantile(all, 0.999), quantile(all, 0.5), quantile(all, 0.99), float64(all[len(all)-1]),
+		quantile(all, 0.999), quantile(all, 0.5), quantile(all, 0.99), quantile(all, 1),
 		float64(least) / fair, float64(greatest) / fair,
 	}
 }

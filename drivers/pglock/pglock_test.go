@@ -138,16 +138,17 @@ func TestDialSaysWhatWasTried(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer l.Close()
 	addr := l.Addr().(*net.TCPAddr)
-	silent := parse(fmt.Sprintf("host=127.0.0.1 port=%d user=app dbname=locks sslmode=disable", addr.Port))
+	const settings = "host=127.0.0.1 port=%d user=app dbname=locks sslmode=disable"
+	silent := parse(fmt.Sprintf(settings, addr.Port))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := Dial(ctx, silent); !errors.Is(err, context.DeadlineExceeded) ||
 		!strings.Contains(err.Error(), addr.String()+"/locks") {
 		t.Errorf("silent: %v", err)
 	}
-	l.Close()
-	refusedWith(t, silent, addr.String(), "refused")
+	refusedWith(t, parse(fmt.Sprintf(settings, 1)), "127.0.0.1:1", "refused")
 }
 
 func TestNamespacesSeparateNames(t *testing.T) {
