@@ -266,6 +266,11 @@ func (s *Service) close() error {
 		sessions = append(sessions, in)
 		s.revoke(in)
 	}
+	if s.listener != nil {
+		// pgbouncer takes a notification for the answer to its reset of the connection. From then on
+		// each client of the connection gets the answer to what the one before has asked.
+		s.listener.send(deaf, func(int64, error) {})
+	}
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), s.ttl/3, errNoAnswer)
 	defer cancel()

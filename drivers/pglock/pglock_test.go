@@ -343,6 +343,46 @@ func TestSessionPoolerServes(t *testing.T) {
 	})
 }
 
+// A recorder keeps what is written to a connection.
+type recorder struct {
+	net.Conn
+	mu   *sync.Mutex
+	sent *strings.Builder
+}
+
+func (r recorder) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent.Write(b)
+	return r.Conn.Write(b)
+}
+
+// pgbouncer mixes up the answers of a connection that is told of releases while it is reset for the next
+// client.
+func TestCloseWantsNoMoreNotifications(t *testing.T) {
+	config := parse(server(t).URL())
+	var mu sync.Mutex
+	var sent strings.Builder
+	open := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := open(ctx, network, addr)
+		return recorder{conn, &mu, &sent}, err
+	}
+	s := dial(t, config)
+	executed := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return strings.Count(sent.String(), "\x00"+deaf+"\x00")
+	}
+	before := executed()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := executed() - before; n != 1 {
+		t.Errorf("Close has ended the listening %d times, want once", n)
+	}
+}
+
 func TestServerThatRestartsBehindASessionPooler(t *testing.T) {
 	s := own(t)
 	service := dial(t, parse(pool(t, s, "session", 10).URL()))

@@ -77,6 +77,7 @@ const (
 	rouse  = "rouse"  // tell others if they wait
 	pid    = "pid"    // return the number of the server's process
 	listen = "listen" // hear of releases
+	deaf   = "deaf"   // hear of them no more
 	cancel = "cancel" // end another session's wait for the lock
 )
 
@@ -89,6 +90,7 @@ func texts() map[string]string {
 		rouse:  `select ` + tell,
 		pid:    `select pg_catalog.pg_backend_pid()::int8`,
 		listen: `listen ` + channel,
+		deaf:   `unlisten ` + channel,
 		cancel: `select pg_catalog.count(pg_catalog.pg_cancel_backend(pid)) from pg_catalog.pg_locks
 			where pid = $2::int8 and locktype = 'advisory' and not granted and objsubid = 1
 				and classid::int8 << 32 | objid::int8 = $1`,
