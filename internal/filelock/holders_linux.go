@@ -305,16 +305,9 @@ func (s *survey) having(condition func(tableLock) bool) (pids []int) {
 // isInTable reports whether a lock is held still. A lock that has gone meanwhile has no holder to
 // be looked for.
 func isInTable(l tableLock) bool {
-	table, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		return true
-	}
-	for line := range bytes.Lines(table) {
-		if now, ok := parseLock(string(line)); ok && now == l {
-			return true
-		}
-	}
-	return false
+	s := survey{}
+	err := s.readTable()
+	return err != nil || slices.Contains(s.locks[l.file], l)
 }
 
 // addQueue adds the processes in the queue of a fair lock to those that wait, in their order.
