@@ -18,8 +18,10 @@ import (
 )
 
 var (
-	kills     = flag.Int("kills", 1, "how often TestLeaderKilled kills the leader")
-	leaderTTL = flag.Duration("leader.ttl", 10*time.Second, "TTL of TestLeaderKilled")
+	kills = flag.Int("kills", 1, "how often TestLeaderKilled kills the leader")
+
+	// etcd itself may take ten seconds and more to elect a leader while it lacks processors.
+	leaderTTL = flag.Duration("leader.ttl", 30*time.Second, "TTL of TestLeaderKilled")
 )
 
 // Workers acquire and release beside holds that stay, while leaders are killed, one at a time: the

@@ -274,6 +274,7 @@ func (s *Server) signalAll(sig syscall.Signal) (children []int) {
 	if s.cmd == nil {
 		return nil
 	}
+	s.signal(syscall.SIGSTOP) // it starts no more of them
 	out, _ := exec.Command("pgrep", "-P", strconv.Itoa(s.cmd.Process.Pid)).Output()
 	s.signal(sig)
 	for _, field := range strings.Fields(string(out)) {
