@@ -4,15 +4,20 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lockutils/lockutils/driver"
 )
 
 // mainVariable is set in the environment of a test program that is to act as this program.
@@ -52,11 +57,12 @@ func TestInterruptLeavesNothing(t *testing.T) {
 		t.Skip("a process cannot be interrupted there")
 	}
 	for _, name := range engineNames() {
-		t.Run(name, func(t *testing.T) { testInterrupt(t, name) })
+		t.Run(name, func(t *testing.T) { testInterrupt(t, name, os.Interrupt) })
 	}
+	t.Run("hangup", func(t *testing.T) { testInterrupt(t, "redis", syscall.SIGHUP) })
 }
 
-func testInterrupt(t *testing.T, name string) {
+func testInterrupt(t *testing.T, name string, by os.Signal) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +84,7 @@ func testInterrupt(t *testing.T, name string) {
 	for lines := bufio.NewScanner(out); endpoints == nil && lines.Scan(); {
 		if list, ok := strings.CutPrefix(lines.Text(), "started: "); ok {
 			endpoints = strings.Split(list, ", ")
-			cmd.Process.Signal(os.Interrupt)
+			cmd.Process.Signal(by)
 		}
 	}
 	err = cmd.Wait()
@@ -96,5 +102,44 @@ func testInterrupt(t *testing.T, name string) {
 			conn.Close()
 			t.Errorf("%s serves after the end", endpoint)
 		}
+	}
+}
+
+func TestHostEndsWithItsOrders(t *testing.T) {
+	e, err := engines["redis"].start(t.Context())
+	if errors.Is(err, errNotInstalled) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Stop()
+	s, err := dial(t.Context(), "redis", e.Endpoints())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Acquire(t.Context(), driver.Request{Name: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(setup{Engine: "redis", Endpoints: e.Endpoints()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(workerVariable, string(text))
+	in, orders := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- work(context.Background(), in, io.Discard) }()
+	if err := json.NewEncoder(orders).Encode(order{Do: "lock", Image: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	orders.Close()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("the host waits for its lock")
 	}
 }

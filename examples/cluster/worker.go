@@ -49,7 +49,8 @@ type host struct {
 	guard lockutils.Guard // of the order lock
 }
 
-// work is what a worker process does.
+// work is what a worker process does, until there are no more orders. Then it breaks off what it does: the
+// program that gives the orders has ended.
 func work(ctx context.Context, in io.Reader, out io.Writer) error {
 	h := &host{}
 	if err := json.Unmarshal([]byte(os.Getenv(workerVariable)), &h.setup); err != nil {
@@ -63,16 +64,29 @@ func work(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	defer s.Close()
 	h.locks = lockutils.On(s)
-	orders, reports := json.NewDecoder(in), json.NewEncoder(out)
-	for {
-		var o order
-		if err := orders.Decode(&o); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
+	ctx, stop := context.WithCancelCause(ctx)
+	orders, reports := make(chan order), json.NewEncoder(out)
+	go func() {
+		for decoder := json.NewDecoder(in); ; {
+			var o order
+			if err := decoder.Decode(&o); err != nil {
+				stop(err)
+				return
+			}
+			orders <- o
 		}
-		if err := reports.Encode(h.carryOut(ctx, o)); err != nil {
-			return err
+	}()
+	for {
+		select {
+		case o := <-orders:
+			if err := reports.Encode(h.carryOut(ctx, o)); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			if err := context.Cause(ctx); !errors.Is(err, io.EOF) {
+				return err
+			}
+			return nil
 		}
 	}
 }
