@@ -71,7 +71,7 @@ func plant(t *testing.T, name string) {
 // awaitWaiters returns the lock when it has n waiters whose stacks are known.
 func awaitWaiters(t *testing.T, name string, n int) lockutils.LockInfo {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 		for _, l := range lockutils.Snapshot() {
 			known := !slices.ContainsFunc(l.Waiters, func(w lockutils.WaiterInfo) bool { return w.By == "" })
 			if l.Name == name && len(l.Waiters) == n && known {
