@@ -97,12 +97,14 @@ func Lock(name string, opts ...Option) (Guard, error) {
 		if h, ok := lockPlain(ctx, name, opts); ok {
 			return Guard{name, h}, nil
 		}
-	} else if !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
+		return lockSlow(ctx, name, opts)
+	}
+	if !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireFast(names.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
-	return lockSlow(ctx, name, opts)
+	return lockSlow(ctx, name, nil)
 }
 
 // LockContext is [Lock] with a wait that ends with ctx. The error then matches ctx.Err() and
@@ -117,12 +119,14 @@ func LockContext(ctx context.Context, name string, opts ...Option) (Guard, error
 		if h, ok := lockPlain(ctx, name, opts); ok {
 			return Guard{name, h}, nil
 		}
-	} else if !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
+		return lockSlow(ctx, name, opts)
+	}
+	if !detour.Load() && !handler().Enabled(ctx, slog.LevelDebug) {
 		if h, ok := internalLocks.AcquireFast(names.Key{Name: name}, noScope.Of(name), queue.Barging); ok {
 			return Guard{name, h}, nil
 		}
 	}
-	return lockSlow(ctx, name, opts)
+	return lockSlow(ctx, name, nil)
 }
 
 // lockSlow is LockContext for all but a free lock of this process.
@@ -165,10 +169,11 @@ func lockPlain(ctx context.Context, name string, opts []Option) (queue.Hold, boo
 		return queue.Hold{}, false
 	}
 	k := names.Key{Scope: strings.TrimSuffix(prefix, "-"), Name: name}
+	hash := names.NewScopeHash(k.Scope).Of(name)
 	if shared {
-		return internalLocks.ShareFast(k, k.Hash())
+		return internalLocks.ShareFast(k, hash)
 	}
-	return internalLocks.AcquireFast(k, k.Hash(), order)
+	return internalLocks.AcquireFast(k, hash, order)
 }
 
 // TryLock is [Lock] with [NonBlocking]: it returns an error that matches [ErrLocked] if the lock is

@@ -77,20 +77,18 @@ type Semaphore struct {
 // [*AcquireError] that matches ctx.Err(). If ctx comes from [Do] and holds all the permits itself,
 // the error matches [ErrDeadlock]. A nil ctx gives an error that matches [ErrOptions].
 func (s Semaphore) Acquire(ctx context.Context) error {
-	if canWait(ctx) && !observed.Load() && s.acquireFast() {
-		return nil
+	if canWait(ctx) && !observed.Load() {
+		t, ok := s.owner.locks(), false
+		if s.owner.permits > 1 {
+			ok = t.AcquirePermitFast(s.key(), s.hash, queue.Barging)
+		} else {
+			_, ok = t.AcquireFast(s.key(), s.hash, queue.Barging)
+		}
+		if ok {
+			return nil
+		}
 	}
 	return s.acquireSlow(ctx)
-}
-
-// acquireFast acquires a permit if that takes a single step.
-func (s Semaphore) acquireFast() bool {
-	t := s.owner.locks()
-	if s.owner.permits > 1 {
-		return t.AcquirePermitFast(s.key(), s.hash, queue.Barging)
-	}
-	_, ok := t.AcquireFast(s.key(), s.hash, queue.Barging)
-	return ok
 }
 
 // acquireSlow is Acquire for all but a free permit.

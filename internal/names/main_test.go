@@ -24,7 +24,7 @@ var background = context.Background()
 func collisions(slots, identity int, permits int64) *Table {
 	t := NewTable(slots, permits)
 	aboveGeneration := bits.Len64(uint64(queue.GenerationBits))
-	t.cut = ^(Hash(len(t.slots)-1)<<slotShift | (1<<identity-1)<<aboveGeneration)
+	t.bits = Hash(len(t.slots)-1)<<slotShift | (1<<identity-1)<<aboveGeneration
 	return t
 }
 

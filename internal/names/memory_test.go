@@ -105,12 +105,13 @@ func TestSlotFillsThreeCacheLines(t *testing.T) {
 	if size := unsafe.Sizeof(slot{}); size != 192 {
 		t.Errorf("a slot has %d bytes", size)
 	}
-	const line = 64                         // the bytes of a cache line
-	end := unsafe.Offsetof(slot{}.lock) + 8 // the state comes first
-	for _, table := range []*Table{Default, NewTable(128, 1)} {
+	const line = 64 // the bytes of a cache line
+	word := unsafe.Offsetof(slot{}.lock) + unsafe.Sizeof(lock{}) - 8
+	text := unsafe.Offsetof(slot{}.text)
+	for table, bytes := range map[*Table]uintptr{Default: 14, NewTable(128, 1): 6} {
 		start := uintptr(unsafe.Pointer(&table.slots[0]))
-		if (start+end-line/2)/line != (start+end-1)/line {
-			t.Errorf("a table begins at %#x, so a short name and the word are in two lines", start)
+		if (start+word)/line != (start+text+bytes-1)/line {
+			t.Errorf("a table begins at %#x, so the word and %d bytes of the name are in two lines", start, bytes)
 		}
 	}
 }

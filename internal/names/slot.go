@@ -19,25 +19,25 @@ import (
 // writing. It keeps a copy of the text, since a string could pin a larger one that it was cut
 // from.
 type slot struct {
-	// The name that the lock serves: the last bytes of text, of the scope first. It is written by
-	// a new exclusive holder that has found the lock unused, or with busy set while the lock is
-	// not in use. So a holder may read it, and the goroutine that has called lockName.
-	//
-	// The last 14 bytes of text, the lengths, the identity and the word share a cache line: they are
-	// 32 bytes at a multiple of 32, and a table begins at such a multiple, or 8 bytes after one of 64.
-	// So a processor that claims the slot for a short name from another one waits for one line only.
-	text  [78]byte
-	scope uint8 // its length
-	size  uint8 // the length of both
+	overflow // guarded by Mu; the bit Overflowed is set if it has entries
+	lock
 
 	// The name in brief, which anybody may load: in the bits of the generation, that of the
 	// holder that has written the name, and bits of the name's hash in all others. It is stored
 	// after the text. While the word is fresh and has another generation, its holder is still
 	// writing.
 	identity atomic.Uint64
-	lock
 
-	overflow // guarded by Mu; the bit Overflowed is set if it has entries
+	// The name that the lock serves: the first bytes of text, of the scope first. It is written by
+	// a new exclusive holder that has found the lock unused, or with busy set while the lock is
+	// not in use. So a holder may read it, and the goroutine that has called lockName.
+	//
+	// The word, which is the last of lock, the identity, the lengths and the first bytes of text share
+	// a cache line: 14 bytes if a table begins at a multiple of 64, and 6 if it begins 8 bytes after
+	// one. So a processor that claims the slot for a short name from another one waits for one line.
+	scope uint8 // its length
+	size  uint8 // the length of both
+	text  [78]byte
 }
 
 // acquireFast acquires the slot's lock for the key, by one atomic operation, if the name is the
@@ -59,13 +59,10 @@ func (s *slot) reject(m queue.Mode) bool {
 }
 
 // confirm reports whether a hold that was acquired by the name in brief is of the key's lock, which
-// it nearly always is: a holder can tell. The holder of another name may have lost its hold to a
-// mistaken release by name, and the slot to others.
-func (s *slot) confirm(k Key, taken queue.Word) bool {
-	return s.serves(k) && s.HoldIn(taken).Held() || s.giveBack(taken)
-}
+// it nearly always is: a holder can tell. If it is not, confirm gives it back.
+func (s *slot) confirm(k Key, taken queue.Word) bool { return s.serves(k) || s.giveBack(taken) }
 
-// giveBack releases a hold that was not confirmed, unless it has ended, and returns false.
+// giveBack releases a hold of another key's lock, unless it has ended, and returns false.
 func (s *slot) giveBack(taken queue.Word) bool {
 	s.HoldIn(taken).Release()
 	return false
@@ -231,23 +228,19 @@ func (s *slot) identifies(h Hash) bool {
 // releases it by mistake, may read a name that is being written: the generation protects its
 // holder, whatever comes of that.
 func (s *slot) serves(k Key) bool {
-	n := int(s.size)
-	if n != len(k.Scope)+len(k.Name) || n > len(s.text) || int(s.scope) != len(k.Scope) {
-		return false
-	}
-	text := s.text[len(s.text)-n:]
-	if k.Scope == "" {
-		return string(text) == k.Name
-	}
-	return string(text[:len(k.Scope)]) == k.Scope && string(text[len(k.Scope):]) == k.Name
+	scope, size := len(k.Scope), len(k.Scope)+len(k.Name)
+	return int(s.scope) == scope && int(s.size) == size && size <= len(s.text) &&
+		(scope == 0 || string(s.text[:scope]) == k.Scope) && string(s.text[scope:size]) == k.Name
 }
 
 // rename makes the slot's lock serve the key, on behalf of the goroutine whose word is w.
 func (s *slot) rename(k Key, h Hash, w queue.Word) {
-	s.scope = uint8(len(k.Scope))
-	s.size = s.scope + uint8(len(k.Name))
-	text := s.text[len(s.text)-int(s.size):]
-	copy(text[copy(text, k.Scope):], k.Name)
+	s.scope, s.size = uint8(len(k.Scope)), uint8(len(k.Scope)+len(k.Name))
+	if k.Scope == "" { // nearly always
+		copy(s.text[:], k.Name)
+	} else {
+		copy(s.text[copy(s.text[:], k.Scope):], k.Name)
+	}
 	s.identity.Store(uint64(queue.Word(h)&^queue.GenerationBits | w&queue.GenerationBits))
 }
 

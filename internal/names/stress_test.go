@@ -63,8 +63,8 @@ type stressed struct {
 
 func newStressed(table *Table, keys int) *stressed {
 	s := &stressed{
-		name: fmt.Sprintf("%d keys in %d slots without hash bits %#x, %d permits", keys, len(table.slots),
-			table.cut, table.permits),
+		name: fmt.Sprintf("%d keys in %d slots with hash bits %#x, %d permits", keys, len(table.slots),
+			table.bits, table.permits),
 		table: table,
 		rooms: make([]queuetest.Room, keys),
 		ended: make(chan queue.Hold, 64),

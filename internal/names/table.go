@@ -17,23 +17,32 @@ import (
 type Table struct {
 	slots   []slot // a power of two of them
 	permits int64  // 0 means 1
-	cut     Hash   // bits of hashes to be left out, so that collisions are the rule; only tests set it
+	bits    Hash   // the bits of hashes that count: all, but for tests that want collisions
+
+	// Holds may be released by name, also by mistake. Such a mistake may end the hold of a request that
+	// is about to see that the slot has another name. If others then bring the slot the very name that
+	// the request wants, only a look at the word tells that its hold is gone. That look takes a tenth of
+	// an uncontended Lock and Unlock.
+	byName bool
 }
 
-// Default is the table of the process, with one permit for each key. It takes no memory before it
-// is used, since static memory that is all zeros is not there until it is written to.
-var Default = &Table{slots: defaultSlots[:]}
+// Default is the table of the process, with one permit for each key. No hold of it is released by
+// name. It takes no memory before it is used, since static memory that is all zeros is not there
+// until it is written to.
+var Default = &Table{slots: defaultSlots[:], bits: allBits}
 
 var defaultSlots [1024]slot
 
+const allBits = ^Hash(0)
+
 // NewTable returns a table with that many slots, rounded up to a power of two, each of whose
-// locks has that many permits.
+// locks has that many permits. Its holds may be released by name.
 func NewTable(slots int, permits int64) *Table {
 	n := 1
 	for n < slots {
 		n *= 2
 	}
-	t := &Table{slots: make([]slot, n), permits: permits}
+	t := &Table{slots: make([]slot, n), permits: permits, bits: allBits, byName: true}
 	for i := range t.slots {
 		t.slots[i].Permits = int32(min(permits, queue.MaxPermits))
 	}
@@ -56,8 +65,11 @@ func (t *Table) AcquireFast(k Key, h Hash, o queue.Order) (queue.Hold, bool) {
 		}
 		return s.claim(w, k, h)
 	}
-	taken, ok := s.Take(w, o)
-	return s.HoldIn(taken), ok && s.confirm(k, taken)
+	if taken, ok := s.Take(w, o); ok {
+		h := s.HoldIn(taken)
+		return h, s.confirm(k, taken) && (!t.byName || h.Held())
+	}
+	return queue.Hold{}, false
 }
 
 // ShareFast is AcquireFast for a shared hold, in a table whose shared holds are not released by
@@ -94,9 +106,9 @@ func (t *Table) ShareNamedFast(k Key, h Hash) bool {
 
 // acquireFast is AcquireFast for any request.
 func (t *Table) acquireFast(k Key, h Hash, m queue.Mode, o queue.Order) (place, bool) {
-	s, cut := t.slot(h)
+	s, bits := t.slot(h)
 	if m != queue.Exclusive || t.permits > 1 {
-		return place{lock: &s.lock}, s.acquireFast(k, cut, m, o)
+		return place{lock: &s.lock}, s.acquireFast(k, bits, m, o)
 	}
 	hold, ok := t.AcquireFast(k, h, o)
 	return place{own: hold}, ok
@@ -163,11 +175,16 @@ func (t *Table) Release(k Key, h Hash, m queue.Mode) bool {
 func (t *Table) ReleaseFast(k Key, h Hash, m queue.Mode) bool {
 	s, h := t.slot(h)
 	w := s.Load()
-	switch {
-	case m == queue.Exclusive && w.Sole(): // nearly always
+	if m == queue.Exclusive && w.Sole() { // nearly always
 		return s.identifies(h) && s.serves(k) && s.HoldIn(w).ReleaseFast()
-	case w&queue.Overflowed != 0 || !w.HeldAs(m) || !s.identifies(h) || !s.complete(w) || !s.serves(k):
-		return false
+	}
+	return w&queue.Overflowed == 0 && w.HeldAs(m) && s.identifies(h) && s.complete(w) && s.serves(k) &&
+		t.releaseIn(s, w, m)
+}
+
+// releaseIn is ReleaseFast for the key that the slot serves.
+func (t *Table) releaseIn(s *slot, w queue.Word, m queue.Mode) bool {
+	switch {
 	case t.permits > 1:
 		return s.uncountNamed(m) && s.Release(m)
 	case m == queue.Exclusive:
@@ -205,9 +222,9 @@ func (t *Table) State(k Key, h Hash) (state queue.State) {
 	return state
 }
 
-// slot returns the slot of keys with that hash, and the hash without the bits that are cut.
+// slot returns the slot of keys with that hash, and the bits of the hash that count.
 func (t *Table) slot(h Hash) (*slot, Hash) {
-	h &^= t.cut
+	h &= t.bits
 	return &t.slots[h>>slotShift&Hash(len(t.slots)-1)], h
 }
 
@@ -217,10 +234,10 @@ const slotShift = 9
 
 // A lock is one that is released by name, too.
 type lock struct {
-	queue.Lock
 	// The permits that are released by name, where there are several. Each is counted after it
 	// has been acquired and until just before it is released.
 	named atomic.Int32
+	queue.Lock
 }
 
 // uncountNamed notes the end of a hold that is released by name and reports whether there is one,

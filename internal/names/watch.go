@@ -34,7 +34,7 @@ func (s *slot) inspect(f func(k Key, l *queue.Lock, v queue.View)) {
 
 // key returns a copy of the key that the slot's lock serves. Nobody may be writing it.
 func (s *slot) key() Key {
-	text := s.text[len(s.text)-int(s.size):]
+	text := s.text[:s.size]
 	return Key{Scope: string(text[:s.scope]), Name: string(text[s.scope:])}
 }
 

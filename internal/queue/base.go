@@ -20,7 +20,7 @@ type Owner interface {
 
 // Take acquires the lock exclusively, if the word admits the request. It returns the new word.
 func (l *Lock) Take(w Word, o Order) (Word, bool) {
-	taken := w.next()
+	taken := (w + oneGeneration + held) &^ countMask // as w.next, since there is no holder
 	return taken, w&(busy|held|handoff|countMask) == 0 && (w&waiting == 0 || o == Barging) &&
 		l.swap(w, taken)
 }

@@ -14,11 +14,6 @@ import (
 // All methods may be called concurrently. A hold is not tied to a goroutine: any goroutine may
 // release it.
 type Lock struct {
-	// A Word. While busy is clear anybody changes it by compare-and-swap. The goroutine that has
-	// set busy decides alone, except that shared holders come and go by addition, or leave by a
-	// swap together with the bit sharing.
-	state atomic.Uint64
-
 	// Set before first use.
 	Owner   Owner // what the lock is part of; nil if nothing
 	Permits int32 // how many exclusive holders at once; 0 means 1
@@ -33,6 +28,11 @@ type Lock struct {
 	// Guarded by busy:
 	locked Word // the state as LockState has returned it
 	queue  waitlist
+
+	// A Word. While busy is clear anybody changes it by compare-and-swap. The goroutine that has
+	// set busy decides alone, except that shared holders come and go by addition, or leave by a
+	// swap together with the bit sharing.
+	state atomic.Uint64
 }
 
 // TryAcquire acquires the lock if that takes no waiting, and no barging where the order forbids it.

@@ -91,6 +91,33 @@ func TestGenerationWrapsRoundWithinItsBits(t *testing.T) {
 	l.checkIdle(t)
 }
 
+// Take adds at once what next sets by parts.
+func TestTakeAdmitsWhatIsFreeAndNothingElse(t *testing.T) {
+	for flags := range oneGeneration {
+		for _, g := range []Word{0, oneGeneration, GenerationBits - oneGeneration, GenerationBits} {
+			for _, count := range []Word{0, oneHolder, lastHolder, countMask} {
+				for _, o := range []Order{Barging, Fair} {
+					w := flags | g | count
+					admitted := flags&(busy|held|handoff) == 0 && count == 0 && (flags&waiting == 0 || o == Barging)
+					var l Lock
+					l.state.Store(uint64(w))
+					taken, ok := l.Take(w, o)
+					if ok != admitted {
+						t.Errorf("in order %d the word %#x is taken: %t, want %t", o, w, ok, admitted)
+					}
+					want := w
+					if admitted {
+						want = w.next()
+					}
+					if now := l.Load(); now != want || ok && taken != want {
+						t.Errorf("in order %d the word %#x becomes %#x, and %#x is returned", o, w, now, taken)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestReleaseOfNothingIsRefusedAndDisturbsNobody(t *testing.T) {
 	for _, permits := range []int32{1, 3} {
 		l := &Lock{Permits: permits}
