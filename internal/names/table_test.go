@@ -56,7 +56,7 @@ func TestEqualKeysMeanOneLock(t *testing.T) {
 
 func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
 	keys := []Key{
-		{"", "ab"}, {"a", "b"}, {"ab", ""}, {"b", "a"}, {"", "ba"}, {"", ""}, {"", "a\x00b"},
+		{"", "ab"}, {"a", "b"}, {"a", "c"}, {"c", "b"}, {"ab", ""}, {"b", "a"}, {"", "ba"}, {"", ""}, {"", "a\x00b"},
 		{"", longName}, {longName, ""},
 	}
 	for i := range 200 {
@@ -140,6 +140,13 @@ func TestHolderThatBringsANameIsFreshUntilItsRelease(t *testing.T) {
 		t.Error("the word stays fresh without a holder")
 	}
 	table.checkIdle(t)
+}
+
+// Only the table of the process has no holds that are released by name.
+func TestTablesKnowWhetherHoldsAreReleasedByName(t *testing.T) {
+	if Default.byName || !NewTable(1, 1).byName || !NewTable(1, 3).byName {
+		t.Error("a table does not know whether its holds are released by name")
+	}
 }
 
 // A request has taken a slot by the bits of another name's hash. Before it reads the text, a
