@@ -84,6 +84,34 @@ func TestDifferentKeysMeanDifferentLocks(t *testing.T) {
 	}
 }
 
+// The same for each pair of keys, one of which has the slot's own lock.
+func TestKeyIsToldFromThatOfTheSlot(t *testing.T) {
+	keys := []Key{{"a", "b"}, {"a", "c"}, {"c", "b"}, {"", "ab"}, {"ab", ""}, {"", "a"}, {"", ""}, {"abc", "b"}}
+	for _, first := range keys {
+		for _, second := range keys {
+			table := collisions(1, 0, 1)
+			h := mustHold(t, table, first, queue.Exclusive)
+			other, ok := table.TryAcquire(second, queue.Exclusive, queue.Barging)
+			if ok != (first != second) {
+				t.Errorf("while %q is held, %q is acquired: %t", first, second, ok)
+			}
+			mustRelease(t, h)
+			if ok {
+				mustRelease(t, other)
+			}
+			table.checkIdle(t)
+
+			mustRelease(t, mustHold(t, table, first, queue.Exclusive)) // the unused slot keeps its name
+			other = mustHold(t, table, second, queue.Exclusive)
+			if first != second && table.Release(first, first.Hash(), queue.Exclusive) {
+				t.Errorf("the hold of %q was released as that of %q", second, first)
+			}
+			mustRelease(t, other)
+			table.checkIdle(t)
+		}
+	}
+}
+
 // A holder that has taken a slot for a new name, and has not come to write it, stops those who
 // want to know which name it is.
 func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
