@@ -33,8 +33,9 @@ type slot struct {
 	// not in use. So a holder may read it, and the goroutine that has called lockName.
 	//
 	// The word, which is the last of lock, the identity, the lengths and the first bytes of text share
-	// a cache line: 14 bytes if a table begins at a multiple of 64, and 6 if it begins 8 bytes after
-	// one. So a processor that claims the slot for a short name from another one waits for one line.
+	// a cache line: 46 bytes if a table begins 32 bytes after a multiple of 64, 14 if it begins at one,
+	// and 6 if 8 bytes after one. So a processor that claims the slot for a short name from another
+	// one waits for one line.
 	scope uint8 // its length
 	size  uint8 // the length of both
 	text  [78]byte

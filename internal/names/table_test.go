@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,6 +175,54 @@ func TestHolderThatBringsANameIsFreshUntilItsRelease(t *testing.T) {
 func TestTablesKnowWhetherHoldsAreReleasedByName(t *testing.T) {
 	if Default.byName || !NewTable(1, 1).byName || !NewTable(1, 3).byName {
 		t.Error("a table does not know whether its holds are released by name")
+	}
+}
+
+// Without releases by name requests need not look whether they lost a slot to another key.
+func TestKeysThatLookAlikeExcludeEachOtherWithoutReleasesByName(t *testing.T) {
+	keys := []Key{{"", "a"}, {"", "b"}, {"a", "b"}}
+	for _, identity := range []int{0, 1} {
+		table := collisions(1, identity, 1)
+		table.byName = false
+		rooms := make([]queuetest.Room, len(keys))
+		for i := range rooms {
+			rooms[i].Permits = 1
+		}
+		var workers sync.WaitGroup
+		for first := range 4 {
+			workers.Go(func() {
+				for n := range 5_000 {
+					i := (first + n) % len(keys)
+					k, room := keys[i], &rooms[i]
+					var h queue.Hold
+					var ok bool
+					enter := room.Write
+					switch n % 5 {
+					case 0:
+						h, ok = table.ShareFast(k, k.Hash())
+						enter = room.Read
+					case 1, 2: // makes entries beside the slot
+						h, ok = table.TryAcquire(k, queue.Exclusive, queue.Barging)
+					default:
+						h, ok = table.AcquireFast(k, k.Hash(), queue.Barging)
+					}
+					if !ok {
+						continue
+					}
+					enter(queuetest.Dawdle)
+					if !h.Release() {
+						t.Error("a hold was not held at its release")
+					}
+				}
+			})
+		}
+		workers.Wait()
+		for i := range rooms {
+			if n := rooms[i].Overlaps.Load(); n > 0 {
+				t.Errorf("with %d bits %d times two held %v", identity, n, keys[i])
+			}
+		}
+		table.checkIdle(t)
 	}
 }
 
