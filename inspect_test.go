@@ -224,6 +224,28 @@ func TestSnapshotShowsContainersAndFiles(t *testing.T) {
 	}
 }
 
+func TestFreeLocksOfHandlesAreTracked(t *testing.T) {
+	lockutils.SetTracking(1)
+	defer lockutils.SetTracking(0)
+	one, two := lockutils.NewSemaphores(1).Get("x"), lockutils.NewSemaphores(2).Get("x")
+	var locks lockutils.ReaderWriterLocks
+	for name, handle := range map[string]struct{ acquire, release func() }{
+		"a single permit": {func() { _ = one.Acquire(t.Context()) }, one.Release},
+		"one of two":      {func() { _ = two.Acquire(t.Context()) }, two.Release},
+		"a writer":        {locks.Get("x").Lock, locks.Get("x").Unlock},
+		"a reader":        {locks.Get("x").RLock, locks.Get("x").RUnlock},
+	} {
+		handle.acquire()
+		if all := lockutils.Snapshot(); len(all) != 1 || len(all[0].Holders) != 1 {
+			t.Errorf("%s: %+v", name, all)
+		}
+		handle.release()
+		if left := lockutils.Snapshot(); len(left) != 0 {
+			t.Errorf("%s is left: %+v", name, left)
+		}
+	}
+}
+
 // A file whose holder is not known is named by those that wait for it.
 func TestSnapshotNamesTheLockOfAFile(t *testing.T) {
 	path := filepath.Join(setLockPath(t), "nova-f")

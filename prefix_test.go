@@ -50,6 +50,28 @@ func TestProjectScope(t *testing.T) {
 	}
 }
 
+// A prefix means the same for a call that takes the shortcut to a free lock, as Lock does, and for one
+// that does not, as TryLock. One hyphen at its end does not count.
+func TestPrefixesMeanTheSameToAllCalls(t *testing.T) {
+	for prefix, same := range map[string]string{
+		"p": "p-", "p-": "p", "p--": "p--", "p.": "p.", "": "-", "-": "",
+	} {
+		for _, opts := range [][]lockutils.Option{nil, {lockutils.Shared()}} {
+			g := mustLock(t, "n", append(opts, lockutils.WithPrefix(prefix))...)
+			wantTaken(t, "n", lockutils.WithPrefix(same))
+			mustUnlock(t, g)
+		}
+
+		g, err := lockutils.TryLock("n", lockutils.WithPrefix(prefix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = lockutils.Lock("n", lockutils.WithPrefix(same), lockutils.WithTimeout(0))
+		wantError(t, err, lockutils.ErrLocked)
+		mustUnlock(t, g)
+	}
+}
+
 func TestOptionsOfACallComeAfterTheProjects(t *testing.T) {
 	dir, other := setLockPath(t), lockDir(t)
 	lock := lockutils.LockWithPrefix("p", lockutils.External(), lockutils.WithLockPath(other),

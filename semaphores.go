@@ -78,13 +78,12 @@ type Semaphore struct {
 // the error matches [ErrDeadlock]. A nil ctx gives an error that matches [ErrOptions].
 func (s Semaphore) Acquire(ctx context.Context) error {
 	if canWait(ctx) && !observed.Load() {
-		t, ok := s.owner.locks(), false
+		t := s.owner.locks()
 		if s.owner.permits > 1 {
-			ok = t.AcquirePermitFast(s.key(), s.hash, queue.Barging)
-		} else {
-			_, ok = t.AcquireFast(s.key(), s.hash, queue.Barging)
-		}
-		if ok {
+			if t.AcquirePermitFast(s.key(), s.hash, queue.Barging) {
+				return nil
+			}
+		} else if _, ok := t.AcquireFast(s.key(), s.hash, queue.Barging); ok {
 			return nil
 		}
 	}
@@ -135,7 +134,7 @@ func (s Semaphore) failed(err error) error {
 // A container is a table of named locks that is made when it is first needed.
 type container struct{ atomic.Pointer[names.Table] }
 
-// containerSlots makes an empty container 24 KiB. With more names in use at a time it gets
+// containerSlots makes an empty container 27 KiB. With more names in use at a time it gets
 // slower, not wrong.
 const containerSlots = 128
 

@@ -28,14 +28,15 @@ type slot struct {
 	// writing.
 	identity atomic.Uint64
 
-	// The name that the lock serves: the first bytes of text, of the scope first. It is written by
+	// The name that the lock serves: text begins with the scope, and then the name. It is written by
 	// a new exclusive holder that has found the lock unused, or with busy set while the lock is
 	// not in use. So a holder may read it, and the goroutine that has called lockName.
 	//
-	// The word, which is the last of lock, the identity, the lengths and the first bytes of text share
-	// a cache line: 46 bytes if a table begins 32 bytes after a multiple of 64, 14 if it begins at one,
-	// and 6 if 8 bytes after one. So a processor that claims the slot for a short name from another
-	// one waits for one line.
+	// The word, which is the last field of lock, the identity, the lengths and the first bytes of text
+	// share a cache line, so that a processor that claims the slot for a short name from another one
+	// waits for one line. Of text it has 46 bytes if the table begins 32 bytes after a multiple of 64,
+	// and 14 if it begins at one: the linker aligns Default to 32. It has 6 if the table begins 8 bytes
+	// after one, behind the header that the allocator puts before objects with pointers.
 	scope uint8 // its length
 	size  uint8 // the length of both
 	text  [78]byte
@@ -59,11 +60,7 @@ func (s *slot) reject(m queue.Mode) bool {
 	return false
 }
 
-// confirm reports whether a hold that was acquired by the name in brief is of the key's lock, which
-// it nearly always is: a holder can tell. If it is not, confirm gives it back.
-func (s *slot) confirm(k Key, taken queue.Word) bool { return s.serves(k) || s.giveBack(taken) }
-
-// giveBack releases a hold of another key's lock, unless it has ended, and returns false.
+// giveBack releases a hold that was not confirmed, unless it has ended, and returns false.
 func (s *slot) giveBack(taken queue.Word) bool {
 	s.HoldIn(taken).Release()
 	return false

@@ -22,7 +22,7 @@ type Table struct {
 	// Holds may be released by name, also by mistake. Such a mistake may end the hold of a request that
 	// is about to see that the slot has another name. If others then bring the slot the very name that
 	// the request wants, only a look at the word tells that its hold is gone. That look takes a tenth of
-	// an uncontended Lock and Unlock.
+	// an uncontended Lock and Unlock. Without byName neither Release nor Downgrade may be called.
 	byName bool
 }
 
@@ -66,8 +66,7 @@ func (t *Table) AcquireFast(k Key, h Hash, o queue.Order) (queue.Hold, bool) {
 		return s.claim(w, k, h)
 	}
 	if taken, ok := s.Take(w, o); ok {
-		h := s.HoldIn(taken)
-		return h, s.confirm(k, taken) && (!t.byName || h.Held())
+		return s.HoldIn(taken), t.confirm(s, k, taken)
 	}
 	return queue.Hold{}, false
 }
@@ -78,13 +77,19 @@ func (t *Table) ShareFast(k Key, h Hash) (queue.Hold, bool) {
 	s, h := t.slot(h)
 	if w := s.Load(); s.identifies(h) {
 		if shared, ok := s.Share(w); ok {
-			return s.HoldIn(shared), s.confirm(k, shared)
+			return s.HoldIn(shared), t.confirm(s, k, shared)
 		}
 	}
 	if !s.acquireFast(k, h, queue.Shared, queue.Fair) {
 		return queue.Hold{}, false
 	}
 	return s.Record(queue.Shared), true
+}
+
+// confirm reports whether a hold of the slot's lock that was acquired by the name in brief is of the
+// key's lock, which it nearly always is: a holder can tell. If it is not, confirm gives it back.
+func (t *Table) confirm(s *slot, k Key, taken queue.Word) bool {
+	return s.serves(k) && (!t.byName || s.HoldIn(taken).Held()) || s.giveBack(taken)
 }
 
 // AcquirePermitFast is AcquireFast in a table with several permits, for callers that release by

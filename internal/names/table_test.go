@@ -229,7 +229,7 @@ func TestKeysThatLookAlikeExcludeEachOtherWithoutReleasesByName(t *testing.T) {
 // A request has taken a slot by the bits of another name's hash. Before it reads the text, a
 // mistaken release by name ends its hold, and the slot comes to serve the request's own key, for
 // another holder.
-func TestHoldThatWasReleasedByMistakeIsNotHeld(t *testing.T) {
+func TestHoldThatWasReleasedByMistakeIsNotConfirmed(t *testing.T) {
 	for mode, take := range []func(s *slot) (queue.Word, bool){
 		queue.Exclusive: func(s *slot) (queue.Word, bool) { return s.Take(s.Load(), queue.Barging) },
 		queue.Shared:    func(s *slot) (queue.Word, bool) { return s.Share(s.Load()) },
@@ -255,18 +255,18 @@ func TestHoldThatWasReleasedByMistakeIsNotHeld(t *testing.T) {
 		s.UnlockState(w)
 		s.Mu.Unlock()
 		h := mustHold(t, table, k, queue.Exclusive)
-		if !s.confirm(k, late) || s.HoldIn(late).Held() {
-			t.Errorf("a hold of mode %d that has ended passes for that of another holder", mode)
+		if !s.serves(k) || table.confirm(s, k, late) {
+			t.Errorf("a hold of mode %d that has ended was confirmed beside that of another holder", mode)
 		}
 		mustRelease(t, h)
 
 		// And the usual cases: the name of another key, and the key's own.
 		late = mustTake()
-		if s.confirm(other, late) || s.Load().InUse() {
+		if table.confirm(s, other, late) || s.Load().InUse() {
 			t.Errorf("a hold of mode %d of another key was confirmed, or not given back", mode)
 		}
 		late = mustTake()
-		if !s.confirm(k, late) {
+		if !table.confirm(s, k, late) {
 			t.Errorf("a hold of mode %d of the key was not confirmed", mode)
 		}
 		mustRelease(t, s.HoldIn(late))

@@ -20,7 +20,8 @@ type Owner interface {
 
 // Take acquires the lock exclusively, if the word admits the request. It returns the new word.
 func (l *Lock) Take(w Word, o Order) (Word, bool) {
-	taken := (w + oneGeneration + held) &^ countMask // as w.next, since there is no holder
+	// As w.next, since there is no holder: the mask drops the carry of the last generation.
+	taken := (w + oneGeneration + held) &^ countMask
 	return taken, w&(busy|held|handoff|countMask) == 0 && (w&waiting == 0 || o == Barging) &&
 		l.swap(w, taken)
 }
