@@ -112,17 +112,17 @@ matrix: ## the tests again: portable engine, one processor, 32 bits; and those o
 	GO="$(GO)" scripts/test-arch.sh 386
 	@for module in $(BENCH_MODULES); do echo "test $$module"; (cd $$module && $(GO) test ./...) || exit 1; done
 
-bench: ## compare with peers, and write docs/benchmarks.md
+bench: peers ## compare with peers, and write docs/benchmarks.md
 	cd bench && $(GO) run . -out ../docs
 
 bench-hosts: peers ## compare locks across hosts with others, and write docs/across-hosts.md (ENGINE=redis)
 	@for server in $(DRIVERS); do scripts/servers.sh $$server; done
 	cd bench/hosts && $(GO) run . -out ../../docs $(if $(filter-out file,$(origin ENGINE)),-engine $(ENGINE))
 
-bench-quick: ## the same in two minutes, printed only
+bench-quick: peers ## the same in two minutes, printed only
 	cd bench && $(GO) run . -quick
 
-prove: ## look for violations for TIME (default 2m), and write docs/reliability.md
+prove: peers ## look for violations for TIME (default 2m), and write docs/reliability.md
 	@for server in $(DRIVERS); do scripts/servers.sh $$server; done
 	cd internal/prove && GO="$(GO)" $(GO) test -count=1 -timeout=0 -prove.time=$(TIME) -prove.services \
 		-prove.report=$(CURDIR)/docs/reliability.md
