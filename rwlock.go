@@ -68,7 +68,11 @@ func (l *ReaderWriterLock) Unlock() {
 }
 
 // RLock acquires the lock for reading and waits for it if necessary.
-func (l *ReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Background())) }
+func (l *ReaderWriterLock) RLock() {
+	if !l.lock.Join() {
+		mustAcquire(l.RLockContext(context.Background()))
+	}
+}
 
 // RLockContext is RLock with a wait that ends with ctx, see LockContext.
 func (l *ReaderWriterLock) RLockContext(ctx context.Context) error {
@@ -81,7 +85,7 @@ func (l *ReaderWriterLock) TryRLock() bool { return l.try(queue.Shared) }
 
 // RUnlock releases one reader's hold. It panics if there is no reader.
 func (l *ReaderWriterLock) RUnlock() {
-	if !l.lock.Release(queue.Shared) {
+	if !l.lock.Leave() {
 		panic("lockutils: RUnlock of a ReaderWriterLock without a reader")
 	}
 }

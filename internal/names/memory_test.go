@@ -106,12 +106,16 @@ func TestSlotFillsThreeCacheLines(t *testing.T) {
 		t.Errorf("a slot has %d bytes", size)
 	}
 	const line = 64 // the bytes of a cache line
-	word := unsafe.Offsetof(slot{}.lock) + unsafe.Sizeof(lock{}) - 8
+	word := unsafe.Offsetof(slot{}.lock) + unsafe.Offsetof(lock{}.Lock)
 	text := unsafe.Offsetof(slot{}.text)
-	for table, bytes := range map[*Table]uintptr{Default: 14, NewTable(128, 1): 6} {
+	for table, bytes := range map[*Table]uintptr{Default: 22, NewTable(1024, 1): 46, NewTable(128, 1): 38} {
 		start := uintptr(unsafe.Pointer(&table.slots[0]))
-		if (start+word)/line != (start+text+bytes-1)/line {
-			t.Errorf("a table begins at %#x, so the word and %d bytes of the name are in two lines", start, bytes)
+		at := (start + word) / line
+		if start/line == at || (start+text+bytes-1)/line == at || (start+unsafe.Sizeof(slot{}))/line == at {
+			t.Errorf("a table begins at %#x, so a name and a word are in one line", start)
+		}
+		if start/line != (start+text+bytes-1)/line {
+			t.Errorf("a table begins at %#x, so the identity and %d bytes of the name are in two lines", start, bytes)
 		}
 	}
 }

@@ -19,9 +19,6 @@ import (
 // writing. It keeps a copy of the text, since a string could pin a larger one that it was cut
 // from.
 type slot struct {
-	overflow // guarded by Mu; the bit Overflowed is set if it has entries
-	lock
-
 	// The name in brief, which anybody may load: in the bits of the generation, that of the
 	// holder that has written the name, and bits of the name's hash in all others. It is stored
 	// after the text. While the word is fresh and has another generation, its holder is still
@@ -31,15 +28,18 @@ type slot struct {
 	// The name that the lock serves: text begins with the scope, and then the name. It is written by
 	// a new exclusive holder that has found the lock unused, or with busy set while the lock is
 	// not in use. So a holder may read it, and the goroutine that has called lockName.
-	//
-	// The word, which is the last field of lock, the identity, the lengths and the first bytes of text
-	// share a cache line, so that a processor that claims the slot for a short name from another one
-	// waits for one line. Of text it has 46 bytes if the table begins 32 bytes after a multiple of 64,
-	// and 14 if it begins at one: the linker aligns Default to 32. It has 6 if the table begins 8 bytes
-	// after one, behind the header that the allocator puts before objects with pointers.
 	scope uint8 // its length
 	size  uint8 // the length of both
 	text  [78]byte
+
+	overflow // guarded by Mu; the bit Overflowed is set if it has entries
+
+	// The word, with which the Lock in it begins, shares no cache line with the first bytes of the name,
+	// nor with those of the next slot: readers that come and go change the word all the time, and read
+	// the name. The identity's line has 46 bytes of the name if the table begins at a multiple of 64, 22
+	// if it begins 32 bytes after one, and 38 if 8 bytes: the linker aligns Default to 32, and the
+	// allocator may put a header of 8 bytes before a table.
+	lock
 }
 
 // acquireFast acquires the slot's lock for the key, by one atomic operation, if the name is the

@@ -103,10 +103,12 @@ func (t *Table) AcquirePermitFast(k Key, h Hash, o queue.Order) bool {
 	return ok
 }
 
-// ShareNamedFast is ShareFast for callers that release by name.
+// ShareNamedFast is AcquireFast for a shared hold that is released by name, in a table with one permit
+// for each key.
 func (t *Table) ShareNamedFast(k Key, h Hash) bool {
 	s, h := t.slot(h)
-	return s.acquireFast(k, h, queue.Shared, queue.Fair)
+	// A look at the word first would move its cache line while readers on other processors come and go.
+	return s.identifies(h) && s.Join() && (s.serves(k) || s.reject(queue.Shared))
 }
 
 // acquireFast is AcquireFast for any request.

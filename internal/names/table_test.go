@@ -171,6 +171,26 @@ func TestHolderThatBringsANameIsFreshUntilItsRelease(t *testing.T) {
 	table.checkIdle(t)
 }
 
+// Until a holder has written its name, the slot has the one before. By that nobody ends the hold.
+func TestMistakenReleaseOfTheNameBefore(t *testing.T) {
+	table := NewTable(1, 1)
+	s, before := &table.slots[0], Key{"", "before"}
+	mustRelease(t, mustHold(t, table, before, queue.Exclusive))
+	taken, ok := s.Claim(s.Load())
+	if !ok {
+		t.Fatal("an unused slot did not take a new name")
+	}
+	for _, m := range []queue.Mode{queue.Exclusive, queue.Shared} {
+		if table.ReleaseFast(before, before.Hash(), m) {
+			t.Errorf("a hold of mode %v was released by the name before", m)
+		}
+	}
+	k := Key{"", "name"}
+	s.rename(k, k.Hash(), taken)
+	mustRelease(t, s.HoldIn(taken))
+	table.checkIdle(t)
+}
+
 // Only the table of the process has no holds that are released by name.
 func TestTablesKnowWhetherHoldsAreReleasedByName(t *testing.T) {
 	if Default.byName || !NewTable(1, 1).byName || !NewTable(1, 3).byName {

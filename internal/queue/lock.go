@@ -14,6 +14,10 @@ import (
 // All methods may be called concurrently. A hold is not tied to a goroutine: any goroutine may
 // release it.
 type Lock struct {
+	// A Word. While busy is clear anybody swaps it. The goroutine that has set busy decides alone,
+	// except that shared requests come and go by addition, or leave by a swap with the bit sharing.
+	state atomic.Uint64
+
 	// Set before first use.
 	Owner   Owner // what the lock is part of; nil if nothing
 	Permits int32 // how many exclusive holders at once; 0 means 1
@@ -28,11 +32,6 @@ type Lock struct {
 	// Guarded by busy:
 	locked Word // the state as LockState has returned it
 	queue  waitlist
-
-	// A Word. While busy is clear anybody changes it by compare-and-swap. The goroutine that has
-	// set busy decides alone, except that shared holders come and go by addition, or leave by a
-	// swap together with the bit sharing.
-	state atomic.Uint64
 }
 
 // TryAcquire acquires the lock if that takes no waiting, and no barging where the order forbids it.
@@ -103,8 +102,8 @@ func (l *Lock) add(w Word) Word       { return Word(l.state.Add(uint64(w))) }
 // AcquireFast is TryAcquire by one atomic operation: it fails also if another goroutine intervenes.
 func (l *Lock) AcquireFast(m Mode, o Order) (Hold, bool) {
 	w := l.Load()
-	if m == Shared {
-		return Hold{}, w&barred == 0 && l.Permits <= 1 && l.join()
+	if m == Shared { // The first attempt may have been a Join. Repetitions had better look.
+		return Hold{}, w&barred == 0 && l.Permits <= 1 && l.Join()
 	}
 	taken := l.taken(w)
 	takable := w&(busy|handoff) == 0 && (w&waiting == 0 || o == Barging) && l.room(w, Exclusive)
@@ -119,21 +118,21 @@ func (l *Lock) taken(w Word) Word {
 	return w.next()
 }
 
-// join adds a shared holder to a lock with one permit and reports whether it may stay. To add
-// first and check then is what lets readers come by an addition, which is several times faster
-// than compare-and-swap when they are many. A reader that may not stay does no harm, except that
-// an exclusive attempt may take it for a holder at this moment and fail.
-func (l *Lock) join() bool {
+// Join adds a shared holder to a lock with one permit and reports whether it may stay. To add
+// first and check then is several times faster than compare-and-swap when readers are many, and a
+// look before it would move the cache line once more. A reader that may not stay does no harm,
+// except that an exclusive attempt may take it for a holder at this moment and fail.
+func (l *Lock) Join() bool {
 	w := l.add(oneHolder) - oneHolder
 	return w&barred == 0 || l.leaveAgain(w)
 }
 
-// leaveAgain takes back a join that found the word w. It returns false.
+// leaveAgain takes back a Join that found the word w. It returns false.
 func (l *Lock) leaveAgain(w Word) bool {
 	if w&negative == 0 {
 		l.Leave()
-	} else {
-		l.add(minusHolder) // The caller that has made the count negative mends it: once is enough.
+	} else if l.needsGrant(l.add(minusHolder)) { // Who has made the count negative may have mended it.
+		l.Section(l.grantNext)
 	}
 	return false
 }

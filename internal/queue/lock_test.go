@@ -213,12 +213,21 @@ func TestReaderWhoMeetsAWrongRelease(t *testing.T) {
 		if _, ok := l.TryAcquire(Shared, Barging); ok {
 			t.Error("a reader was let in who does not count")
 		}
-		if l.join() {
-			t.Error("a reader that had looked before was let in")
+		if l.Join() {
+			t.Error("a reader was let in by the addition alone")
 		}
 		if _, ok := l.TryAcquire(Exclusive, Barging); ok {
 			t.Error("a writer was let in")
 		}
+		if _, is := l.Load().Holder(); is {
+			t.Error("a holder is shown whom there is not")
+		}
+		l.Section(func(w Word) Word {
+			if w.HeldAs(Shared) {
+				t.Error("a second wrong release would pass for a right one")
+			}
+			return w
+		})
 		served := make(chan string, 1)
 		queueUp(&l, served, "reader", Shared, Barging)
 		queuetest.ExpectServed(t, served)
@@ -227,6 +236,29 @@ func TestReaderWhoMeetsAWrongRelease(t *testing.T) {
 		}
 		queuetest.ExpectServed(t, served, "reader")
 		l.Release(Shared)
+		l.checkIdle(t)
+	})
+}
+
+// The same while a writer leaves: the last of the two that mend their additions wakes the waiter.
+func TestReaderWhoMeetsAWrongReleaseWakesTheWaiter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Lock
+		l.TryAcquire(Exclusive, Barging)
+		served := make(chan string, 1)
+		queueUp(&l, served, "writer", Exclusive, Barging)
+		wrong := l.add(minusHolder)
+		l.Release(Exclusive)
+		found := l.add(oneHolder) - oneHolder // by a reader
+		if l.follow(wrong) {
+			t.Error("the wrong release passed for a right one")
+		}
+		queuetest.ExpectServed(t, served)
+		if l.leaveAgain(found) {
+			t.Error("the reader was let in")
+		}
+		queuetest.ExpectServed(t, served, "writer")
+		l.Release(Exclusive)
 		l.checkIdle(t)
 	})
 }

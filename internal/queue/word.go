@@ -57,7 +57,7 @@ func (w Word) InUse() bool { return w&(held|countMask|waiting) != 0 }
 // HeldAs reports whether there is a holder of that mode.
 func (w Word) HeldAs(m Mode) bool {
 	if m == Shared {
-		return w&countMask != 0 && w&held == 0
+		return w&countMask != 0 && w&(held|negative) == 0
 	}
 	return w&held != 0
 }
