@@ -134,20 +134,22 @@ func TestAbandonedPollDelaysNobody(t *testing.T) {
 // time for it.
 type late struct {
 	systemEngine
+	polling chan struct{} // closed when the poll begins
 	looking chan struct{} // closed when the lock is held by the last look
 }
 
 type lateFile struct {
 	lockFile
-	looking chan struct{}
+	late
 }
 
 func (e late) open(r Request) (lockFile, error) {
 	f, err := e.systemEngine.open(r)
-	return lateFile{f, e.looking}, err
+	return lateFile{f, e}, err
 }
 
 func (f lateFile) wait(m Mode, _ time.Duration, stop <-chan struct{}) error {
+	close(f.polling)
 	<-stop
 	if granted, err := f.try(m); !granted || err != nil {
 		return err
@@ -164,8 +166,8 @@ func (f lateFile) wait(m Mode, _ time.Duration, stop <-chan struct{}) error {
 // process has for a moment.
 func TestTryOutlastsTheLastLookOfAnAbandonedPoll(t *testing.T) {
 	r := Request{Path: lockPath(t), Fcntl: true}
-	looking := make(chan struct{})
-	useEngine(t, late{looking: looking})
+	e := late{polling: make(chan struct{}), looking: make(chan struct{})}
+	useEngine(t, e)
 	other := newPeer(t)
 	other.must("lock", r)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -174,13 +176,13 @@ func TestTryOutlastsTheLastLookOfAnAbandonedPoll(t *testing.T) {
 		_, err := Lock(ctx, r)
 		failed <- err
 	}()
-	awaitWaiters(t, r, 1)
+	<-e.polling
 	other.must("unlock", r)
 	cancel()
 	if err := <-failed; err != context.Canceled {
 		t.Fatal(err)
 	}
-	<-looking
+	<-e.looking
 	h, err := TryLock(r)
 	if err != nil {
 		t.Fatal(err)
