@@ -192,13 +192,13 @@ func processScenarios(b budget) []scenario {
 	}
 }
 
-var turn atomic.Int64
+var lastName atomic.Int64
 
 // nextName returns another name at each call. What a name costs depends on where its lock lies: with
 // one place in 30, the processor takes the lock's addresses for those of the caller's stack, which
 // agree in their last 12 bits, and waits. A name that is kept for all turns would decide about all.
 func nextName() string {
-	return fmt.Sprintf("instance-%04d", turn.Add(1))
+	return fmt.Sprintf("instance-%04d", lastName.Add(1))
 }
 
 // peersTaking returns the peers that treat names in one of the given ways.

@@ -103,12 +103,11 @@ func (t *Table) AcquirePermitFast(k Key, h Hash, o queue.Order) bool {
 	return ok
 }
 
-// ShareNamedFast is AcquireFast for a shared hold that is released by name, in a table with one permit
-// for each key.
+// ShareNamedFast is ShareFast for callers that release by name.
 func (t *Table) ShareNamedFast(k Key, h Hash) bool {
 	s, h := t.slot(h)
 	// A look at the word first would move its cache line while readers on other processors come and go.
-	return s.identifies(h) && s.Join() && (s.serves(k) || s.reject(queue.Shared))
+	return t.permits <= 1 && s.identifies(h) && s.Join() && (s.serves(k) || s.reject(queue.Shared))
 }
 
 // acquireFast is AcquireFast for any request.

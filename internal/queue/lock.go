@@ -102,7 +102,7 @@ func (l *Lock) add(w Word) Word       { return Word(l.state.Add(uint64(w))) }
 // AcquireFast is TryAcquire by one atomic operation: it fails also if another goroutine intervenes.
 func (l *Lock) AcquireFast(m Mode, o Order) (Hold, bool) {
 	w := l.Load()
-	if m == Shared { // The first attempt may have been a Join. Repetitions had better look.
+	if m == Shared { // Requests that spin repeat this, so it looks before it joins.
 		return Hold{}, w&barred == 0 && l.Permits <= 1 && l.Join()
 	}
 	taken := l.taken(w)
@@ -131,7 +131,7 @@ func (l *Lock) Join() bool {
 func (l *Lock) leaveAgain(w Word) bool {
 	if w&negative == 0 {
 		l.Leave()
-	} else if l.needsGrant(l.add(minusHolder)) { // Who has made the count negative may have mended it.
+	} else if l.needsGrant(l.add(minusHolder)) { // The count may have been mended meanwhile.
 		l.Section(l.grantNext)
 	}
 	return false
@@ -177,7 +177,7 @@ func (l *Lock) releaseSharing(g Word) bool {
 
 // follow does what is left to do when a shared holder has gone and has left the word w: it mends
 // the count if there was none, and admits the waiters that had to wait for the last holder, or
-// for one of too many. While busy is set, the former is for the goroutine that clears it. It
+// for one of too many. While busy is set, the latter is for the goroutine that clears it. It
 // reports whether there was a holder.
 func (l *Lock) follow(w Word) bool {
 	ok := w&negative == 0
