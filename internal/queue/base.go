@@ -29,7 +29,7 @@ func (l *Lock) Take(w Word, o Order) (Word, bool) {
 // Share acquires the lock shared, if the word admits the request and no other shared holder has the
 // generation. It returns the new word.
 func (l *Lock) Share(w Word) (Word, bool) {
-	shared := w.nextSharing()
+	shared := w.next() - held + sharing + oneHolder // as there is no exclusive holder
 	return shared, w&(barred|sharing) == 0 && l.swap(w, shared)
 }
 

@@ -131,8 +131,8 @@ func (l *Lock) Join() bool {
 func (l *Lock) leaveAgain(w Word) bool {
 	if w&negative == 0 {
 		l.Leave()
-	} else if l.needsGrant(l.add(minusHolder)) { // The count may have been mended meanwhile.
-		l.Section(l.grantNext)
+	} else {
+		l.follow(w + oneHolder) // The addition has mended the count.
 	}
 	return false
 }
@@ -157,7 +157,7 @@ func (l *Lock) Spin(i int) bool {
 // Leave removes a shared holder of a lock with one permit and reports whether there was one.
 func (l *Lock) Leave() bool {
 	w := Word(l.state.Add(uint64(minusHolder)))
-	return w&(waiting|negative) == 0 || l.follow(w)
+	return w&(held|waiting|negative) == 0 || l.follow(w)
 }
 
 // releaseSharing removes the shared holder of generation g and reports whether it was still there.
@@ -180,14 +180,22 @@ func (l *Lock) releaseSharing(g Word) bool {
 // for one of too many. While busy is set, the latter is for the goroutine that clears it. It
 // reports whether there was a holder.
 func (l *Lock) follow(w Word) bool {
-	ok := w&negative == 0
-	if !ok {
-		w = l.add(oneHolder)
-	}
-	if l.needsGrant(w) || w&waiting != 0 && w&countMask == lastHolder {
+	ok := w&(held|negative) == 0
+	if w = l.mend(w); l.needsGrant(w) || w&waiting != 0 && w&countMask == lastHolder {
 		l.Section(l.grantNext)
 	}
 	return ok
+}
+
+// mend is called by whoever has left the word w, and returns the new one. If the count is below
+// zero it adds one, while that is so: if others have, the wrong release has ended one of their holds.
+func (l *Lock) mend(w Word) Word {
+	for ; w&negative != 0; w = l.Load() {
+		if l.swap(w, w+oneHolder) {
+			return w + oneHolder
+		}
+	}
+	return w
 }
 
 // releaseExclusive releases an exclusive hold, if there is one and the word reads want under mask.
@@ -241,7 +249,7 @@ func (l *Lock) LockState() Word {
 // to wait.
 func (l *Lock) UnlockState(w Word) {
 	for {
-		now := l.add(w - l.locked - busy)
+		now := l.mend(l.add(w - l.locked - busy)) // w may be without a holder who has just left
 		if l.Permits > 1 || !l.needsGrant(now) && (w&margins == 0 || now&(busy|held|waiting|margins) != waiting) {
 			return
 		}

@@ -206,61 +206,137 @@ func TestReaderInVainLetsInWhomItHasKeptOut(t *testing.T) {
 }
 
 // The moment itself: one has taken the count below zero and is about to mend it.
-func TestReaderWhoMeetsAWrongRelease(t *testing.T) {
+func TestRequestsThatMeetAWrongRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l Lock
-		wrong := l.add(minusHolder)
-		if _, ok := l.TryAcquire(Shared, Barging); ok {
-			t.Error("a reader was let in who does not count")
-		}
-		if l.Join() {
-			t.Error("a reader was let in by the addition alone")
-		}
-		if _, ok := l.TryAcquire(Exclusive, Barging); ok {
-			t.Error("a writer was let in")
-		}
-		if _, is := l.Load().Holder(); is {
-			t.Error("a holder is shown whom there is not")
-		}
-		l.Section(func(w Word) Word {
-			if w.HeldAs(Shared) {
-				t.Error("a second wrong release would pass for a right one")
+		for _, m := range []Mode{Exclusive, Shared} {
+			for _, waits := range []bool{false, true} {
+				var l Lock
+				wrong := l.add(minusHolder)
+				if _, is := l.Load().Holder(); is {
+					t.Error("a holder is shown whom there is not")
+				}
+				if l.Load().HeldAs(Shared) {
+					t.Error("a second wrong release would pass for a right one")
+				}
+				if waits {
+					served := make(chan string, 1)
+					queueUp(&l, served, "waiter", m, Barging)
+					queuetest.ExpectServed(t, served, "waiter")
+					l.Release(m)
+				} else if _, ok := l.TryAcquire(m, Barging); ok {
+					t.Errorf("a request of mode %d was admitted that would not count", m)
+				}
+				if l.follow(wrong) {
+					t.Error("the wrong release passed for a right one")
+				}
+				l.checkIdle(t)
 			}
-			return w
-		})
-		served := make(chan string, 1)
-		queueUp(&l, served, "reader", Shared, Barging)
-		queuetest.ExpectServed(t, served)
-		if l.follow(wrong) {
-			t.Error("the wrong release passed for a right one")
 		}
-		queuetest.ExpectServed(t, served, "reader")
-		l.Release(Shared)
-		l.checkIdle(t)
 	})
 }
 
-// The same while a writer leaves: the last of the two that mend their additions wakes the waiter.
-func TestReaderWhoMeetsAWrongReleaseWakesTheWaiter(t *testing.T) {
+// A reader that has added itself to a count below zero has mended it, stays outside, and wakes the
+// waiter if the lock is free now.
+func TestReaderInVainMendsAWrongRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l Lock
-		l.TryAcquire(Exclusive, Barging)
-		served := make(chan string, 1)
-		queueUp(&l, served, "writer", Exclusive, Barging)
-		wrong := l.add(minusHolder)
-		l.Release(Exclusive)
-		found := l.add(oneHolder) - oneHolder // by a reader
-		if l.follow(wrong) {
-			t.Error("the wrong release passed for a right one")
+		for _, free := range []bool{true, false} {
+			var l Lock
+			mustAcquire(t, &l, Exclusive)
+			served := make(chan string, 1)
+			queueUp(&l, served, "writer", Exclusive, Barging)
+			wrong := l.add(minusHolder)
+			if free {
+				l.Release(Exclusive)
+			}
+			if l.Join() {
+				t.Error("the reader was let in")
+			}
+			if free {
+				queuetest.ExpectServed(t, served, "writer")
+			}
+			if l.follow(wrong) {
+				t.Error("the wrong release passed for a right one")
+			}
+			l.Release(Exclusive)
+			if !free {
+				queuetest.ExpectServed(t, served, "writer")
+				l.Release(Exclusive)
+			}
+			l.checkIdle(t)
 		}
-		queuetest.ExpectServed(t, served)
-		if l.leaveAgain(found) {
-			t.Error("the reader was let in")
-		}
-		queuetest.ExpectServed(t, served, "writer")
-		l.Release(Exclusive)
-		l.checkIdle(t)
 	})
+}
+
+// Readers in vain are counted for a moment. That neither makes a wrong release a right one, nor takes
+// the hold of one who comes meanwhile.
+func TestReadersInVainAreNoHolders(t *testing.T) {
+	var l Lock
+	mustAcquire(t, &l, Exclusive)
+	found := l.add(oneHolder) - oneHolder
+	if l.Release(Shared) {
+		t.Error("a reader in vain was released as a holder")
+	}
+	l.leaveAgain(found)
+	l.Release(Exclusive)
+	l.checkIdle(t)
+
+	wrong := l.add(minusHolder)
+	found = l.add(oneHolder) - oneHolder
+	mustAcquire(t, &l, Shared)
+	l.leaveAgain(found)
+	l.follow(wrong)
+	if !l.Release(Shared) {
+		t.Error("a reader that had mended the count took the hold of another one")
+	}
+	l.checkIdle(t)
+}
+
+// A wrong release may end the hold of one who comes before the count is mended. That one's own
+// release is the wrong one then, and the lock is free after it, in whatever order they look.
+func TestWrongReleaseBesideAHoldLeavesTheLockFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, downgrades := range []bool{true, false} {
+			for _, mendsFirst := range []bool{true, false} {
+				var l Lock
+				mustAcquire(t, &l, Exclusive)
+				served := make(chan string, 1)
+				if !downgrades {
+					queueUp(&l, served, "reader", Shared, Barging)
+				}
+				wrong := l.add(minusHolder)
+				if downgrades {
+					l.Downgrade()
+				} else {
+					l.Mu.Lock() // as Release does, but that the count is not mended before it is published
+					l.ReleaseLocked(l.LockState(), Exclusive)
+					l.Mu.Unlock()
+				}
+				if mendsFirst {
+					l.follow(wrong)
+				}
+				l.Release(Shared)
+				if !mendsFirst {
+					l.follow(wrong)
+				}
+				l.checkIdle(t)
+			}
+		}
+	})
+}
+
+// Two may release a hold at once, one of them by mistake: one by addition, and one in a section
+// that has seen the hold.
+func TestHoldReleasedTwiceAtOnceLeavesTheLockFree(t *testing.T) {
+	var l Lock
+	mustAcquire(t, &l, Shared)
+	l.Mu.Lock()
+	w := l.LockState()
+	if !l.Release(Shared) {
+		t.Error("a reader could not leave while busy is set")
+	}
+	l.ReleaseLocked(w, Shared)
+	l.Mu.Unlock()
+	l.checkIdle(t)
 }
 
 func TestHolderAndWaitingTellTheState(t *testing.T) {

@@ -60,8 +60,7 @@ func newWaiter(ctx context.Context, l *Lock, m Mode, o Order, about Subject) *wa
 // observed reports whether an observer is told of the wait.
 func (w *waiter) observed() bool { return w.In != nil && observer != nil }
 
-// begin tells the observer of the waiter. If the observer panics or ends the goroutine, begin calls
-// leave.
+// begin tells the observer of the waiter, and calls leave if that panics or ends the goroutine.
 func (w *waiter) begin(leave func()) {
 	begun := false
 	defer func() {

@@ -131,9 +131,8 @@ func (w *Wait) Over(err error) error {
 // stackDepth is how many callers of a request are kept.
 const stackDepth = 24
 
-// Trace makes the waiting goroutine keep its stack, for [Wait.Stack]. It must be called before End.
-//
-// So a stack costs nothing unless it is wanted, and only a goroutine itself can know it.
+// Trace makes the waiting goroutine keep its stack, for [Wait.Stack]: only a goroutine itself knows
+// its stack, and so it costs nothing unless it is wanted. It must be called before End.
 func (w *Wait) Trace() {
 	me := w.waiter
 	me.mu.Lock()

@@ -81,10 +81,5 @@ func (w Word) next() Word {
 // released returns the word without its only exclusive holder.
 func (w Word) released() Word { return w &^ (held | Fresh) }
 
-// nextSharing returns the word with one more shared holder, of the next generation.
-func (w Word) nextSharing() Word {
-	return w&^GenerationBits | (w+oneGeneration)&GenerationBits | sharing + oneHolder
-}
-
 // generation identifies the last hold that has one.
 func (w Word) generation() Word { return w & GenerationBits }
