@@ -188,7 +188,7 @@ func (l NamedReaderWriterLock) LockContext(ctx context.Context) error {
 			return nil
 		}
 	}
-	return l.failed(acquireNamed(ctx, l.owner.locks(), l.key(), l.hash, queue.Exclusive, queue.Fair))
+	return l.acquire(ctx, queue.Exclusive)
 }
 
 // TryLock acquires the lock for writing if it is free, and reports whether it did.
@@ -198,20 +198,24 @@ func (l NamedReaderWriterLock) TryLock() bool {
 
 // Unlock releases a writer's hold. It panics if there is no writer.
 func (l NamedReaderWriterLock) Unlock() {
-	if !releaseNamedFast(l.owner.locks(), l.key(), l.hash, queue.Exclusive) {
+	if !releaseNamedFast(l.owner.locks(), l.hash) {
 		l.unlockSlow(queue.Exclusive, "Unlock")
 	}
 }
 
 // RLock acquires the lock for reading and waits for it if necessary.
-func (l NamedReaderWriterLock) RLock() { mustAcquire(l.RLockContext(context.Background())) }
+func (l NamedReaderWriterLock) RLock() {
+	if observed.Load() || !l.owner.locks().ShareNamedFast(l.key(), l.hash) {
+		mustAcquire(l.acquire(context.Background(), queue.Shared))
+	}
+}
 
 // RLockContext is RLock with a wait that ends with ctx, see LockContext.
 func (l NamedReaderWriterLock) RLockContext(ctx context.Context) error {
 	if canWait(ctx) && !observed.Load() && l.owner.locks().ShareNamedFast(l.key(), l.hash) {
 		return nil
 	}
-	return l.failed(acquireNamed(ctx, l.owner.locks(), l.key(), l.hash, queue.Shared, queue.Fair))
+	return l.acquire(ctx, queue.Shared)
 }
 
 // TryRLock acquires the lock for reading and reports whether it did. It does not if a writer holds
@@ -222,12 +226,12 @@ func (l NamedReaderWriterLock) TryRLock() bool {
 
 // RUnlock releases one reader's hold. It panics if there is no reader.
 func (l NamedReaderWriterLock) RUnlock() {
-	if !releaseNamedFast(l.owner.locks(), l.key(), l.hash, queue.Shared) {
+	if namedCount.Load() > 0 || !l.owner.locks().LeaveFast(l.hash) {
 		l.unlockSlow(queue.Shared, "RUnlock")
 	}
 }
 
-// unlockSlow is Unlock or RUnlock, as call says, for holds that releaseNamedFast does not release.
+// unlockSlow is Unlock or RUnlock, as call says, for holds that take more than one step.
 func (l NamedReaderWriterLock) unlockSlow(m queue.Mode, call string) {
 	if !releaseNamed(l.owner.locks(), l.key(), l.hash, m) {
 		panic(fmt.Sprintf("lockutils: %s of %s, which no %s holds",
@@ -265,12 +269,13 @@ func (l NamedReaderWriterLock) Name() string { return l.name }
 
 func (l NamedReaderWriterLock) key() names.Key { return names.Key{Name: l.name} }
 
-// failed returns the error of a call, whose reason is err.
-func (l NamedReaderWriterLock) failed(err error) error {
-	if err == nil {
-		return nil
+// acquire is for all but a lock that a single step acquires.
+func (l NamedReaderWriterLock) acquire(ctx context.Context, m queue.Mode) error {
+	err := acquireNamed(ctx, l.owner.locks(), l.key(), l.hash, m, queue.Fair)
+	if err != nil {
+		return &AcquireError{Scope: l.owner.scope(), Name: l.Name(), Err: err}
 	}
-	return &AcquireError{Scope: l.owner.scope(), Name: l.Name(), Err: err}
+	return nil
 }
 
 type namedReadLocker NamedReaderWriterLock

@@ -106,7 +106,7 @@ func (s Semaphore) TryAcquire() bool {
 // Release releases a permit that Acquire or TryAcquire has acquired. It panics if none is held. A
 // permit that [Lock] has acquired is released by its guard.
 func (s Semaphore) Release() {
-	if !releaseNamedFast(s.owner.locks(), s.key(), s.hash, queue.Exclusive) {
+	if !releaseNamedFast(s.owner.locks(), s.hash) {
 		s.releaseSlow()
 	}
 }
@@ -196,9 +196,9 @@ func tryAcquireNamed(t *names.Table, k names.Key, h names.Hash, m queue.Mode, o 
 	return ok
 }
 
-// releaseNamedFast is releaseNamed for most holds, and is tried first.
-func releaseNamedFast(t *names.Table, k names.Key, h names.Hash, m queue.Mode) bool {
-	return namedCount.Load() == 0 && t.ReleaseFast(k, h, m)
+// releaseNamedFast is releaseNamed for most exclusive holds, and is tried first.
+func releaseNamedFast(t *names.Table, h names.Hash) bool {
+	return namedCount.Load() == 0 && t.ReleaseFast(h)
 }
 
 func releaseNamed(t *names.Table, k names.Key, h names.Hash, m queue.Mode) bool {

@@ -101,14 +101,15 @@ func TestAcquireFastDoesNotPassAFairWaiterBesideASlot(t *testing.T) {
 			next <- h
 		}()
 		synctest.Wait()
-		e := table.slots[0].find(k, k.Hash())
+		s, bits := table.slot(k.Hash())
+		e := s.find(k, bits)
 		e.Mu.Lock()
 		e.ReleaseLocked(e.LockState(), queue.Exclusive)
 		if _, ok := table.AcquireFast(k, k.Hash(), queue.Fair); ok {
 			t.Error("a fair request has passed a waiter")
 		}
 		e.Mu.Unlock()
-		table.slots[0].drop(e)
+		s.drop(e)
 		mustRelease(t, <-next)
 		mustRelease(t, inSlot)
 		table.checkIdle(t)

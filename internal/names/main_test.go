@@ -24,7 +24,7 @@ var background = context.Background()
 func collisions(slots, identity int, permits int64) *Table {
 	t := NewTable(slots, permits)
 	aboveGeneration := bits.Len64(uint64(queue.GenerationBits))
-	t.bits = Hash(len(t.slots)-1)<<slotShift | (1<<identity-1)<<aboveGeneration
+	t.bits = Hash(queue.GenerationBits) | (1<<identity-1)<<aboveGeneration
 	return t
 }
 
@@ -42,6 +42,9 @@ func (t *Table) checkIdle(tt *testing.T) {
 		}
 		if s.entries != 0 {
 			tt.Errorf("an idle slot has entries: %v", s.overflow)
+		}
+		if identity := queue.Word(s.identity.Load()); (identity^s.Load())&queue.Overflowed != 0 {
+			tt.Errorf("the identity %#x does not tell whether the slot has overflowed", identity)
 		}
 		s.Mu.Unlock()
 		if v := s.View(); len(v.Waits) != 0 {

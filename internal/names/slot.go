@@ -20,9 +20,9 @@ import (
 // from.
 type slot struct {
 	// The name in brief, which anybody may load: in the bits of the generation, that of the
-	// holder that has written the name, and bits of the name's hash in all others. It is stored
-	// after the text. While the word is fresh and has another generation, its holder is still
-	// writing.
+	// holder that has written the name, and bits of the name's hash in all others but one. It is
+	// stored after the text. While the word is fresh and has another generation, its holder is
+	// still writing. The bit Overflowed is the word's, for those who leave without a look at that.
 	identity atomic.Uint64
 
 	// The name that the lock serves: text begins with the scope, and then the name. It is written by
@@ -30,9 +30,10 @@ type slot struct {
 	// not in use. So a holder may read it, and the goroutine that has called lockName.
 	scope uint8 // its length
 	size  uint8 // the length of both
-	text  [78]byte
+	text  [70]byte
+	hash  Hash // of the text, written with it: what a release compares in its place
 
-	overflow // guarded by Mu; the bit Overflowed is set if it has entries
+	overflow // guarded by Mu; the bit Overflowed is set if it has entries, and may be if it had
 
 	// The word, with which the Lock in it begins, shares no cache line with the first bytes of the name,
 	// nor with those of the next slot: readers that come and go change the word all the time, and read
@@ -134,13 +135,14 @@ func (s *slot) locate(k Key, h Hash) (*entry, queue.Word) {
 		return nil, w
 	}
 	if !w.InUse() && k.fits() && s.find(k, h) == nil {
-		s.rename(k, h, w)
 		if s.entries == 0 {
 			w &^= queue.Overflowed
 		}
+		s.rename(k, h, w)
 		return nil, w
 	}
 	e := s.entry(k, h)
+	s.identity.Store(s.identity.Load() | uint64(queue.Overflowed))
 	s.UnlockState(w | queue.Overflowed)
 	s.Mu.Unlock()
 	return e, 0
@@ -219,6 +221,11 @@ func (s *slot) unref(e *entry) {
 
 // identifies reports whether the lock's name is likely to be the key's.
 func (s *slot) identifies(h Hash) bool {
+	return (queue.Word(s.identity.Load())^queue.Word(h))&^(queue.GenerationBits|queue.Overflowed) == 0
+}
+
+// identifiesAlone reports the same, and that no key has an entry.
+func (s *slot) identifiesAlone(h Hash) bool {
 	return (queue.Word(s.identity.Load())^queue.Word(h))&^queue.GenerationBits == 0
 }
 
@@ -233,13 +240,13 @@ func (s *slot) serves(k Key) bool {
 
 // rename makes the slot's lock serve the key, on behalf of the goroutine whose word is w.
 func (s *slot) rename(k Key, h Hash, w queue.Word) {
-	s.scope, s.size = uint8(len(k.Scope)), uint8(len(k.Scope)+len(k.Name))
+	s.scope, s.size, s.hash = uint8(len(k.Scope)), uint8(len(k.Scope)+len(k.Name)), h
 	if k.Scope == "" { // nearly always
 		copy(s.text[:], k.Name)
 	} else {
 		copy(s.text[copy(s.text[:], k.Scope):], k.Name)
 	}
-	s.identity.Store(uint64(queue.Word(h)&^queue.GenerationBits | w&queue.GenerationBits))
+	s.identity.Store(uint64(queue.Word(h)&^queue.GenerationBits | w&(queue.GenerationBits|queue.Overflowed)))
 }
 
 // fits reports whether a slot has room for the key's text.

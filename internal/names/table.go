@@ -33,7 +33,7 @@ var Default = &Table{slots: defaultSlots[:], bits: allBits}
 
 var defaultSlots [1024]slot
 
-const allBits = ^Hash(0)
+const allBits = ^Hash(queue.Overflowed) // of which the identity has no room for a hash
 
 // NewTable returns a table with that many slots, rounded up to a power of two, each of whose
 // locks has that many permits. Its holds may be released by name.
@@ -165,38 +165,41 @@ func (t *Table) AcquireNamed(
 // Release releases a hold of mode m of the key's lock, whoever holds it, and reports whether
 // there was one. With several permits there must be one that has been acquired by name.
 func (t *Table) Release(k Key, h Hash, m queue.Mode) bool {
-	if t.ReleaseFast(k, h, m) {
+	if m == queue.Exclusive && t.ReleaseFast(h) || m == queue.Shared && t.LeaveFast(h) {
 		return true
 	}
 	s, h := t.slot(h)
 	return s.release(k, h, m)
 }
 
-// ReleaseFast is Release for a hold of the slot's lock, if that is the key's. It is tried first.
+// ReleaseFast is Release for an exclusive hold of the slot's lock, if that is the lock of the key with
+// that hash. It is tried first.
 //
 // If the caller holds the key's lock and the slot has not overflowed, that is the slot's, and so the
-// caller may read the name. If it does not hold it, the generation keeps it from ending the
-// exclusive hold of another key that has come meanwhile. Shared holds have no generation: such a
-// mistake can end one of those.
-func (t *Table) ReleaseFast(k Key, h Hash, m queue.Mode) bool {
+// caller may read what was written with the name. If it does not hold it, the generation keeps it from
+// ending the hold of another key that has come meanwhile, and the whole hash from ending the hold of a
+// key that has the same name in brief.
+func (t *Table) ReleaseFast(h Hash) bool {
 	s, h := t.slot(h)
 	w := s.Load()
-	if m == queue.Exclusive && w.Sole() { // nearly always
-		return s.identifies(h) && s.serves(k) && s.HoldIn(w).ReleaseFast()
+	if w.Sole() { // nearly always
+		return s.identifies(h) && s.hash == h && s.HoldIn(w).ReleaseFast()
 	}
-	return w&queue.Overflowed == 0 && w.HeldAs(m) && s.identifies(h) && s.complete(w) && s.serves(k) &&
-		t.releaseIn(s, w, m)
+	if !w.HeldAs(queue.Exclusive) || !s.identifiesAlone(h) || !s.complete(w) || s.hash != h {
+		return false
+	}
+	if t.permits > 1 {
+		return s.uncountNamed(queue.Exclusive) && s.Release(queue.Exclusive)
+	}
+	return s.HoldIn(w).Release()
 }
 
-// releaseIn is ReleaseFast for the key that the slot serves.
-func (t *Table) releaseIn(s *slot, w queue.Word, m queue.Mode) bool {
-	switch {
-	case t.permits > 1:
-		return s.uncountNamed(m) && s.Release(m)
-	case m == queue.Exclusive:
-		return s.HoldIn(w).Release()
-	}
-	return s.Leave()
+// LeaveFast is ReleaseFast for a shared hold, in a table with one permit. It does not look at the
+// word, for the same reason as ShareNamedFast. Shared holds have no generation: a caller that has none
+// can end the one of another key that has come meanwhile.
+func (t *Table) LeaveFast(h Hash) bool {
+	s, h := t.slot(h)
+	return t.permits <= 1 && s.identifiesAlone(h) && s.hash == h && s.Leave()
 }
 
 // Len returns how many keys are in use: held or waited for.

@@ -133,7 +133,8 @@ func TestNameBeingWrittenIsWaitedFor(t *testing.T) {
 		for s.Load() == taken && len(result) == 0 { // until it is in a section
 			runtime.Gosched()
 		}
-		s.rename(k, k.Hash(), taken)
+		_, h := table.slot(k.Hash())
+		s.rename(k, h, taken)
 		if <-result {
 			t.Error("a name that was being written was taken for another one")
 		}
@@ -180,14 +181,82 @@ func TestMistakenReleaseOfTheNameBefore(t *testing.T) {
 	if !ok {
 		t.Fatal("an unused slot did not take a new name")
 	}
-	for _, m := range []queue.Mode{queue.Exclusive, queue.Shared} {
-		if table.ReleaseFast(before, before.Hash(), m) {
-			t.Errorf("a hold of mode %v was released by the name before", m)
-		}
+	if table.ReleaseFast(before.Hash()) || table.LeaveFast(before.Hash()) {
+		t.Error("a hold was released by the name before")
 	}
 	k := Key{"", "name"}
-	s.rename(k, k.Hash(), taken)
+	_, h := table.slot(k.Hash())
+	s.rename(k, h, taken)
 	mustRelease(t, s.HoldIn(taken))
+	table.checkIdle(t)
+}
+
+// Holds that are released by name take a single step, unless their slot has overflowed: a key that
+// looks like the slot's could be that of an entry then. So one that has an entry must not read what
+// the slot's holder may be writing.
+func TestFastReleaseByNameBesideAnOverflowedSlot(t *testing.T) {
+	for i := range 64 { // some of the hashes have the bit that means Overflowed, for each of the two
+		for _, m := range []queue.Mode{queue.Exclusive, queue.Shared} {
+			table := NewTable(1, 1)
+			fast := func(k Key) bool {
+				if m == queue.Exclusive {
+					return table.ReleaseFast(k.Hash())
+				}
+				return table.LeaveFast(k.Hash())
+			}
+			inSlot, other := Key{"", fmt.Sprint("slot-", i)}, Key{"", fmt.Sprint("other-", i)}
+			for range 2 { // with a new slot, and with one that had overflowed
+				mustHoldNamed(t, table, inSlot, m)
+				if !fast(inSlot) {
+					t.Errorf("%v, mode %d: the release took more than one step", inSlot, m)
+				}
+				mustHoldNamed(t, table, inSlot, m)
+				mustHoldNamed(t, table, other, m)
+				s, h := table.slot(other.Hash())
+				before := s.hash
+				s.hash = h // what the next name may leave for a moment
+				if fast(other) {
+					t.Errorf("%v, mode %d: a hold of %v was released", other, m, inSlot)
+				}
+				s.hash = before
+				if m == queue.Shared && fast(inSlot) {
+					t.Errorf("%v was left in one step beside an overflowed slot", inSlot)
+				}
+				for _, k := range []Key{inSlot, other} {
+					if !table.Release(k, k.Hash(), m) {
+						t.Errorf("%v was not released in mode %d", k, m)
+					}
+				}
+				table.checkIdle(t)
+				mustRelease(t, mustHold(t, table, Key{"", "next"}, m)) // ends the overflow
+				table.checkIdle(t)
+			}
+		}
+	}
+}
+
+// To release by mistake a name that looks like no other one reads nothing that a holder writes.
+func TestWrongReleaseByAnotherNameIsNoDataRace(t *testing.T) {
+	table := NewTable(1, 1)
+	done := make(chan struct{})
+	var wrong sync.WaitGroup
+	wrong.Go(func() {
+		for nobodys := (Key{"", "nobody's"}).Hash(); ; {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if table.ReleaseFast(nobodys) || table.LeaveFast(nobodys) {
+				t.Error("a hold was released by another name")
+			}
+		}
+	})
+	for i := range 2000 { // each name twice: the second holder is not Fresh
+		mustRelease(t, mustHold(t, table, Key{"", fmt.Sprint(i / 2)}, queue.Exclusive))
+	}
+	close(done)
+	wrong.Wait()
 	table.checkIdle(t)
 }
 
