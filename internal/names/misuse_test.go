@@ -1,6 +1,7 @@
 //go:build !race
 
-// Releasing by name what one does not hold is a data race, since only a holder may read the name.
+// Releasing by name what one does not hold is a data race, since only a holder may read the hash of the
+// name.
 
 package names
 

@@ -31,7 +31,10 @@ type slot struct {
 	scope uint8 // its length
 	size  uint8 // the length of both
 	text  [70]byte
-	hash  Hash // of the text, written with it: what a release compares in its place
+	// The hash of the text, written with it, which a release compares in its place. A caller that
+	// releases by mistake may read it while it is being written: the generation protects the exclusive
+	// holder, whatever comes of that.
+	hash Hash
 
 	overflow // guarded by Mu; the bit Overflowed is set if it has entries, and may be if it had
 
@@ -229,9 +232,8 @@ func (s *slot) identifiesAlone(h Hash) bool {
 	return (queue.Word(s.identity.Load())^queue.Word(h))&^queue.GenerationBits == 0
 }
 
-// serves reports whether the lock's name is the key's. A caller that does not hold the lock, and
-// releases it by mistake, may read a name that is being written: the generation protects its
-// holder, whatever comes of that.
+// serves reports whether the lock's name is the key's. The caller holds the lock, or has called
+// lockName.
 func (s *slot) serves(k Key) bool {
 	scope, size := len(k.Scope), len(k.Scope)+len(k.Name)
 	return int(s.scope) == scope && int(s.size) == size && size <= len(s.text) &&

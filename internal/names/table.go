@@ -176,16 +176,16 @@ func (t *Table) Release(k Key, h Hash, m queue.Mode) bool {
 // that hash. It is tried first.
 //
 // If the caller holds the key's lock and the slot has not overflowed, that is the slot's, and so the
-// caller may read what was written with the name. If it does not hold it, the generation keeps it from
-// ending the hold of another key that has come meanwhile, and the whole hash from ending the hold of a
-// key that has the same name in brief.
+// caller may read what was written with the name. If it does not hold it, the whole hash keeps it from
+// ending the hold of a key that has the same name in brief, and the generation that of another key
+// that has come meanwhile. Holds of several permits have no generation: such a mistake can end one.
 func (t *Table) ReleaseFast(h Hash) bool {
 	s, h := t.slot(h)
 	w := s.Load()
 	if w.Sole() { // nearly always
 		return s.identifies(h) && s.hash == h && s.HoldIn(w).ReleaseFast()
 	}
-	if !w.HeldAs(queue.Exclusive) || !s.identifiesAlone(h) || !s.complete(w) || s.hash != h {
+	if !s.identifiesAlone(h) || !s.complete(w) || s.hash != h {
 		return false
 	}
 	if t.permits > 1 {

@@ -198,6 +198,9 @@ func TestFastReleaseByNameBesideAnOverflowedSlot(t *testing.T) {
 	for i := range 64 { // some of the hashes have the bit that means Overflowed, for each of the two
 		for _, m := range []queue.Mode{queue.Exclusive, queue.Shared} {
 			table := NewTable(1, 1)
+			if i%2 == 1 {
+				table = collisions(1, 0, 1)
+			}
 			fast := func(k Key) bool {
 				if m == queue.Exclusive {
 					return table.ReleaseFast(k.Hash())
@@ -231,6 +234,55 @@ func TestFastReleaseByNameBesideAnOverflowedSlot(t *testing.T) {
 				mustRelease(t, mustHold(t, table, Key{"", "next"}, m)) // ends the overflow
 				table.checkIdle(t)
 			}
+		}
+	}
+}
+
+// A wrong release ends the hold of a waiter that has been granted the lock and whose context has ended.
+// Whatever becomes of that, its place may serve another key by then, and does so undisturbed.
+func TestWaiterRobbedOfItsGrantDisturbsNoOtherKey(t *testing.T) {
+	for _, m := range []queue.Mode{queue.Exclusive, queue.Shared} {
+		for _, inSlot := range []bool{true, false} {
+			table := NewTable(1, 1)
+			first, a, b := Key{"", "first"}, Key{"", "a"}, Key{"", "b"}
+			if !inSlot {
+				mustHoldNamed(t, table, first, queue.Exclusive)
+			}
+			mustHoldNamed(t, table, a, queue.Exclusive)
+			ctx, cancel := context.WithCancel(background)
+			done := make(chan error)
+			go func() { done <- table.AcquireNamed(ctx, a, a.Hash(), m, queue.Fair) }()
+			l := table.Serving(a)
+			for len(l.View().Waits) == 0 {
+				runtime.Gosched()
+			}
+			s, h := table.slot(a.Hash())
+			l.Mu.Lock() // the waiter cannot look before b is held
+			cancel()
+			l.ReleaseLocked(l.LockState(), queue.Exclusive)
+			robbed := false
+			if inSlot {
+				robbed = l.Release(m)
+			} else {
+				s.drop(s.find(a, h))
+				robbed = table.Release(a, a.Hash(), m)
+			}
+			if !robbed {
+				t.Error("the waiter was not granted the lock")
+			}
+			held, ok := table.AcquireFast(b, b.Hash(), queue.Fair)
+			l.Mu.Unlock()
+			if !ok {
+				t.Fatal("a key that nobody uses was not acquired")
+			}
+			if err := <-done; err != nil {
+				t.Error("the waiter was granted the lock and robbed of it, and returns", err)
+			}
+			mustRelease(t, held)
+			if !inSlot && !table.Release(first, first.Hash(), queue.Exclusive) {
+				t.Error("the first key was not released")
+			}
+			table.checkIdle(t)
 		}
 	}
 }

@@ -118,10 +118,9 @@ func (l *Lock) taken(w Word) Word {
 	return w.next()
 }
 
-// Join adds a shared holder to a lock with one permit and reports whether it may stay. To add
-// first and check then is several times faster than compare-and-swap when readers are many, and a
-// look before it would move the cache line once more. A reader that may not stay does no harm,
-// except that an exclusive attempt may take it for a holder at this moment and fail.
+// Join adds a shared holder to a lock with one permit and reports whether it may stay. To add and
+// look then is several times faster than a swap when readers are many. A reader that may not stay
+// does no harm, except that an exclusive attempt may take it for a holder at this moment and fail.
 func (l *Lock) Join() bool {
 	w := l.add(oneHolder) - oneHolder
 	return w&barred == 0 || l.leaveAgain(w)
@@ -138,8 +137,7 @@ func (l *Lock) leaveAgain(w Word) bool {
 }
 
 // spins is how often a request tries again before it queues. With an empty critical section the
-// holder is gone before a queue could be built, but spinning longer takes the processor from the
-// holder.
+// holder is gone before a queue could be built, but longer spinning takes the holder's processor.
 var spins = min(8*(runtime.GOMAXPROCS(0)-1), 8)
 
 // Spin passes a few nanoseconds and reports whether it makes sense to try again, for the i-th time.
@@ -187,8 +185,8 @@ func (l *Lock) follow(w Word) bool {
 	return ok
 }
 
-// mend is called by whoever has left the word w, and returns the new one. If the count is below
-// zero it adds one, while that is so: if others have, the wrong release has ended one of their holds.
+// mend adds one to a count that a wrong release has left below zero in w, unless it no longer is: if
+// another request has been admitted instead, the wrong release has ended its hold. It returns the word.
 func (l *Lock) mend(w Word) Word {
 	for ; w&negative != 0; w = l.Load() {
 		if l.swap(w, w+oneHolder) {
@@ -249,7 +247,7 @@ func (l *Lock) LockState() Word {
 // to wait.
 func (l *Lock) UnlockState(w Word) {
 	for {
-		now := l.mend(l.add(w - l.locked - busy)) // w may be without a holder who has just left
+		now := l.mend(l.add(w - l.locked - busy)) // whom w is without may have left by himself
 		if l.Permits > 1 || !l.needsGrant(now) && (w&margins == 0 || now&(busy|held|waiting|margins) != waiting) {
 			return
 		}
@@ -274,10 +272,8 @@ func (l *Lock) AcquireLocked(
 	ctx context.Context, w Word, m Mode, o Order, about Subject,
 ) (Hold, error) {
 	if l.admits(w, m, o) {
-		w = l.enter(w, m)
-		l.UnlockState(w)
-		l.Mu.Unlock()
-		return l.hold(w, m), nil
+		h, _ := l.TryLocked(w, m, o)
+		return h, nil
 	}
 	me := newWaiter(ctx, l, m, o, about)
 	me.front = me.Since
@@ -340,17 +336,16 @@ func (l *Lock) dismiss(w Word, me *waiter) Word {
 }
 
 // retry is called by a waiter that has been woken: it acquires the lock, or sleeps again in its
-// place, or leaves because ctx has ended. Whatever it leaves behind is passed on to the next
-// waiters.
+// place, or leaves because ctx has ended, and passes on what it leaves behind.
 func (l *Lock) retry(ctx context.Context, me *waiter) (h Hold, granted bool, m met, err error) {
 	l.Mu.Lock()
 	defer l.Mu.Unlock()
 	w := l.LockState()
 	switch err = me.ended(ctx); {
+	case me.granted && (err == nil || !me.holds(w)):
+		h, granted, err = me.hold, true, nil
 	case err != nil:
 		w = l.dismiss(w, me)
-	case me.granted:
-		h, granted = me.hold, true
 	case me == l.queue.head && l.room(w, me.Mode):
 		w = l.enter(l.withdraw(w, me), me.Mode)
 		h, granted = l.hold(w, me.Mode), true

@@ -267,8 +267,8 @@ func TestReaderInVainMendsAWrongRelease(t *testing.T) {
 	})
 }
 
-// Readers in vain are counted for a moment. That neither makes a wrong release a right one, nor takes
-// the hold of one who comes meanwhile.
+// Readers in vain are counted for a moment. That neither makes a wrong release of a lock that is held
+// exclusively a right one, nor takes the hold of one who comes meanwhile.
 func TestReadersInVainAreNoHolders(t *testing.T) {
 	var l Lock
 	mustAcquire(t, &l, Exclusive)
@@ -337,6 +337,33 @@ func TestHoldReleasedTwiceAtOnceLeavesTheLockFree(t *testing.T) {
 	l.ReleaseLocked(w, Shared)
 	l.Mu.Unlock()
 	l.checkIdle(t)
+}
+
+// A waiter that was granted the lock when its context ended gives it back, but not if a wrong release
+// has ended its hold: then it would give back another one's.
+func TestWaiterRobbedOfItsGrantGivesNothingBack(t *testing.T) {
+	for _, m := range []Mode{Exclusive, Shared} {
+		synctest.Test(t, func(t *testing.T) {
+			var l Lock
+			mustAcquire(t, &l, Exclusive)
+			ctx, cancel := context.WithCancel(t.Context())
+			served := make(chan string, 1)
+			queueUpContext(ctx, &l, served, "waiter", m, Fair)
+			l.Mu.Lock() // the waiter cannot look before this test has come to the end
+			cancel()
+			l.ReleaseLocked(l.LockState(), Exclusive)
+			if !l.Release(m) {
+				t.Error("the waiter was not granted the lock")
+			}
+			other := mustAcquire(t, &l, Exclusive)
+			l.Mu.Unlock()
+			queuetest.ExpectServed(t, served, "waiter")
+			if !other.Release() {
+				t.Error("the waiter gave back the hold of another one")
+			}
+			l.checkIdle(t)
+		})
+	}
 }
 
 func TestHolderAndWaitingTellTheState(t *testing.T) {

@@ -109,10 +109,15 @@ func (w *waiter) wake() {
 // grant tells the waiter that it has become a holder. The caller must not touch it afterwards.
 func (w *waiter) grant(h Hold) {
 	w.mu.Lock()
-	w.hold, w.granted = h, true
-	w.signal = true
+	w.hold, w.granted, w.signal = h, true, true
 	w.arrival.Signal()
 	w.mu.Unlock()
+}
+
+// holds reports whether a waiter that was granted the lock still holds it: a wrong release may have
+// ended that. now is the word, with busy set.
+func (w *waiter) holds(now Word) bool {
+	return now.HeldAs(w.Mode) && (w.hold == Hold{} || now.generation() == w.hold.word)
 }
 
 // park sleeps until there is something to look at, and returns the hold granted, if any.
