@@ -247,7 +247,7 @@ func (l *Lock) LockState() Word {
 // to wait.
 func (l *Lock) UnlockState(w Word) {
 	for {
-		now := l.mend(l.add(w - l.locked - busy)) // whom w is without may have left by himself
+		now := l.mend(l.add(w - l.locked - busy)) // below zero if w releases a reader that has left meanwhile
 		if l.Permits > 1 || !l.needsGrant(now) && (w&margins == 0 || now&(busy|held|waiting|margins) != waiting) {
 			return
 		}

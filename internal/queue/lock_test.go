@@ -237,7 +237,7 @@ func TestRequestsThatMeetAWrongRelease(t *testing.T) {
 
 // A reader that has added itself to a count below zero has mended it, stays outside, and wakes the
 // waiter if the lock is free now.
-func TestReaderInVainMendsAWrongRelease(t *testing.T) {
+func TestReaderThatMayNotStayMendsAWrongRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, free := range []bool{true, false} {
 			var l Lock
@@ -267,14 +267,14 @@ func TestReaderInVainMendsAWrongRelease(t *testing.T) {
 	})
 }
 
-// Readers in vain are counted for a moment. That neither makes a wrong release of a lock that is held
-// exclusively a right one, nor takes the hold of one who comes meanwhile.
-func TestReadersInVainAreNoHolders(t *testing.T) {
+// Readers that may not stay are counted for a moment. That neither makes a wrong release of a lock that
+// is held exclusively a right one, nor takes the hold of a reader that comes meanwhile.
+func TestReadersThatMayNotStayAreNoHolders(t *testing.T) {
 	var l Lock
 	mustAcquire(t, &l, Exclusive)
 	found := l.add(oneHolder) - oneHolder
 	if l.Release(Shared) {
-		t.Error("a reader in vain was released as a holder")
+		t.Error("a reader that may not stay was released as a holder")
 	}
 	l.leaveAgain(found)
 	l.Release(Exclusive)
