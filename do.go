@@ -31,15 +31,22 @@ func Do(ctx context.Context, name string, fn func(ctx context.Context) error, op
 	return doAs(ctx, name, "", fn, &s)
 }
 
-func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) error, s *settings) (err error) {
-	if fn == nil {
-		return s.refused(name, invalid("nil function"))
-	}
-	if canWait(ctx) {
+func doAs(ctx context.Context, name, by string, fn func(ctx context.Context) error, s *settings) error {
+	if fn != nil && canWait(ctx) {
 		if h, ok := s.acquireFast(ctx, name); ok {
 			defer release(h)
 			return fn(holdingFree(ctx, name, h, s))
 		}
+	}
+	return doSlow(ctx, name, by, fn, s)
+}
+
+// doSlow is doAs for all but a free lock of this process.
+func doSlow(
+	ctx context.Context, name, by string, fn func(ctx context.Context) error, s *settings,
+) (err error) {
+	if fn == nil {
+		return s.refused(name, invalid("nil function"))
 	}
 	g, err := acquireSlow(ctx, name, by, s)
 	if err != nil {

@@ -69,7 +69,8 @@ func (l *ReaderWriterLock) Unlock() {
 
 // RLock acquires the lock for reading and waits for it if necessary.
 func (l *ReaderWriterLock) RLock() {
-	if !l.lock.Join() {
+	if found, ok := l.lock.Join(); !ok {
+		l.lock.LeaveAgain(found)
 		mustAcquire(l.RLockContext(context.Background()))
 	}
 }
@@ -205,14 +206,14 @@ func (l NamedReaderWriterLock) Unlock() {
 
 // RLock acquires the lock for reading and waits for it if necessary.
 func (l NamedReaderWriterLock) RLock() {
-	if observed.Load() || !l.owner.locks().ShareNamedFast(l.key(), l.hash) {
+	if observed.Load() || !l.owner.locks().ShareNamedFast(l.name, l.hash) {
 		mustAcquire(l.acquire(context.Background(), queue.Shared))
 	}
 }
 
 // RLockContext is RLock with a wait that ends with ctx, see LockContext.
 func (l NamedReaderWriterLock) RLockContext(ctx context.Context) error {
-	if canWait(ctx) && !observed.Load() && l.owner.locks().ShareNamedFast(l.key(), l.hash) {
+	if canWait(ctx) && !observed.Load() && l.owner.locks().ShareNamedFast(l.name, l.hash) {
 		return nil
 	}
 	return l.acquire(ctx, queue.Shared)

@@ -103,11 +103,16 @@ func (t *Table) AcquirePermitFast(k Key, h Hash, o queue.Order) bool {
 	return ok
 }
 
-// ShareNamedFast is ShareFast for callers that release by name.
-func (t *Table) ShareNamedFast(k Key, h Hash) bool {
+// ShareNamedFast is ShareFast for callers that release by name, in a table with one permit, for a key without
+// a scope.
+func (t *Table) ShareNamedFast(name string, h Hash) bool {
 	s, h := t.slot(h)
+	if !s.identifies(h) {
+		return false
+	}
 	// A look at the word first would move its cache line while readers on other processors come and go.
-	return t.permits <= 1 && s.identifies(h) && s.Join() && (s.serves(k) || s.reject(queue.Shared))
+	found, ok := s.Join()
+	return (ok || s.LeaveAgain(found)) && (s.serves(Key{Name: name}) || s.reject(queue.Shared))
 }
 
 // acquireFast is AcquireFast for any request.

@@ -102,8 +102,12 @@ func (l *Lock) add(w Word) Word       { return Word(l.state.Add(uint64(w))) }
 // AcquireFast is TryAcquire by one atomic operation: it fails also if another goroutine intervenes.
 func (l *Lock) AcquireFast(m Mode, o Order) (Hold, bool) {
 	w := l.Load()
-	if m == Shared { // Requests that spin repeat this, so it looks before it joins.
-		return Hold{}, w&barred == 0 && l.Permits <= 1 && l.Join()
+	if m == Shared {
+		if w&barred != 0 || l.Permits > 1 { // Requests that spin repeat this, so it looks before it joins.
+			return Hold{}, false
+		}
+		found, ok := l.Join()
+		return Hold{}, ok || l.LeaveAgain(found)
 	}
 	taken := l.taken(w)
 	takable := w&(busy|handoff) == 0 && (w&waiting == 0 || o == Barging) && l.room(w, Exclusive)
@@ -118,20 +122,20 @@ func (l *Lock) taken(w Word) Word {
 	return w.next()
 }
 
-// Join adds a shared holder to a lock with one permit and reports whether it may stay. To add and
-// look then is several times faster than a swap when readers are many. A reader that may not stay
-// does no harm, except that an exclusive attempt may take it for a holder at this moment and fail.
-func (l *Lock) Join() bool {
-	w := l.add(oneHolder) - oneHolder
-	return w&barred == 0 || l.leaveAgain(w)
+// Join adds a shared holder to a lock with one permit, and returns the word that it found and whether it may
+// stay: if not, LeaveAgain must follow. That is several times faster than a swap when readers are many. One
+// that may not stay does no harm, except that an exclusive attempt may take it for a holder and fail.
+func (l *Lock) Join() (found Word, ok bool) {
+	found = l.add(oneHolder) - oneHolder
+	return found, found&barred == 0
 }
 
-// leaveAgain takes back a Join that found the word w. It returns false.
-func (l *Lock) leaveAgain(w Word) bool {
-	if w&negative == 0 {
+// LeaveAgain takes back a Join that may not stay. It returns false.
+func (l *Lock) LeaveAgain(found Word) bool {
+	if found&negative == 0 {
 		l.Leave()
 	} else {
-		l.follow(w + oneHolder) // The addition has mended the count.
+		l.follow(found + oneHolder) // The addition has mended the count.
 	}
 	return false
 }

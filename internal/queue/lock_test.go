@@ -195,7 +195,7 @@ func TestReaderInVainLetsInWhomItHasKeptOut(t *testing.T) {
 			found := l.add(oneHolder) - oneHolder
 			l.Release(Exclusive)
 			queuetest.ExpectServed(t, served)
-			if l.leaveAgain(found) {
+			if l.LeaveAgain(found) {
 				t.Error("a reader stays although it has gone")
 			}
 			queuetest.ExpectServed(t, served, "writer")
@@ -248,7 +248,7 @@ func TestReaderThatMayNotStayMendsAWrongRelease(t *testing.T) {
 			if free {
 				l.Release(Exclusive)
 			}
-			if l.Join() {
+			if found, ok := l.Join(); ok || l.LeaveAgain(found) {
 				t.Error("the reader was let in")
 			}
 			if free {
@@ -276,14 +276,14 @@ func TestReadersThatMayNotStayAreNoHolders(t *testing.T) {
 	if l.Release(Shared) {
 		t.Error("a reader that may not stay was released as a holder")
 	}
-	l.leaveAgain(found)
+	l.LeaveAgain(found)
 	l.Release(Exclusive)
 	l.checkIdle(t)
 
 	wrong := l.add(minusHolder)
 	found = l.add(oneHolder) - oneHolder
 	mustAcquire(t, &l, Shared)
-	l.leaveAgain(found)
+	l.LeaveAgain(found)
 	l.follow(wrong)
 	if !l.Release(Shared) {
 		t.Error("a reader that had mended the count took the hold of another one")

@@ -5,10 +5,9 @@
 // knows no names, options, logs or files. A lock with a name is what internal/names makes of it,
 // by the methods in base.go.
 //
-// An uncontended acquisition is one compare-and-swap of the lock's state word, and so is its
-// release. docs/queue.md explains the algorithm: the state word of sync.Mutex with its rule
-// against starvation, widened by a count of sharing holders and by a generation that tells stale
-// holds.
+// An uncontended acquisition is one compare-and-swap of the lock's state word, and so is its release.
+// docs/queue.md explains the algorithm: the state word of sync.Mutex with its rule against starvation,
+// widened by a count of sharing holders and by a generation that tells stale holds.
 package queue
 
 // A Mode says which other holders a holder excludes.

@@ -149,9 +149,6 @@ func (w *Wait) Stack() []uintptr {
 	me := w.waiter
 	me.mu.Lock()
 	defer me.mu.Unlock()
-	if me.depth == 0 {
-		return nil
-	}
 	return append([]uintptr(nil), me.stack[:me.depth]...)
 }
 
