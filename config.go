@@ -105,7 +105,6 @@ func SetDefaultOptions(opts ...Option) {
 	s := new(settings)
 	s.apply(opts)
 	s.given = 0
-	s.keep()
 	defaultSettings.Store(s)
 	updateDetour()
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/internal/names"
 	"github.com/lockutils/lockutils/internal/queue"
 )
 
@@ -86,15 +87,16 @@ func HeldLocks(ctx context.Context) []string {
 type holdingContext struct {
 	context.Context
 	outer           *holdingContext // the next one out, or nil
-	name            string
-	hold            queue.Hold // tells whether the lock is still held
-	*holdingDetails            // never nil; shared by the holds that tell the rest themselves
+	hold            queue.Hold      // tells whether the lock is still held
+	*holdingDetails                 // never nil
 }
 
 // holdingDetails are what the hold of a holdingContext does not tell.
 type holdingDetails struct {
+	ofHold bool // the hold tells all: it is an exclusive one of internalLocks
+
+	name    string
 	scope   string      // of the key
-	ofHold  bool        // the hold itself tells lock and mode: it is an exclusive one of this process
 	lock    *queue.Lock // inside the process; nil if there is none
 	mode    queue.Mode
 	path    string // of the lock file; "" without one
@@ -105,23 +107,19 @@ type holdingDetails struct {
 	serviceName string
 }
 
-// noDetails are those of a free lock without a prefix.
+// noDetails are those of a lock that acquireFast has acquired exclusively.
 var noDetails = holdingDetails{ofHold: true}
 
 type holdingKey struct{}
 
 // holdingFree returns ctx with the knowledge of a hold of acquireFast.
 func holdingFree(ctx context.Context, name string, h queue.Hold, s *settings) *holdingContext {
-	details := s.details
-	if details == nil && s.prefix == "" {
-		details = &noDetails
-	}
-	if details == nil || s.shared {
+	if s.shared {
 		c := newHolding(ctx, innermost(ctx), name, h, s)
 		c.lock, _ = h.Of()
 		return c
 	}
-	return &holdingContext{ctx, innermost(ctx), name, h, details}
+	return &holdingContext{ctx, innermost(ctx), h, &noDetails}
 }
 
 // holding returns ctx with the knowledge of the hold of a guard.
@@ -168,8 +166,8 @@ func newHolding(
 		holdingContext
 		details holdingDetails
 	})
-	x.holdingContext = holdingContext{ctx, outer, name, hold, &x.details}
-	x.scope, x.mode = s.prefixScope, s.mode()
+	x.holdingContext = holdingContext{ctx, outer, hold, &x.details}
+	x.name, x.scope, x.mode = name, s.prefixScope, s.mode()
 	if s.onService {
 		x.service, x.serviceName = s.service, s.serviceName(name)
 	}
@@ -195,6 +193,14 @@ func (c *holdingContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// key returns the key of the lock, unless it has been released.
+func (c *holdingContext) key() (k names.Key, held bool) {
+	if c.ofHold {
+		return internalLocks.KeyOf(c.hold)
+	}
+	return names.Key{Scope: c.scope, Name: c.name}, c.hold.Held()
+}
+
 // of returns which lock inside the process is held, or nil, and how.
 func (c *holdingContext) of() (*queue.Lock, queue.Mode) {
 	if c.ofHold {
@@ -214,9 +220,9 @@ func innermost(ctx context.Context) *holdingContext {
 // heldBelow returns what HeldLocks does, for a chain.
 func heldBelow(c *holdingContext) (names, scopes []string) {
 	for ; c != nil; c = c.outer {
-		if c.hold.Held() {
-			names = append(names, cmp.Or(c.name, c.path))
-			scopes = append(scopes, c.scope)
+		if k, held := c.key(); held {
+			names = append(names, cmp.Or(k.Name, c.path))
+			scopes = append(scopes, k.Scope)
 		}
 	}
 	slices.Reverse(names)

@@ -3,10 +3,12 @@ package lockutils_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -124,6 +126,59 @@ func TestHeldLocksListsTheNamesOutermostFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(kept)
+}
+
+func TestHeldLocksHaveTheNamesAsGiven(t *testing.T) {
+	for _, name := range []string{"", "x", strings.Repeat("long-", 30)} {
+		for _, opts := range [][]lockutils.Option{nil, {lockutils.WithPrefix("p-")}, {lockutils.Shared()}} {
+			check := func(ctx context.Context) error {
+				if held := lockutils.HeldLocks(ctx); !slices.Equal(held, []string{name}) {
+					t.Errorf("held: %q, want %q", held, name)
+				}
+				return nil
+			}
+			if err := lockutils.Do(t.Context(), name, check, opts...); err != nil {
+				t.Error(err)
+			}
+			if err := lockutils.Synchronized(name, check, opts...)(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// Other goroutines look at the context while its lock is released, and its memory serves other names.
+func TestHeldLocksNamesTheLockOfTheContextOrNone(t *testing.T) {
+	type held struct {
+		ctx  context.Context
+		name string
+	}
+	contexts := make(chan held, 8)
+	var group sync.WaitGroup
+	for range 2 {
+		group.Go(func() {
+			for h := range contexts {
+				if names := lockutils.HeldLocks(h.ctx); len(names) > 0 && !slices.Equal(names, []string{h.name}) {
+					t.Errorf("held: %q, want %q", names, h.name)
+				}
+			}
+		})
+	}
+	for i := range 20_000 {
+		name := fmt.Sprint("held-", i%3000)
+		err := lockutils.Do(t.Context(), name, func(ctx context.Context) error {
+			select {
+			case contexts <- held{ctx, name}:
+			default:
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	close(contexts)
+	group.Wait()
 }
 
 // The context of a hold that has ended, of another part of the program, holds nothing and ends nothing.

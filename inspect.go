@@ -416,9 +416,9 @@ func watchOrder(ctx context.Context, k names.Key, m queue.Mode) {
 	}
 	var held []order.Lock
 	for c := innermost(ctx); c != nil; c = c.outer {
-		if c.hold.Held() {
+		if of, is := c.key(); is {
 			_, mode := c.of()
-			held = append(held, order.Lock{Scope: c.scope, Name: c.name, Shared: mode == queue.Shared})
+			held = append(held, order.Lock{Scope: of.Scope, Name: of.Name, Shared: mode == queue.Shared})
 		}
 	}
 	if held != nil {
@@ -561,9 +561,12 @@ func knownHolders() holders {
 		stack := callers(w.request.Stack())
 		info := HolderInfo{By: cmp.Or(w.request.By, functionOf(stack)), Stack: stack}
 		for c := w.chain; c != nil; c = c.outer {
-			if !c.tracked && c.hold.Held() && !seen[c.hold] {
+			if c.tracked || seen[c.hold] {
+				continue
+			}
+			if key, held := c.key(); held {
 				seen[c.hold] = true
-				h.addLink(c, knownHolder{HolderInfo: info, hold: c.hold})
+				h.addLink(c, key, knownHolder{HolderInfo: info, hold: c.hold})
 			}
 		}
 	})
@@ -589,13 +592,12 @@ func (h *holders) addTracked(t *track, k knownHolder) {
 	}
 }
 
-func (h *holders) addLink(c *holdingContext, k knownHolder) {
+func (h *holders) addLink(c *holdingContext, key names.Key, k knownHolder) {
 	if lock, _ := c.of(); lock != nil {
-		l := heldLock{lock, c.name}
+		l := heldLock{lock, key.Name}
 		h.locks[l] = append(h.locks[l], k)
 	}
 	if c.path != "" {
-		key := names.Key{Scope: c.scope, Name: c.name}
 		if c.keyless {
 			key = names.Key{} // its scope is not known
 		}

@@ -190,11 +190,10 @@ type settings struct {
 	matching       func(name string) bool // nil means all
 	onService      bool                   // the lock is kept by service, which check has found usable
 	service        driver.Service
-	reentrantShare bool            // the context holds a share of the lock already; no option sets it
-	by             string          // the function that acquires the lock, if it has a name; no option sets it
-	fileOnly       bool            // there is no internal layer: set by ExternalLock and InterProcessLock only
-	contradictory  bool            // one list had NonBlocking and WithTimeout
-	details        *holdingDetails // for many calls of Do, see keep; nil for one
+	reentrantShare bool   // the context holds a share of the lock already; no option sets it
+	by             string // the function that acquires the lock, if it has a name; no option sets it
+	fileOnly       bool   // there is no internal layer: set by ExternalLock and InterProcessLock only
+	contradictory  bool   // one list had NonBlocking and WithTimeout
 	given          optionSet
 	ever           optionSet
 }
@@ -221,7 +220,6 @@ func (s *settings) apply(opts []Option) {
 			s.prefix = o.text
 			s.prefixScope = strings.TrimSuffix(o.text, "-")
 			s.prefixHash = names.NewScopeHash(s.prefixScope)
-			s.details = nil
 		case optLockPath:
 			s.lockPath = o.text
 		case optFair:
@@ -322,11 +320,7 @@ func (k *keptOptions) applyTo(s *settings) {
 	for _, l := range k.lists {
 		s.apply(l)
 	}
-	s.keep()
 }
-
-// keep prepares the settings for many calls, whose contexts share the details.
-func (s *settings) keep() { s.details = &holdingDetails{scope: s.prefixScope, ofHold: true} }
 
 // settings returns what the options amount to now. The caller must not change it.
 func (k *keptOptions) settings() *settings {

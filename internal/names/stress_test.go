@@ -144,6 +144,11 @@ func (s *stressed) acquire(k Key) (h queue.Hold, m queue.Mode, ok bool) {
 	if ok && h != (queue.Hold{}) && !h.Held() {
 		s.complain("a fresh hold is not held")
 	}
+	if ok && h != (queue.Hold{}) && rand.IntN(4) == 0 {
+		if of, held := s.table.KeyOf(h); !held || of != k {
+			s.complain("a hold is shown as that of another key")
+		}
+	}
 	return h, m, ok
 }
 
@@ -178,7 +183,7 @@ func (s *stressed) releaseStale() {
 	}
 	select {
 	case h := <-s.ended:
-		if h.Held() {
+		if _, held := s.table.KeyOf(h); held || h.Held() {
 			s.complain("a hold released is still held")
 		}
 		if h.ReleaseFast() || h.Release() {

@@ -48,6 +48,25 @@ func (t *Table) Serving(k Key) (serving *queue.Lock) {
 	return serving
 }
 
+// KeyOf returns the key that a hold of the table is of, unless the hold has been released. It searches the
+// slots for the lock, and so is not for fast paths.
+func (t *Table) KeyOf(h queue.Hold) (k Key, held bool) {
+	held = h.WhileHeld(func() {
+		l, _ := h.Of()
+		if e, ok := l.Owner.(*entry); ok {
+			k = e.key
+			return
+		}
+		for i := range t.slots {
+			if s := &t.slots[i]; &s.Lock == l {
+				k = s.key()
+				return
+			}
+		}
+	})
+	return k, held
+}
+
 // Trace is [queue.Lock.Trace] for all locks of the table.
 func (t *Table) Trace() (traced bool) {
 	t.Visit(func(_ Key, _ *queue.Lock, v queue.View) {

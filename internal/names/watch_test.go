@@ -47,6 +47,9 @@ func TestVisitShowsTheLocksInUse(t *testing.T) {
 				if of, _ := h.Of(); table.Serving(k) != of {
 					t.Errorf("%v is served by %p, want %p", k, table.Serving(k), of)
 				}
+				if of, held := table.KeyOf(h); of != k || !held {
+					t.Errorf("the hold of %v is shown as one of %v, held: %t", k, of, held)
+				}
 			}
 		}
 		check(1)
@@ -55,6 +58,9 @@ func TestVisitShowsTheLocksInUse(t *testing.T) {
 		for k, h := range holds {
 			check(0)
 			mustRelease(t, h)
+			if of, held := table.KeyOf(h); held {
+				t.Errorf("the hold of %v is shown as one of %v after its release", k, of)
+			}
 			delete(holds, k)
 			if table.Serving(k) != nil {
 				t.Errorf("%v is served although it is not in use", k)
