@@ -114,7 +114,7 @@ type holdingKey struct{}
 
 // holdingFree returns ctx with the knowledge of a hold of acquireFast.
 func holdingFree(ctx context.Context, name string, h queue.Hold, s *settings) *holdingContext {
-	if s.shared {
+	if s.shared { // The name of its slot may change while it is being released.
 		c := newHolding(ctx, innermost(ctx), name, h, s)
 		c.lock, _ = h.Of()
 		return c
@@ -193,7 +193,8 @@ func (c *holdingContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// key returns the key of the lock, unless it has been released.
+// key returns the key of the lock, unless it has been released. The mutex of no lock may be held, see
+// names.Table.KeyOf.
 func (c *holdingContext) key() (k names.Key, held bool) {
 	if c.ofHold {
 		return internalLocks.KeyOf(c.hold)
@@ -218,16 +219,16 @@ func innermost(ctx context.Context) *holdingContext {
 }
 
 // heldBelow returns what HeldLocks does, for a chain.
-func heldBelow(c *holdingContext) (names, scopes []string) {
+func heldBelow(c *holdingContext) (held, scopes []string) {
 	for ; c != nil; c = c.outer {
-		if k, held := c.key(); held {
-			names = append(names, cmp.Or(k.Name, c.path))
+		if k, is := c.key(); is {
+			held = append(held, cmp.Or(k.Name, c.path))
 			scopes = append(scopes, k.Scope)
 		}
 	}
-	slices.Reverse(names)
+	slices.Reverse(held)
 	slices.Reverse(scopes)
-	return names, scopes
+	return held, scopes
 }
 
 // A heldCheck says what a request has to do with the locks that its context holds.

@@ -154,6 +154,7 @@ func TestHeldLocksNamesTheLockOfTheContextOrNone(t *testing.T) {
 		name string
 	}
 	contexts := make(chan held, 8)
+	opts := [][]lockutils.Option{nil, {lockutils.Shared()}}
 	var group sync.WaitGroup
 	for range 2 {
 		group.Go(func() {
@@ -172,7 +173,7 @@ func TestHeldLocksNamesTheLockOfTheContextOrNone(t *testing.T) {
 			default:
 			}
 			return nil
-		})
+		}, opts[i%2]...)
 		if err != nil {
 			t.Error(err)
 		}

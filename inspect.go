@@ -74,13 +74,19 @@ func Snapshot() []LockInfo {
 func snapshot(tables []scopedTable, known holders) []LockInfo {
 	var infos []LockInfo
 	for _, t := range tables {
+		var shown []shownLock
 		t.table.Visit(func(k names.Key, l *queue.Lock, v queue.View) {
-			i := infoOf(scopeWithin(t.scope, k.Scope), k.Name, "", v)
+			s := shownLock{key: k, view: v}
 			if v.Held {
-				i.Holders = stillHolding(known.locks[heldLock{l, k.Name}], known.named[namedLock{t.table, k}])
+				s.holders = stillHolding(known.locks[heldLock{l, k.Name}], known.named[namedLock{t.table, k}])
 			}
-			infos = append(infos, i)
+			shown = append(shown, s)
 		})
+		for _, s := range shown { // not in Visit, since it asks what the contexts of waiters hold
+			i := infoOf(scopeWithin(t.scope, s.key.Scope), s.key.Name, "", s.view)
+			i.Holders = s.holders
+			infos = append(infos, i)
+		}
 	}
 	outside := outsideWaits()
 	filelock.Visit(func(path string, _ *queue.Lock, v queue.View) {
@@ -117,6 +123,13 @@ func snapshot(tables []scopedTable, known holders) []LockInfo {
 	return infos
 }
 
+// A shownLock is what a snapshot has seen of a lock in a table.
+type shownLock struct {
+	key     names.Key
+	view    queue.View
+	holders []HolderInfo
+}
+
 // compareWaits puts the longer wait first, and no wait last.
 func compareWaits(a, b []WaiterInfo) int {
 	since := func(waiters []WaiterInfo) time.Time {
@@ -144,6 +157,7 @@ func infoOf(scope, name, path string, v queue.View) LockInfo {
 	return i
 }
 
+// waiterInfo asks the context, which is the caller's: no mutex may be held.
 func waiterInfo(
 	about queue.Subject, ctx context.Context, m queue.Mode, fair bool, since time.Duration, stack []uintptr,
 ) WaiterInfo {
@@ -164,19 +178,25 @@ type outsideWait struct {
 }
 
 func outsideWaits() map[resourceName][]outsideWait {
-	found := make(map[resourceName][]outsideWait)
+	type waitWithStack struct {
+		waitCopy
+		stack []uintptr
+	}
+	var listed []waitWithStack
 	eachWait(func(w *wait) {
-		c := w.copy()
-		if c.lock != nil {
-			return
+		if c := w.copy(); c.lock == nil {
+			listed = append(listed, waitWithStack{c, c.request.Stack()})
 		}
+	})
+	found := make(map[resourceName][]outsideWait)
+	for _, c := range listed {
 		at := resourceName{path: c.about.Path}
 		if s, ok := c.about.In.(serviceID); ok {
 			at = resourceName{service: s.service.Name(), name: s.name}
 		}
-		info := waiterInfo(c.about, c.ctx, c.mode, c.fair, c.since, c.request.Stack())
+		info := waiterInfo(c.about, c.ctx, c.mode, c.fair, c.since, c.stack)
 		found[at] = append(found[at], outsideWait{c.about.Scope, c.about.Name, info})
-	})
+	}
 	for _, waits := range found {
 		slices.SortFunc(waits, func(a, b outsideWait) int { return a.info.Since.Compare(b.info.Since) })
 	}

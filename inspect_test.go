@@ -17,6 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/lockutils/lockutils"
 )
 
@@ -711,6 +713,117 @@ func TestSnapshotShowsHoldersThatFitTheirLock(t *testing.T) {
 			if !strings.HasSuffix(h.By, of) {
 				t.Fatalf("%s holds a lock that is held as %v", h.By, i.Mode)
 			}
+		}
+	}
+}
+
+// The contexts of the waiters hold locks of the very slots that are shown.
+func TestSnapshotsOfWaitersThatHoldManyLocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const held = 300 // of about a thousand slots
+		var waits, snapshots sync.WaitGroup
+		var nest func(ctx context.Context, n int) error
+		nest = func(ctx context.Context, n int) error {
+			if n > 0 {
+				return lockutils.Do(ctx, fmt.Sprint("held-", n), func(ctx context.Context) error { return nest(ctx, n-1) })
+			}
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			for i := range 50 {
+				name := fmt.Sprint("waited for-", i)
+				g, err := lockutils.Lock(name)
+				if err != nil {
+					return err
+				}
+				defer g.Unlock()
+				waits.Go(func() {
+					if _, err := lockutils.LockContext(ctx, name); !errors.Is(err, context.Canceled) {
+						t.Error(err)
+					}
+				})
+			}
+			synctest.Wait()
+			for range 4 {
+				snapshots.Go(func() {
+					for _, l := range lockutils.Snapshot() {
+						for _, w := range l.Waiters {
+							if len(w.Holds) != held {
+								t.Errorf("the waiter for %q holds %d locks, want %d", l.Name, len(w.Holds), held)
+							}
+						}
+					}
+				})
+			}
+			snapshots.Wait()
+			cancel()
+			waits.Wait()
+			return nil
+		}
+		if err := nest(t.Context(), held); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type contextThatPanics struct {
+	context.Context
+	now *atomic.Bool
+}
+
+func (c contextThatPanics) Value(key any) any {
+	if c.now.Load() {
+		panic("from Value")
+	}
+	return c.Context.Value(key)
+}
+
+func TestContextThatPanicsDuringASnapshotLeavesNothingLocked(t *testing.T) {
+	setLockPath(t)
+	inside, err := lockutils.Lock("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := lockutils.Lock("y", lockutils.External())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := file.Path()
+	other := flock.New(path)
+	if err := errors.Join(file.Unlock(), other.Lock()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, path string
+		opts       []lockutils.Option
+		unlock     func() error
+	}{
+		{"x", "", nil, inside.Unlock},
+		{"y", path, []lockutils.Option{lockutils.External()}, other.Unlock},
+	} {
+		var now atomic.Bool
+		waited := make(chan error)
+		go func() {
+			g, err := lockutils.LockContext(contextThatPanics{t.Context(), &now}, c.name, c.opts...)
+			waited <- errors.Join(err, g.Unlock())
+		}()
+		for i, _ := find("", c.name, c.path); len(i.Waiters) == 0; i, _ = find("", c.name, c.path) {
+			time.Sleep(time.Millisecond)
+		}
+		now.Store(true)
+		func() {
+			defer func() {
+				if r := recover(); r != "from Value" {
+					t.Errorf("Snapshot panicked with %v", r)
+				}
+			}()
+			lockutils.Snapshot()
+		}()
+		now.Store(false)
+		if err := errors.Join(c.unlock(), <-waited); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if _, used := find("", c.name, c.path); used {
+			t.Errorf("%s is still in use", c.name)
 		}
 	}
 }

@@ -49,7 +49,8 @@ func (t *Table) Serving(k Key) (serving *queue.Lock) {
 }
 
 // KeyOf returns the key that a hold of the table is of, unless the hold has been released. It searches the
-// slots for the lock, and so is not for fast paths.
+// slots for the lock, and so is not for fast paths. It locks Mu of the hold's lock: the caller must not hold
+// that of any, as it does in Visit. The hold must have no attachment.
 func (t *Table) KeyOf(h queue.Hold) (k Key, held bool) {
 	held = h.WhileHeld(func() {
 		l, _ := h.Of()
