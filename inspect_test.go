@@ -725,7 +725,8 @@ func TestSnapshotsOfWaitersThatHoldManyLocks(t *testing.T) {
 		var nest func(ctx context.Context, n int) error
 		nest = func(ctx context.Context, n int) error {
 			if n > 0 {
-				return lockutils.Do(ctx, fmt.Sprint("held-", n), func(ctx context.Context) error { return nest(ctx, n-1) })
+				name := fmt.Sprint("held-", n)
+				return lockutils.Do(ctx, name, func(ctx context.Context) error { return nest(ctx, n-1) })
 			}
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
@@ -746,6 +747,9 @@ func TestSnapshotsOfWaitersThatHoldManyLocks(t *testing.T) {
 			for range 4 {
 				snapshots.Go(func() {
 					for _, l := range lockutils.Snapshot() {
+						if strings.HasPrefix(l.Name, "held-") && len(l.Holders) != 1 {
+							t.Errorf("%q is shown with %d holders", l.Name, len(l.Holders))
+						}
 						for _, w := range l.Waiters {
 							if len(w.Holds) != held {
 								t.Errorf("the waiter for %q holds %d locks, want %d", l.Name, len(w.Holds), held)
