@@ -239,6 +239,24 @@ func TestCheckOrderSeesContextsOfGuardsAndSets(t *testing.T) {
 	}
 }
 
+func TestCheckOrderForgetsWhatHasBeenReleased(t *testing.T) {
+	found := failures(t, func(t testing.TB) {
+		lockutilstest.CheckOrder(t, nil)
+		var kept context.Context
+		err := lockutils.Do(t.Context(), "a", func(ctx context.Context) error { kept = ctx; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lockutils.Do(kept, "b", func(context.Context) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		nested(t, []string{"b", "a"})
+	})
+	if len(found) != 0 {
+		t.Errorf("%q", found)
+	}
+}
+
 func TestCheckOrderIsOverWithItsTest(t *testing.T) {
 	found := failures(t, func(t testing.TB) {
 		lockutilstest.CheckOrder(t, nil)
