@@ -111,7 +111,7 @@ func (s *stressed) acquire(k Key) (h queue.Hold, m queue.Mode, ok bool) {
 		}
 	case n == 8 && s.table.permits <= 1:
 		h, ok = s.table.ShareFast(k, k.Hash())
-	case n == 9 && s.table.permits <= 1 && k.Scope == "":
+	case n == 9 && k.Scope == "":
 		ok = s.table.ShareNamedFast(k.Name, k.Hash())
 	case n <= 1:
 		h, ok = s.table.TryAcquire(k, m, o)

@@ -103,11 +103,10 @@ func (t *Table) AcquirePermitFast(k Key, h Hash, o queue.Order) bool {
 	return ok
 }
 
-// ShareNamedFast is ShareFast for callers that release by name, in a table with one permit, for a key without
-// a scope.
+// ShareNamedFast is ShareFast for callers that release by name, and for a key without a scope.
 func (t *Table) ShareNamedFast(name string, h Hash) bool {
 	s, h := t.slot(h)
-	if !s.identifies(h) {
+	if t.permits > 1 || !s.identifies(h) {
 		return false
 	}
 	// A look at the word first would move its cache line while readers on other processors come and go.
