@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lockutils/lockutils"
 )
 
 // get returns the page as it is served now.
@@ -183,6 +185,14 @@ func TestTheShapeOfTheJSONIsStable(t *testing.T) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&back); err != nil || back.PID == 0 || back.Locks == nil || back.Files == nil {
 		t.Errorf("%v: %s", err, body)
+	}
+}
+
+// A script that sends a signal to each PID of the JSON must not reach its own process group.
+func TestAHolderThatCannotBeToldHasNoPIDInTheJSON(t *testing.T) {
+	shown, err := json.Marshal(processOf(lockutils.Holder{PID: lockutils.UnknownPID, Mode: lockutils.ModeWriter}))
+	if want := `{"command":"","mode":"writer"}`; err != nil || string(shown) != want {
+		t.Errorf("%s, %v, want %s", shown, err, want)
 	}
 }
 

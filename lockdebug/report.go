@@ -98,7 +98,7 @@ type File struct {
 
 // A Process holds a lock file, or waits for it.
 type Process struct {
-	PID     int    `json:"pid"` // 0 if it cannot be told
+	PID     int    `json:"pid,omitempty"` // left out, and 0 in Go, if it cannot be told
 	Command string `json:"command"`
 	Mode    string `json:"mode"`
 }
@@ -120,7 +120,7 @@ type Wait struct {
 	Stack []Frame   `json:"stack"`
 }
 
-// NewReport looks at the locks of the program as they are now.
+// NewReport reports the locks of the program as they are now.
 func NewReport() *Report {
 	r := &Report{Time: time.Now(), Program: programName(), PID: os.Getpid()}
 	r.Locks = list(lockutils.Snapshot(), r.lock)

@@ -33,7 +33,7 @@ type Lock struct {
 
 // A Party holds a lock or waits for it: a process, or a goroutine of the program of a debug page.
 type Party struct {
-	PID     int       `json:"pid"` // 0 if it is not known
+	PID     int       `json:"pid,omitempty"` // left out if it cannot be told
 	Command string    `json:"command"`
 	Mode    string    `json:"mode"`
 	Since   time.Time `json:"since,omitzero"`

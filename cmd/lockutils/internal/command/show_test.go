@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/mattn/go-runewidth"
+
+	"github.com/lockutils/lockutils"
 )
 
 func TestColumnsFitTheWidth(t *testing.T) {
@@ -96,5 +99,14 @@ func TestTimesAreAsExactAsIsOfUse(t *testing.T) {
 	}
 	if got := since(time.Time{}, now); got != "-" {
 		t.Errorf("an unknown time is shown as %s", got)
+	}
+}
+
+// A script that sends a signal to each PID of the JSON must not reach its own process group.
+func TestAHolderThatCannotBeToldHasNoPIDInTheJSON(t *testing.T) {
+	unknown := lockutils.Holder{PID: lockutils.UnknownPID, Mode: lockutils.ModeWriter}
+	shown, err := json.Marshal(processParty(unknown, time.Time{}))
+	if want := `{"command":"","mode":"writer"}`; err != nil || string(shown) != want {
+		t.Errorf("%s, %v, want %s", shown, err, want)
 	}
 }
