@@ -65,6 +65,7 @@ type AcquireError struct {
 	Err     error  // the reason
 }
 
+// Error names the lock, its file or service, and the reason.
 func (e *AcquireError) Error() string {
 	msg := "lockutils: cannot acquire " + title(e.Scope, e.Name) + inFile(e.Path)
 	if e.Service != "" {

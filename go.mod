@@ -10,7 +10,7 @@ require (
 	golang.org/x/sys v0.47.0
 )
 
-// What only the tests import.
+// What the tests import, and drivers/drivertest, the suite for drivers.
 require (
 	github.com/anishathalye/porcupine v1.3.1
 	go.uber.org/goleak v1.3.0

@@ -127,7 +127,7 @@ func WithTimeout(d time.Duration) Option {
 }
 
 // WithDelay sets the longest interval between two tries to lock a file where the system cannot wake
-// a waiter. That is so on network file systems, on systems other than Linux, with [WithFcntl], and
+// a waiter: on network file systems, on systems other than Linux, with [WithFcntl], and
 // while very many lock files are waited for at once. The first tries follow each other faster. The
 // default, also for zero, is 10 ms. A negative delay is an error.
 func WithDelay(d time.Duration) Option {

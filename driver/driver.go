@@ -121,7 +121,7 @@ func (c Capability) String() string {
 	return strings.Join(names, "|")
 }
 
-// An Inspector is a Service that can tell who has its locks, for people to look at. A Service
+// An Inspector is a Service that can tell who has its locks, for display. A Service
 // need not be one.
 type Inspector interface {
 	Service

@@ -12,14 +12,14 @@ import (
 	"github.com/lockutils/lockutils/driver"
 )
 
-// InspectName returns who holds a lock and who waits for it, for people to look at. The Service is no
+// InspectName returns who holds a lock and who waits for it, for display. The Service is no
 // [driver.Inspector], since the server knows no names but only numbers that are made of them. The
 // answer may be out of date when it arrives.
 //
 // A client is described by its host and process ID, or by its address if its configuration sets an
 // application_name of its own. A role without pg_read_all_stats sees the address of its own clients
 // only. Fair requests come first among the waiters, in their order and with the time since when they
-// wait. Of other waiters the server does not know whether they want to share: they count as exclusive.
+// wait. The server does not know whether other waiters want to share: they count as exclusive.
 // A Service is one waiter for each name, whatever the number of its requests that are not fair, and none
 // while it has the lock itself.
 func (s *Service) InspectName(ctx context.Context, name string) (driver.Info, error) {

@@ -15,15 +15,14 @@
 // A lock belongs to a session of the server. The server keeps it while the process that holds
 // it stands still, for as long as the session lives: [driver.SurvivesPause]. It frees it at
 // once when the process ends, and after about the TTL when the host of the holder is gone. The
-// Service sends a heartbeat every third of the TTL, and gives up its holds before the server
-// does.
+// Service sends a heartbeat every third of the TTL, and ends its holds before the server does.
 //
 // When a connection breaks, the server and the holder learn of it at the same time, and the next
 // holder may be granted the lock a moment before the former one knows. Nor does a server tell its
 // successor who holds locks. Two holders are possible for up to a
 // TTL when a replica is promoted while the old primary, or the way to it, still works, and when
 // the server restarts or an administrator ends a session while the holder cannot hear of it.
-// That is why the Service is not [driver.Linearizable]. The fencing token closes the gap: it
+// For this reason the Service is not [driver.Linearizable]. The fencing token closes the gap: it
 // grows with each hold, also across restarts and promotions, since the timeline of the server
 // is its upper part. It starts anew with a new database cluster, as pg_upgrade and a restored
 // dump make one.
@@ -104,7 +103,7 @@ func (s *settings) check() error {
 	return nil
 }
 
-// margin is how long before the end of the TTL a holder gives up.
+// margin is how long before the end of the TTL a holder ends its holds.
 func (s *settings) margin() time.Duration { return max(s.ttl/10, 500*time.Millisecond) }
 
 // A Service keeps locks at a PostgreSQL server. It must come from [Dial]. All methods may be called

@@ -1,7 +1,7 @@
 // Package lockotel offers the figures of package lockutils to OpenTelemetry.
 //
-// They are counted by lockutils itself, histograms included, so they come through a producer that a
-// reader of the metrics SDK asks, and not through instruments of a meter:
+// They are counted by lockutils itself, histograms included, so they come through a producer for a
+// reader of the metrics SDK, and not through instruments of a meter:
 //
 //	reader := metric.NewPeriodicReader(exporter, metric.WithProducer(lockotel.NewProducer()))
 //	provider := metric.NewMeterProvider(metric.WithReader(reader))

@@ -49,7 +49,7 @@ type lookOptions struct {
 
 func (o *lookOptions) register(f *pflag.FlagSet) {
 	o.lockOptions.register(f)
-	f.StringVar(&o.url, "url", "", "look at the locks of the program whose debug page is at `URL`")
+	f.StringVar(&o.url, "url", "", "show the locks of the program whose debug page is at `URL`")
 }
 
 // A source is where locks are looked at, again and again if need be. close has to be called.
