@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils"
-	"github.com/lockutils/lockutils/internal/queue/queuetest"
+	"github.com/lockutils/lockutils/internal/queuetest"
 )
 
 // heap returns the size of all that is reachable.
@@ -162,7 +162,9 @@ func TestAllocations(t *testing.T) {
 		return // it allocates on its own account
 	}
 	ctx := context.Background()
-	container := lockutils.NewSemaphores(2)
+	ends, cancel := context.WithCancel(ctx)
+	defer cancel()
+	container, single := lockutils.NewSemaphores(2), lockutils.NewSemaphores(1)
 	var fair lockutils.FairLocks
 	var rws lockutils.ReaderWriterLocks
 	var rw lockutils.ReaderWriterLock
@@ -202,6 +204,7 @@ func TestAllocations(t *testing.T) {
 		}},
 		{"Lock, a new name each time", 0, newNames()},
 		{"LockContext", 0, func() { g, _ := lockutils.LockContext(ctx, "x"); _ = g.Unlock() }},
+		{"LockContext, a context that can end", 0, func() { g, _ := lockutils.LockContext(ends, "x"); _ = g.Unlock() }},
 		{"TryLock", 0, func() { g, _ := lockutils.TryLock("x"); _ = g.Unlock() }},
 		{"InternalFairLock", 0, func() { g, _ := lockutils.InternalFairLock("x"); _ = g.Unlock() }},
 		{"LockWithPrefix", 0, func() { g, _ := inProject("x"); _ = g.Unlock() }},
@@ -214,9 +217,15 @@ func TestAllocations(t *testing.T) {
 		{"Synchronized, func() error", 0, func() { _ = withError() }},
 		{"Synchronized, func(context.Context) error", 1, func() { _ = withContext(ctx) }},
 		{"Semaphore", 0, func() { _ = container.Get("x").Acquire(ctx); container.Get("x").Release() }},
+		{"Semaphore of one permit, a context that can end", 0, func() {
+			_ = single.Get("x").Acquire(ends)
+			single.Get("x").Release()
+		}},
 		{"FairLock", 0, func() { once(fair.Get("x")) }},
 		{"NamedReaderWriterLock", 0, func() { once(rws.Get("x")) }},
+		{"NamedReaderWriterLock, a reader", 0, func() { l := rws.Get("x"); l.RLock(); l.RUnlock() }},
 		{"ReaderWriterLock", 0, func() { once(&rw) }},
+		{"ReaderWriterLock, a reader", 0, func() { rw.RLock(); rw.RUnlock() }},
 	} {
 		if got := testing.AllocsPerRun(1000, test.f); got > test.most {
 			t.Errorf("%s: %v allocations, want at most %v", test.name, got, test.most)

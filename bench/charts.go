@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/lockutils/lockutils/bench/internal/chart"
@@ -10,7 +12,8 @@ import (
 // the rows named there.
 func newPanel(r result, only []string) chart.Panel {
 	m := r.metrics[0]
-	p := chart.Panel{Title: capital(r.title), Caption: m.caption(), Format: m.unit.format}
+	p := chart.Panel{Title: capital(r.title), Format: m.unit.format}
+	p.Caption = fmt.Sprintf("%s; processors: %d", m.caption(), runtime.GOMAXPROCS(0))
 	for _, row := range r.ranking() {
 		if row.err != nil || row.name == noLockName || only != nil && !slices.Contains(only, row.name) {
 			continue

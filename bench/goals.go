@@ -61,6 +61,8 @@ func goals() []goal {
 		{"mostly-readers", 0, ourReader, "xsync.Map + RWMutex", 0, 2},
 		{"mostly-readers", 0, "NamedReaderWriterLock", "xsync.Map + RWMutex", 0, 2},
 		{"held-names", 0, heldRow(1_000_000), heldRow(1), 0, 4},
+		{"many-waiters", 0, waitersRow(1_000), waitersRow(10), 0, 1.5},
+		{"many-waiters", 0, waitersRow(10_000), waitersRow(10), 0, 1.5},
 		{"many-waiters", 0, waitersRow(100_000), waitersRow(10), 0, 1.5},
 		{"memory-once", 0, ourLock, "", 0, 256 << 10},
 		{"memory-held", 0, ourLock, "", 0, 256 << 10},

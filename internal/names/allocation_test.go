@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/lockutils/lockutils/internal/queue"
-	"github.com/lockutils/lockutils/internal/queue/queuetest"
+	"github.com/lockutils/lockutils/internal/queuetest"
 )
 
 func TestNothingIsAllocated(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 //
 // It is the construction of wyhash (Wang Yi), as is Go's own hash where the processor has no
 // instructions for one. The hash of the standard library, hash/maphash, makes an uncontended Lock
-// and Unlock take 30.1 ns instead of 22.3 (go test ./internal/names -bench Hash). Names that are
-// made to collide in spite of the random numbers gain little: those in use that meet in a slot
-// are told apart by their text.
+// and Unlock take 30.1 ns instead of 22.3 on amd64 (-bench Hash measures the hashes alone). Names
+// that are made to collide in spite of the random numbers gain little: those in use that meet in a
+// slot are told apart by their text.
 type hasher struct{ start, factor uint64 }
 
 func newHasher() hasher { return hasher{rand.Uint64(), rand.Uint64()} }

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/lockutils/lockutils/internal/queue"
-	"github.com/lockutils/lockutils/internal/queue/queuetest"
+	"github.com/lockutils/lockutils/internal/queuetest"
 )
 
 // A wrong release of one name may hit whoever holds that name, but nobody else, not even one who

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils/internal/queue"
-	"github.com/lockutils/lockutils/internal/queue/queuetest"
+	"github.com/lockutils/lockutils/internal/queuetest"
 )
 
 // TestStress has goroutines do everything that can be done with a lock, at random, to few and to

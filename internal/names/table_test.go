@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/lockutils/lockutils/internal/queue"
-	"github.com/lockutils/lockutils/internal/queue/queuetest"
+	"github.com/lockutils/lockutils/internal/queuetest"
 )
 
 func mustHold(t *testing.T, table *Table, k Key, m queue.Mode) queue.Hold {
@@ -52,6 +52,27 @@ func TestEqualKeysMeanOneLock(t *testing.T) {
 		mustRelease(t, h)
 		mustRelease(t, mustHold(t, table, equal, queue.Exclusive))
 		table.checkIdle(t)
+	}
+}
+
+// A request that changed the word for another name could make a try for that name fail.
+func TestRequestForAnotherNameLeavesTheWordAlone(t *testing.T) {
+	for _, permits := range []int64{1, 3} {
+		table := NewTable(1, permits)
+		mustRelease(t, mustHold(t, table, Key{"", "last used"}, queue.Exclusive))
+		before := table.slots[0].Load()
+		for i := range 8 {
+			k := Key{"", fmt.Sprint(i)}
+			if permits > 1 {
+				table.AcquirePermitFast(k, k.Hash(), queue.Barging)
+			} else {
+				table.ShareFast(k, k.Hash())
+				table.ShareNamedFast(k.Name, k.Hash())
+			}
+			if now := table.slots[0].Load(); now != before {
+				t.Fatalf("with %d permits, the word became %#x, and was %#x", permits, now, before)
+			}
+		}
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/lockutils/lockutils/internal/queue/queuetest"
+	"github.com/lockutils/lockutils/internal/queuetest"
 )
 
 func TestFairRequestsAreServedInOrderOfArrival(t *testing.T) {
