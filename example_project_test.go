@@ -100,6 +100,37 @@ func ExampleLockFunc() {
 	// lockutils: cannot acquire lock "instance-1": locked by another holder
 }
 
+func ExampleLockContextFunc() {
+	type service struct {
+		lock lockutils.LockContextFunc // of the project
+	}
+	nova := service{lock: lockutils.LockContextWithPrefix("nova", lockutils.WithTimeout(time.Minute))}
+	guard, err := nova.lock(context.Background(), "instance-4711")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer guard.Unlock()
+	fmt.Println(guard.Name())
+	// Output: instance-4711
+}
+
+func ExampleDoFunc() {
+	resize := func(do lockutils.DoFunc, instance string) error {
+		return do(context.Background(), instance, func(ctx context.Context) error {
+			fmt.Println("resizing, with", lockutils.HeldLocks(ctx))
+			return nil
+		})
+	}
+	fmt.Println(resize(lockutils.DoWithPrefix("nova"), "instance-4711"))
+	fmt.Println(resize(lockutils.Do, "instance-4711")) // without a project
+	// Output:
+	// resizing, with [instance-4711]
+	// <nil>
+	// resizing, with [instance-4711]
+	// <nil>
+}
+
 func ExampleSynchronizedFunc() {
 	var synchronized lockutils.SynchronizedFunc = lockutils.SynchronizedWithPrefix("nova")
 	tasks := []func() error{

@@ -141,6 +141,82 @@ func ExampleHeldLocks() {
 	// Output: held: [instance-4711 volume-42]
 }
 
+// Volumes move between two instances in both directions at once, and the order of the names does not
+// matter.
+func ExampleLockAll() {
+	move := func(from, to string) error {
+		guards, err := lockutils.LockAll(context.Background(), []string{from, to})
+		if err != nil {
+			return err
+		}
+		defer guards.Unlock()
+		fmt.Println("moving a volume")
+		return nil
+	}
+	var moves sync.WaitGroup
+	moves.Go(func() { _ = move("instance-1", "instance-2") })
+	moves.Go(func() { _ = move("instance-2", "instance-1") })
+	moves.Wait()
+	// Output:
+	// moving a volume
+	// moving a volume
+}
+
+func ExampleDoAll() {
+	ctx := context.Background()
+	err := lockutils.DoAll(ctx, []string{"volume-42", "instance-4711"}, func(ctx context.Context) error {
+		fmt.Println("attaching, with", lockutils.HeldLocks(ctx))
+		return nil
+	}, lockutils.WithTimeout(time.Minute)) // for both together
+	fmt.Println(err)
+	// Output:
+	// attaching, with [instance-4711 volume-42]
+	// <nil>
+}
+
+// All or none: the error names the lock that is held, and the other one is free again.
+func ExampleGuards() {
+	busy, _ := lockutils.Lock("volume-42")
+	names := []string{"volume-42", "instance-4711"}
+	guards, err := lockutils.LockAll(context.Background(), names, lockutils.NonBlocking())
+	fmt.Println(len(guards), err)
+	_ = busy.Unlock()
+
+	guards, err = lockutils.LockAll(context.Background(), names, lockutils.NonBlocking())
+	for _, guard := range guards {
+		fmt.Println("locked:", guard.Name())
+	}
+	fmt.Println(err, guards.Unlock())
+	// Output:
+	// 0 lockutils: cannot acquire lock "volume-42": locked by another holder
+	// locked: instance-4711
+	// locked: volume-42
+	// <nil> <nil>
+}
+
+// Work that goes on after the release takes a context that does not claim to hold the lock. With ctx
+// itself, the request would fail with ErrDeadlock if the lock was still held.
+func ExampleDetach() {
+	var background sync.WaitGroup
+	err := lockutils.Do(context.Background(), "instance-4711", func(ctx context.Context) error {
+		detached := lockutils.Detach(ctx)
+		background.Go(func() {
+			_ = lockutils.Do(detached, "instance-4711", func(ctx context.Context) error {
+				fmt.Println("removing the snapshot, with", lockutils.HeldLocks(ctx))
+				return nil
+			})
+		})
+		fmt.Println("resizing, with", lockutils.HeldLocks(ctx))
+		return nil
+	})
+	background.Wait()
+	fmt.Println(err)
+	// Output:
+	// resizing, with [instance-4711]
+	// removing the snapshot, with [instance-4711]
+	// <nil>
+}
+
 func ExampleSynchronized() {
 	resize := func(ctx context.Context, gigabytes int) (before int, err error) {
 		fmt.Println("resizing, with", lockutils.HeldLocks(ctx))
@@ -171,6 +247,22 @@ func ExampleGuard() {
 	// images/debian is locked by the file images_debian
 	// <nil>
 	// lockutils: lock not held
+}
+
+// A request further down the stack that needs the lock fails at once, instead of waiting for itself.
+func ExampleGuard_Context() {
+	guard, err := lockutils.Lock("instance-4711")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer guard.Unlock()
+	ctx, cancel := guard.Context(context.Background())
+	defer cancel()
+
+	_, err = lockutils.LockContext(ctx, "instance-4711")
+	fmt.Println(errors.Is(err, lockutils.ErrDeadlock))
+	// Output: true
 }
 
 // For those who compose locks themselves: first the goroutines of this process, and the others
