@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -206,6 +207,73 @@ func ExampleSweepExternalLockFiles() {
 	// not in use: 3 <nil>
 }
 
+func ExampleSweepResult() {
+	dir := tempDir()
+	defer os.RemoveAll(dir)
+	opts := []lockutils.Option{lockutils.External(), lockutils.WithLockPath(dir)}
+	used, _ := lockutils.Lock("instance-1", opts...)
+	defer used.Unlock()
+	unused, _ := lockutils.Lock("instance-2", opts...)
+	_ = unused.Unlock()
+	_ = os.WriteFile(filepath.Join(dir, "service.pid"), []byte("4711"), 0o600) // not a lock file
+
+	result, err := lockutils.SweepExternalLockFiles(0, opts...)
+	if err != nil {
+		fmt.Println(err)
+	}
+	for _, path := range result.Removed {
+		fmt.Println("removed:", filepath.Base(path))
+	}
+	for _, path := range result.InUse {
+		fmt.Println("in use:", filepath.Base(path))
+	}
+	for _, path := range result.NotEmpty {
+		fmt.Println("not empty:", filepath.Base(path))
+	}
+	// Output:
+	// removed: instance-2
+	// in use: instance-1
+	// not empty: service.pid
+}
+
+func ExampleDryRun() {
+	dir := tempDir()
+	defer os.RemoveAll(dir)
+	guard, _ := lockutils.Lock("instance-4711", lockutils.External(), lockutils.WithLockPath(dir))
+	_ = guard.Unlock()
+
+	path := lockutils.WithLockPath(dir)
+	result, err := lockutils.SweepExternalLockFiles(0, path, lockutils.DryRun())
+	fmt.Println("would be removed:", len(result.Removed), err)
+	result, err = lockutils.SweepExternalLockFiles(0, path)
+	fmt.Println("removed:", len(result.Removed), err)
+	// Output:
+	// would be removed: 1 <nil>
+	// removed: 1 <nil>
+}
+
+// Keep the files of instances that still exist.
+func ExampleMatching() {
+	dir := tempDir()
+	defer os.RemoveAll(dir)
+	opts := []lockutils.Option{lockutils.External(), lockutils.WithLockPath(dir), lockutils.WithPrefix("nova")}
+	for _, name := range []string{"instance-1", "instance-2", "instance-3"} {
+		guard, _ := lockutils.Lock(name, opts...)
+		_ = guard.Unlock()
+	}
+	exists := map[string]bool{"instance-1": true}
+	deleted := lockutils.Matching(func(name string) bool { return !exists[name] })
+	result, err := lockutils.SweepExternalLockFiles(0, append(opts, deleted)...)
+	for _, path := range result.Removed {
+		fmt.Println(filepath.Base(path))
+	}
+	fmt.Println(err)
+	// Output:
+	// nova-instance-2
+	// nova-instance-3
+	// <nil>
+}
+
 func ExampleHolders() {
 	dir := tempDir()
 	defer os.RemoveAll(dir)
@@ -230,4 +298,43 @@ func ExampleHolder() {
 	h := lockutils.Holder{PID: 4711, Command: "lvcreate -L 10G vg0", Mode: lockutils.ModeWriter}
 	fmt.Printf("process %d (%s) holds it as a %v\n", h.PID, h.Command, h.Mode)
 	// Output: process 4711 (lvcreate -L 10G vg0) holds it as a writer
+}
+
+func ExampleHostLocks() {
+	dir := tempDir()
+	defer os.RemoveAll(dir)
+	guard, err := lockutils.Lock("lvm", lockutils.External(), lockutils.WithLockPath(dir))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer guard.Unlock()
+	files, err := lockutils.HostLocks(lockutils.WithLockPath(dir))
+	if errors.Is(err, errors.ErrUnsupported) {
+		fmt.Println("lvm is held by this process: true") // not on this system
+		return
+	}
+	for _, file := range files {
+		for _, h := range file.Holders {
+			fmt.Printf("%s is held by this process: %t\n", filepath.Base(file.Path), h.PID == os.Getpid())
+		}
+	}
+	// Output: lvm is held by this process: true
+}
+
+func ExampleFileInfo() {
+	file := lockutils.FileInfo{
+		Path:    "/run/lock/nova/nova-lvm",
+		Holders: []lockutils.Holder{{PID: 4711, Command: "lvcreate -L 10G vg0", Mode: lockutils.ModeWriter}},
+		Waiters: []lockutils.Holder{{PID: 4712, Command: "lvremove vg0/old", Mode: lockutils.ModeWriter}},
+	}
+	for _, h := range file.Holders {
+		fmt.Printf("%s: process %d (%s) holds it\n", path.Base(file.Path), h.PID, h.Command)
+	}
+	for _, w := range file.Waiters {
+		fmt.Printf("%s: process %d (%s) waits for it\n", path.Base(file.Path), w.PID, w.Command)
+	}
+	// Output:
+	// nova-lvm: process 4711 (lvcreate -L 10G vg0) holds it
+	// nova-lvm: process 4712 (lvremove vg0/old) waits for it
 }
