@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/lockutils/lockutils"
@@ -460,4 +465,39 @@ func ExampleAcquireError() {
 	// Output:
 	// lock: ../../etc/passwd
 	// no lock path: true
+}
+
+func TestEverythingExportedHasAnExample(t *testing.T) {
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := token.NewFileSet()
+	var files []*ast.File
+	for _, name := range names {
+		file, err := parser.ParseFile(set, name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	pkg, err := doc.NewFromFiles(set, files, "github.com/lockutils/lockutils")
+	if err != nil {
+		t.Fatal(err)
+	}
+	funcs := pkg.Funcs
+	for _, typ := range pkg.Types {
+		funcs = append(funcs, typ.Funcs...) // which return the type
+		if len(typ.Examples) == 0 {
+			t.Errorf("type %s has no example", typ.Name)
+		}
+	}
+	for _, f := range funcs {
+		if len(f.Examples) == 0 {
+			t.Errorf("function %s has no example", f.Name)
+		}
+	}
+	if len(pkg.Types) == 0 || len(funcs) == 0 {
+		t.Error("nothing is exported") // The files are not those of the package.
+	}
 }
