@@ -1,8 +1,10 @@
 package lockutilstest_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/lockutils/lockutils"
@@ -42,4 +44,47 @@ func ExampleHold() {
 		}
 	}
 	_ = testResizeOfABusyInstance // go test runs it, by the name TestResizeOfABusyInstance
+}
+
+// A test of code that must release what it has acquired, also if it fails.
+func ExampleNoneHeld() {
+	testResizeReleasesItsLock := func(t *testing.T) {
+		lockutilstest.TempLockPath(t)
+		lockutilstest.NoneHeld(t)
+		if err := resize("4711"); err != nil {
+			t.Error(err)
+		}
+	}
+	_ = testResizeReleasesItsLock // go test runs it, by the name TestResizeReleasesItsLock
+}
+
+// attach and detach are the code under test. Together they can deadlock.
+func attach(ctx context.Context, instance, volume string) error {
+	return lockutils.Do(ctx, "instance-"+instance, func(ctx context.Context) error {
+		return lockutils.Do(ctx, "volume-"+volume, func(context.Context) error { return nil })
+	})
+}
+
+func detach(ctx context.Context, instance, volume string) error {
+	return lockutils.Do(ctx, "volume-"+volume, func(ctx context.Context) error {
+		return lockutils.Do(ctx, "instance-"+instance, func(context.Context) error { return nil })
+	})
+}
+
+// A test that fails since instances and volumes are locked in both orders, although nothing has hung, and
+// not even one instance and volume were the same.
+func ExampleCheckOrder() {
+	testVolumes := func(t *testing.T) {
+		lockutilstest.CheckOrder(t, func(_, name string) string {
+			kind, _, _ := strings.Cut(name, "-")
+			return kind
+		})
+		if err := attach(t.Context(), "1", "1"); err != nil {
+			t.Error(err)
+		}
+		if err := detach(t.Context(), "2", "2"); err != nil {
+			t.Error(err)
+		}
+	}
+	_ = testVolumes // go test runs it, by the name TestVolumes
 }
