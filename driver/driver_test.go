@@ -1,9 +1,11 @@
 package driver_test
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/lockutils/lockutils/driver"
+	"github.com/lockutils/lockutils/drivers/drivertest"
 )
 
 func TestCapabilityNamesWhatItHas(t *testing.T) {
@@ -20,4 +22,9 @@ func TestCapabilityNamesWhatItHas(t *testing.T) {
 			t.Errorf("%v has the wrong members", c)
 		}
 	}
+}
+
+func TestTheServiceOfTheExamplePassesTheSuite(t *testing.T) {
+	service := local{new(sync.Map)}
+	drivertest.TestService(t, func(*testing.T) driver.Service { return service })
 }
