@@ -152,7 +152,7 @@ func ExampleHolderInfo() {
 	// Output: instance-4711 was acquired in example_debug_test.go
 }
 
-// In main: the holders of one in a hundred locks are known. With 1, as here, all are.
+// With 1 all holders are known, and with 100 those of one acquisition in a hundred.
 func ExampleSetTracking() {
 	lockutils.SetTracking(1)
 	defer lockutils.SetTracking(0)
