@@ -87,13 +87,13 @@ func ExampleHistogram() {
 }
 
 func ExampleLayer() {
-	for _, layer := range []lockutils.Layer{lockutils.LayerProcess, lockutils.LayerFile, lockutils.LayerService} {
-		fmt.Println(layer)
-	}
+	fmt.Println("another goroutine:", lockutils.LayerProcess)
+	fmt.Println("another process:", lockutils.LayerFile)
+	fmt.Println("another host:", lockutils.LayerService)
 	// Output:
-	// process
-	// file
-	// service
+	// another goroutine: process
+	// another process: file
+	// another host: service
 }
 
 // The class of a lock is its prefix and what kind of thing the lock is for.

@@ -69,9 +69,10 @@ func ExampleInspector() {
 }
 
 func ExampleInfo() {
+	since := time.Date(2025, 1, 2, 15, 4, 5, 0, time.UTC)
 	lock := driver.Info{
 		Name:    "image-4711",
-		Holders: []driver.ClientInfo{{Client: "host-1 (4711)", Since: time.Date(2025, 1, 2, 15, 4, 5, 0, time.UTC)}},
+		Holders: []driver.ClientInfo{{Client: "host-1 (4711)", Since: since}},
 		Waiters: []driver.ClientInfo{{Client: "host-2 (42)", Shared: true}},
 	}
 	for _, holder := range lock.Holders {
