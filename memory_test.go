@@ -204,7 +204,10 @@ func TestAllocations(t *testing.T) {
 		}},
 		{"Lock, a new name each time", 0, newNames()},
 		{"LockContext", 0, func() { g, _ := lockutils.LockContext(ctx, "x"); _ = g.Unlock() }},
-		{"LockContext, a context that can end", 0, func() { g, _ := lockutils.LockContext(ends, "x"); _ = g.Unlock() }},
+		{"LockContext, a context that can end", 0, func() {
+			g, _ := lockutils.LockContext(ends, "x")
+			_ = g.Unlock()
+		}},
 		{"TryLock", 0, func() { g, _ := lockutils.TryLock("x"); _ = g.Unlock() }},
 		{"InternalFairLock", 0, func() { g, _ := lockutils.InternalFairLock("x"); _ = g.Unlock() }},
 		{"LockWithPrefix", 0, func() { g, _ := inProject("x"); _ = g.Unlock() }},
@@ -223,9 +226,9 @@ func TestAllocations(t *testing.T) {
 		}},
 		{"FairLock", 0, func() { once(fair.Get("x")) }},
 		{"NamedReaderWriterLock", 0, func() { once(rws.Get("x")) }},
-		{"NamedReaderWriterLock, a reader", 0, func() { l := rws.Get("x"); l.RLock(); l.RUnlock() }},
+		{"NamedReaderWriterLock, a reader", 0, func() { l := rws.Get("x"); l.RLock(); defer l.RUnlock() }},
 		{"ReaderWriterLock", 0, func() { once(&rw) }},
-		{"ReaderWriterLock, a reader", 0, func() { rw.RLock(); rw.RUnlock() }},
+		{"ReaderWriterLock, a reader", 0, func() { rw.RLock(); defer rw.RUnlock() }},
 	} {
 		if got := testing.AllocsPerRun(1000, test.f); got > test.most {
 			t.Errorf("%s: %v allocations, want at most %v", test.name, got, test.most)

@@ -190,7 +190,8 @@ func TestTheShapeOfTheJSONIsStable(t *testing.T) {
 
 // A script that sends a signal to each PID of the JSON must not reach its own process group.
 func TestAHolderThatCannotBeToldHasNoPIDInTheJSON(t *testing.T) {
-	shown, err := json.Marshal(processOf(lockutils.Holder{PID: lockutils.UnknownPID, Mode: lockutils.ModeWriter}))
+	unknown := lockutils.Holder{PID: lockutils.UnknownPID, Mode: lockutils.ModeWriter}
+	shown, err := json.Marshal(processOf(unknown))
 	if want := `{"command":"","mode":"writer"}`; err != nil || string(shown) != want {
 		t.Errorf("%s, %v, want %s", shown, err, want)
 	}
