@@ -10,35 +10,26 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/lockutils/lockutils"
 )
 
-// awaitWaiter returns when a request waits for the lock.
-func awaitWaiter(name string) {
-	for {
-		for _, lock := range lockutils.Snapshot() {
-			if lock.Name == name && len(lock.Waiters) > 0 {
-				return
-			}
-		}
+// await returns when the lock is listed and in that state.
+func await(name string, state func(lockutils.LockInfo) bool) {
+	for !slices.ContainsFunc(lockutils.Snapshot(), func(lock lockutils.LockInfo) bool {
+		return lock.Name == name && state(lock)
+	}) {
 		runtime.Gosched()
 	}
 }
 
-// awaitKnownHolder returns when the holder of the lock is known, since it waits for another lock.
-func awaitKnownHolder(name string) {
-	for {
-		for _, lock := range lockutils.Snapshot() {
-			if lock.Name == name && len(lock.Holders) > 0 {
-				return
-			}
-		}
-		runtime.Gosched()
-	}
-}
+func hasWaiter(lock lockutils.LockInfo) bool { return len(lock.Waiters) > 0 }
+
+// hasKnownHolder reports whether the holder is known, since it waits for another lock.
+func hasKnownHolder(lock lockutils.LockInfo) bool { return len(lock.Holders) > 0 }
 
 // In main: from now on, the log says which locks are waited for so long, and what is known of the holders.
 func ExampleSetSlowWait() {
@@ -91,7 +82,7 @@ func ExampleSnapshot() {
 		guard, _ := lockutils.Lock("instance-4711", lockutils.WithPrefix("nova"))
 		_ = guard.Unlock()
 	})
-	awaitWaiter("instance-4711")
+	await("instance-4711", hasWaiter)
 
 	for _, lock := range lockutils.Snapshot() { // the longest wait first
 		if len(lock.Waiters) > 0 {
@@ -125,7 +116,7 @@ func ExampleWaiterInfo() {
 			return lockutils.Do(ctx, "instance-4711", func(context.Context) error { return nil })
 		})
 	})
-	awaitWaiter("instance-4711")
+	await("instance-4711", hasWaiter)
 
 	for _, lock := range lockutils.Snapshot() {
 		for _, waiter := range lock.Waiters {
@@ -192,7 +183,7 @@ func ExampleDeadlockError() {
 				return lockutils.Do(detach, "instance-4711", done)
 			})
 		})
-		awaitKnownHolder("volume-42") // waits for the instance
+		await("volume-42", hasKnownHolder) // waits for the instance
 		return lockutils.Do(attach, "volume-42", done)
 	})
 	detach.Wait()
@@ -226,7 +217,7 @@ func ExampleSetDeadlockCheck() {
 		other.Go(func() {
 			_ = lockutils.Do(ctx, "b", func(b context.Context) error { return lockutils.Do(b, "a", done) })
 		})
-		awaitKnownHolder("b") // waits for a
+		await("b", hasKnownHolder) // waits for a
 		return lockutils.Do(a, "b", done)
 	})
 	other.Wait()
